@@ -1,0 +1,16 @@
+import type { AnyAggregate } from './aggregate.ts';
+import type { Projector } from './projector.ts';
+import type { AnyQuery } from './query.ts';
+import type { View } from './view.ts';
+
+export type Part = AnyAggregate | View | Projector | AnyQuery;
+
+/** What a team deploys together: a name and its parts, in any order. */
+export interface Module {
+  readonly kind: 'module';
+  readonly name: string;
+  readonly parts: readonly Part[];
+}
+export function module(spec: { readonly name: string; readonly parts: readonly Part[] }): Module {
+  return { kind: 'module', ...spec };
+}

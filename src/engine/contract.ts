@@ -1,0 +1,164 @@
+import type { AnyRecorded, EventMeta } from '../define/event.ts';
+import type { Model } from '../define/model.ts';
+import type { Issue } from '../define/schema.ts';
+
+/**
+ * What a running Millrace does for those who call it by name: the GraphQL resolvers and the typed `App`.
+ * Everything here is plain data; nothing here knows GraphQL, MongoDB or Redis.
+ */
+
+/** A command as it comes in. */
+export interface CommandRequest {
+  readonly aggregate: string;
+  /** May be missing only for a command of `creates`; it is then derived from tenant, aggregate and commandId. */
+  readonly id?: string | undefined;
+  readonly type: string;
+  /** Raw input. */
+  readonly data: unknown;
+  /** Idempotency key, chosen by the sender before the first try; without it a repeat is a new command. */
+  readonly commandId?: string | undefined;
+  /** Refuse with a conflict unless the stream is at exactly this version; 0 means "does not exist". */
+  readonly expectedVersion?: number | undefined;
+  /** Decide and answer, write nothing. */
+  readonly dryRun?: boolean | undefined;
+  readonly meta?: Partial<EventMeta> | undefined;
+}
+
+/** An event in a receipt; its position is not known before it is placed. */
+export type ReceiptEvent = Omit<AnyRecorded, 'position'> & { readonly position: number | null };
+
+export interface CommandAccepted {
+  readonly kind: 'accepted';
+  readonly commandId: string;
+  readonly correlationId: string;
+  /** Stream key. */
+  readonly streamId: string;
+  readonly id: string;
+  /** Version of the stream after the command; null when no event happened, by the author's choice. */
+  readonly version: number | null;
+  /** True when this is the receipt of an earlier try. */
+  readonly duplicate: boolean;
+  readonly token: string;
+  readonly events: readonly ReceiptEvent[];
+}
+export interface CommandRejected {
+  readonly kind: 'rejected';
+  readonly commandId: string;
+  readonly code: string;
+  readonly reason: string;
+}
+export interface CommandConflict {
+  readonly kind: 'conflict';
+  readonly commandId: string;
+  readonly expected: number;
+  readonly actual: number;
+  /** Events after `expected`, oldest first, at most 100. */
+  readonly missedEvents: readonly ReceiptEvent[];
+}
+export interface CommandInvalid {
+  readonly kind: 'invalid';
+  readonly commandId: string | null;
+  readonly issues: readonly Issue[];
+}
+export type CommandOutcome = CommandAccepted | CommandRejected | CommandConflict | CommandInvalid;
+
+export interface CommandStatus {
+  readonly commandId: string;
+  readonly status: 'ACCEPTED' | 'REJECTED';
+  readonly receipt: CommandAccepted | CommandRejected;
+  readonly updatedAt: Date;
+}
+
+export interface ReadOptions {
+  /** Token of a receipt: wait until the view has applied that command, else VIEW_BEHIND. */
+  readonly atLeast?: string | undefined;
+  /** How long `atLeast` waits; default AT_LEAST_TIMEOUT_MS. */
+  readonly timeoutMs?: number | undefined;
+}
+
+/** A view document without the platform's own fields. */
+export interface ViewRecord {
+  readonly id: string;
+  readonly version: number;
+  readonly document: Readonly<Record<string, unknown>>;
+}
+
+/** Comparison operators by field; a bare value never stands for an operator. */
+export type FilterInput = ReadonlyMap<string, ReadonlyMap<'eq' | 'in' | 'gt' | 'gte' | 'lt' | 'lte', unknown>>;
+export interface SortInput {
+  readonly field: string;
+  readonly direction: 1 | -1;
+}
+/** Relay: `first`/`after` forward or `last`/`before` backward. Default 50, at most 1,000; BAD_INPUT otherwise. */
+export interface PageInput {
+  readonly first?: number | null | undefined;
+  readonly after?: string | null | undefined;
+  readonly last?: number | null | undefined;
+  readonly before?: string | null | undefined;
+}
+export interface Page<T> {
+  readonly edges: readonly { readonly cursor: string; readonly node: T }[];
+  readonly pageInfo: {
+    readonly hasNextPage: boolean;
+    readonly hasPreviousPage: boolean;
+    readonly startCursor: string | null;
+    readonly endCursor: string | null;
+  };
+}
+
+export type Signal = 'SNAPSHOT' | 'UPDATE' | 'REMOVED' | 'CAUGHT_UP' | 'GAP';
+/** One message of a view subscription. Versions of a document only rise; steps in between may be merged. */
+export interface ViewChange {
+  readonly signal: Signal;
+  /** Opaque: log id, view, generation and the vector of partition revisions. */
+  readonly cursor: string;
+  readonly id: string | null;
+  readonly node: ViewRecord | null;
+  /** Ids of the commands merged into this change, oldest first, capped. */
+  readonly origins: readonly string[];
+}
+export interface EventDelivery {
+  readonly signal: Signal;
+  readonly cursor: string;
+  readonly event: AnyRecorded | null;
+}
+/** Served by an index or refused with INDEX_MISSING. */
+export interface EventFilterInput {
+  readonly types?: readonly string[] | null | undefined;
+  readonly aggregate?: string | null | undefined;
+  readonly aggregateId?: string | null | undefined;
+  readonly correlationId?: string | null | undefined;
+  readonly since?: Date | null | undefined;
+  readonly until?: Date | null | undefined;
+}
+
+export interface Readiness {
+  /** `ready`, `degraded` (serves, with reasons) or `unavailable` (do not send traffic). */
+  readonly status: 'ready' | 'degraded' | 'unavailable';
+  readonly reasons: readonly string[];
+}
+
+export interface Runtime {
+  readonly model: Model;
+  handle(request: CommandRequest): Promise<CommandOutcome>;
+  /** Undefined when nothing is known of that command. Throws BAD_TOKEN. */
+  commandByToken(token: string): Promise<CommandStatus | undefined>;
+  findCommand(aggregate: string, id: string, commandId: string): Promise<CommandStatus | undefined>;
+  /** Equal reads at the same time share one round trip. */
+  document(view: string, id: string, options?: ReadOptions): Promise<ViewRecord | undefined>;
+  documents(
+    view: string,
+    query: { readonly filter?: FilterInput | undefined; readonly sort?: readonly SortInput[] | undefined } & PageInput &
+      ReadOptions,
+  ): Promise<Page<ViewRecord>>;
+  /** Snapshot first, then changes, with no gap between the two. Ends when the signal aborts. */
+  watchDocument(view: string, id: string, signal: AbortSignal): AsyncIterable<ViewChange>;
+  /** A SNAPSHOT a document, CAUGHT_UP, then UPDATE and REMOVED (removed, or no longer matching). */
+  watchDocuments(view: string, filter: FilterInput | undefined, signal: AbortSignal): AsyncIterable<ViewChange>;
+  /** `input` is raw. Throws BAD_INPUT with issues. */
+  ask(query: string, input: unknown, options?: ReadOptions): Promise<unknown>;
+  events(filter: EventFilterInput, page: PageInput): Promise<Page<AnyRecorded>>;
+  /** From `after` (exclusive) or from now; every event once, in order of position; CAUGHT_UP when it reaches the end. */
+  watchEvents(filter: EventFilterInput, after: string | undefined, signal: AbortSignal): AsyncIterable<EventDelivery>;
+  ready(): Promise<Readiness>;
+}

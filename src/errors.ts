@@ -1,0 +1,83 @@
+/**
+ * Every error of Millrace, in one table. An error says the place, the cause and the cure in its message;
+ * its `code` is stable and is what callers and tests look at.
+ *
+ * `retryable`: the same call may succeed later without a change. `exposed`: a client may read code and message;
+ * anything else is masked on every door and logged with an id.
+ */
+export const errorTable = {
+  // Definitions, refused at start
+  DEFINITION_INVALID: { retryable: false, exposed: false },
+  NAME_TAKEN: { retryable: false, exposed: false },
+  SCHEMA_NOT_DERIVABLE: { retryable: false, exposed: false },
+  SETTINGS_INVALID: { retryable: false, exposed: false },
+
+  // Surroundings, refused at start or reported by /ready
+  MONGODB_UNREACHABLE: { retryable: true, exposed: false },
+  MONGODB_NOT_REPLICA_SET: { retryable: false, exposed: false },
+  MONGODB_TOO_OLD: { retryable: false, exposed: false },
+  MONGODB_FORBIDDEN: { retryable: false, exposed: false },
+  REDIS_UNREACHABLE: { retryable: true, exposed: false },
+  REDIS_EVICTS: { retryable: false, exposed: false },
+  REDIS_TOO_OLD: { retryable: false, exposed: false },
+  PORT_IN_USE: { retryable: false, exposed: false },
+  SERVERS_UNAVAILABLE: { retryable: false, exposed: false },
+
+  // Commands
+  UNKNOWN_AGGREGATE: { retryable: false, exposed: true },
+  UNKNOWN_COMMAND: { retryable: false, exposed: true },
+  OUTCOME_UNKNOWN: { retryable: true, exposed: true },
+  TOO_BUSY: { retryable: true, exposed: true },
+  COMMIT_TOO_LARGE: { retryable: false, exposed: true },
+
+  // Events
+  UNKNOWN_EVENT: { retryable: true, exposed: false },
+  EVENT_INVALID: { retryable: false, exposed: false },
+
+  // Reads
+  UNKNOWN_VIEW: { retryable: false, exposed: true },
+  UNKNOWN_QUERY: { retryable: false, exposed: true },
+  BAD_TOKEN: { retryable: false, exposed: true },
+  BAD_CURSOR: { retryable: false, exposed: true },
+  BAD_INPUT: { retryable: false, exposed: true },
+  INDEX_MISSING: { retryable: false, exposed: true },
+  VIEW_BEHIND: { retryable: true, exposed: true },
+  VIEW_DOCUMENT_INVALID: { retryable: false, exposed: false },
+
+  // Delivery
+  FENCED: { retryable: true, exposed: false },
+  HANDLER_FAILED: { retryable: true, exposed: false },
+
+  // Life of the process
+  SHUTTING_DOWN: { retryable: true, exposed: true },
+  INTERNAL: { retryable: false, exposed: false },
+} as const satisfies Record<string, { retryable: boolean; exposed: boolean }>;
+
+export type ErrorCode = keyof typeof errorTable;
+
+/** JSON facts about an error; of an exposed error they reach the client as `extensions`. */
+export type ErrorDetails = Readonly<Record<string, unknown>>;
+
+export class MillraceError extends Error {
+  override readonly name = 'MillraceError';
+  readonly code: ErrorCode;
+  readonly retryable: boolean;
+  readonly exposed: boolean;
+  readonly details: ErrorDetails;
+
+  constructor(
+    code: ErrorCode,
+    message: string,
+    options: { readonly cause?: unknown; readonly details?: ErrorDetails } = {},
+  ) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    this.code = code;
+    this.retryable = errorTable[code].retryable;
+    this.exposed = errorTable[code].exposed;
+    this.details = options.details ?? {};
+  }
+}
+
+export function isMillraceError(value: unknown, code?: ErrorCode): value is MillraceError {
+  return value instanceof MillraceError && (code === undefined || value.code === code);
+}

@@ -1,0 +1,92 @@
+import { type Db, MongoClient, type MongoClientOptions, MongoServerSelectionError } from 'mongodb';
+import { MillraceError } from '../errors.ts';
+
+export interface Connection {
+  readonly client: MongoClient;
+  readonly db: Db;
+}
+
+/** Oldest MongoDB that Millrace runs on. Production needs a patched server, see docs/operations.md. */
+export const MONGODB_MIN_MAJOR = 6;
+
+/**
+ * Concerns are set here, in code, and not left to the server's defaults: every write is acknowledged by a majority and
+ * journaled, every read is majority and from the primary.
+ */
+export const clientOptions = (appName: string): MongoClientOptions => ({
+  appName,
+  writeConcern: { w: 'majority', journal: true, wtimeoutMS: 10_000 },
+  readConcern: { level: 'majority' },
+  readPreference: 'primary',
+  retryWrites: true,
+  retryReads: true,
+  ignoreUndefined: true,
+  serverSelectionTimeoutMS: 5_000,
+  maxPoolSize: 50,
+});
+
+/**
+ * Connects and checks the server. Throws MONGODB_UNREACHABLE, MONGODB_NOT_REPLICA_SET, MONGODB_TOO_OLD or
+ * MONGODB_FORBIDDEN with cause and cure.
+ */
+export async function connect(options: {
+  readonly url: string;
+  readonly database: string;
+  readonly appName: string;
+}): Promise<Connection> {
+  const client = new MongoClient(options.url, clientOptions(options.appName));
+  try {
+    await client.connect();
+    await checkServer(client);
+    const db = client.db(options.database);
+    await checkRights(db);
+    return { client, db };
+  } catch (error) {
+    await client.close().catch(() => undefined);
+    throw explain(error, options.url);
+  }
+}
+
+async function checkServer(client: MongoClient): Promise<void> {
+  const admin = client.db('admin');
+  const hello = await admin.command({ hello: 1 });
+  if (typeof hello.setName !== 'string' && hello.msg !== 'isdbgrid') {
+    throw new MillraceError(
+      'MONGODB_NOT_REPLICA_SET',
+      'MongoDB runs as a standalone server. Millrace needs a replica set (transactions, change streams): start mongod with --replSet rs0 and run rs.initiate() once; one node is enough for development.',
+    );
+  }
+  const { version } = await admin.command({ buildInfo: 1 });
+  if (Number.parseInt(String(version), 10) < MONGODB_MIN_MAJOR) {
+    throw new MillraceError(
+      'MONGODB_TOO_OLD',
+      `MongoDB is version ${version}. Millrace needs ${MONGODB_MIN_MAJOR}.0 or newer.`,
+    );
+  }
+}
+
+async function checkRights(db: Db): Promise<void> {
+  await db.listCollections({}, { nameOnly: true }).toArray();
+}
+
+function explain(error: unknown, url: string): unknown {
+  if (error instanceof MillraceError) return error;
+  const host = url.replace(/^(mongodb(?:\+srv)?:\/\/)[^@/]*@/, '$1').replace(/\?.*$/, '');
+  const reason = error instanceof Error ? error.message : String(error);
+  const code = typeof error === 'object' && error !== null && 'code' in error ? error.code : undefined;
+  if (code === 13 || code === 18) {
+    return new MillraceError(
+      'MONGODB_FORBIDDEN',
+      `MongoDB at ${host} refuses this user: ${reason}. Give it readWrite on the database, and check user, password and authSource in MONGODB_URL.`,
+      { cause: error },
+    );
+  }
+  if (error instanceof MongoServerSelectionError || code === undefined) {
+    return new MillraceError(
+      'MONGODB_UNREACHABLE',
+      `MongoDB at ${host} cannot be reached: ${reason}. Check MONGODB_URL, that the server runs, and that replicaSet= in the URL is its set's name.`,
+      { cause: error },
+    );
+  }
+  return error;
+}
