@@ -29,6 +29,7 @@ export const errorTable = {
   OUTCOME_UNKNOWN: { retryable: true, exposed: true },
   TOO_BUSY: { retryable: true, exposed: true },
   COMMIT_TOO_LARGE: { retryable: false, exposed: true },
+  DECISION_INVALID: { retryable: false, exposed: false },
 
   // Events
   UNKNOWN_EVENT: { retryable: true, exposed: false },

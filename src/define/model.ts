@@ -34,6 +34,8 @@ export interface AggregateModel {
   ) => PlainEvent | readonly PlainEvent[] | Rejection;
   /** True when commands may start an instance only by those of `creates`. */
   readonly guarded: boolean;
+  /** Codes that `decide` may refuse with. */
+  readonly rejections: ReadonlySet<string>;
 }
 export interface CommandModel {
   readonly type: string;
@@ -225,6 +227,7 @@ function aggregateModel(definition: AnyAggregate, place: string): AggregateModel
         | readonly PlainEvent[]
         | Rejection,
     guarded: definition.creates.length > 0,
+    rejections: new Set(definition.rejections),
   };
 }
 
