@@ -1,0 +1,172 @@
+import { type Collection, type Db, type Document, MaxKey, MinKey } from 'mongodb';
+import type { IndexSpec, View } from '../define/view.ts';
+import type { ConsumerDocument, PartitionDocument, ViewDocument } from './documents.ts';
+
+/** One build of a view: its documents lie in a collection of their own. */
+export interface ViewBuild {
+  readonly view: string;
+  readonly generation: number;
+}
+export const viewCollectionName = ({ view, generation }: ViewBuild): string => `view_${view}_g${generation}`;
+
+/** Fields of an index in order. Every index of a view ends with `_id`, ascending, so that its order is total. */
+export type IndexKeys = readonly (readonly [field: string, direction: 1 | -1])[];
+
+/** Before and after every value of a field, in the order of the index (not of the values). */
+export const FIRST: unique symbol = Symbol('first');
+export const LAST: unique symbol = Symbol('last');
+/** A scalar, `{}` (after every string), or an end. */
+export type Edge =
+  | string
+  | number
+  | boolean
+  | null
+  | Date
+  | Readonly<Record<string, never>>
+  | typeof FIRST
+  | typeof LAST;
+
+/** Part of an index, walked key by key: what is read is what is asked for, at any depth of a list. */
+export interface IndexScan {
+  readonly index: IndexKeys;
+  /** One edge a field of the index. Inclusive. */
+  readonly from: readonly Edge[];
+  /** Exclusive. */
+  readonly to: readonly Edge[];
+  readonly backward: boolean;
+  readonly filter: Readonly<Record<string, unknown>>;
+  readonly limit: number;
+}
+
+/** What a reader needs to know of a partition. */
+export type PartitionState = Pick<PartitionDocument, 'partition' | 'checkpoint' | 'revision' | 'failure'>;
+
+/**
+ * Reads of view documents and of how far they have come. Majority, from the primary, as the connection says. Not here:
+ * writes of documents and partitions, which belong to delivery.
+ */
+export interface ViewStore {
+  /** Documents and tombstones, in no order; ids that never were are absent. */
+  byIds(build: ViewBuild, ids: readonly string[]): Promise<readonly ViewDocument[]>;
+  /** Without tombstones, in the order of the scan. */
+  scan(build: ViewBuild, scan: IndexScan): Promise<readonly ViewDocument[]>;
+  /** Documents and tombstones of a partition written after `revision`, by revision and id; `id` goes on inside a revision. */
+  changedSince(
+    build: ViewBuild,
+    partition: number,
+    after: { readonly revision: number; readonly id?: string },
+    limit: number,
+  ): Promise<readonly ViewDocument[]>;
+  /** Undefined until a worker has created the generation. */
+  partitionCount(consumer: string, generation: number): Promise<number | undefined>;
+  partitions(consumer: string, generation: number): Promise<readonly PartitionState[]>;
+}
+
+const CHANGES_INDEX: IndexKeys = [
+  ['_partition', 1],
+  ['_revision', 1],
+  ['_id', 1],
+];
+/** Ids in one `$in`; more are read in several. */
+const IDS_PER_READ = 1_000;
+
+/**
+ * The index that MongoDB keeps for a declared one: `id` is `_id`, which comes last and ascending (walking an index
+ * backward is as good, so directions may be turned round together).
+ */
+export function indexKeysOf(spec: IndexSpec): IndexKeys {
+  const fields = Object.entries(spec).map(([field, direction]) => [field === 'id' ? '_id' : field, direction] as const);
+  const end = fields.findIndex(([field]) => field === '_id');
+  const [, direction] = fields[end] ?? ['_id', 1];
+  const turned = (end === -1 ? fields : fields.slice(0, end)).map(
+    ([field, own]) => [field, own * direction === 1 ? 1 : -1] as const,
+  );
+  return [...turned, ['_id', 1]];
+}
+
+/** How long a removed document is remembered, so that subscribers and late hints learn of the removal. */
+export const TOMBSTONE_TTL_S = 86_400;
+
+/**
+ * Creates the collection of a view generation, its declared indexes, the index that finds changes by partition and
+ * revision, and the one that forgets tombstones. Idempotent; several processes may run it at once.
+ */
+export async function ensureViewCollection(db: Db, view: View, generation: number): Promise<void> {
+  const collection = db.collection(viewCollectionName({ view: view.name, generation }));
+  const declared = view.indexes.map(indexKeysOf).filter((keys) => keys.length > 1);
+  const distinct = new Map([CHANGES_INDEX, ...declared].map((keys) => [JSON.stringify(keys), keys]));
+  await collection.createIndexes([
+    ...[...distinct.values()].map((keys) => ({ key: new Map(keys.map(([field, direction]) => [field, direction])) })),
+    { key: { _deleted: 1 }, expireAfterSeconds: TOMBSTONE_TTL_S, sparse: true },
+  ]);
+}
+
+export function createViewStore(db: Db, logId: string): ViewStore {
+  const documents = (build: ViewBuild): Collection<ViewDocument> => db.collection(viewCollectionName(build));
+  const partitions = db.collection<PartitionDocument>('partitions');
+  const consumers = db.collection<ConsumerDocument>('consumers');
+
+  const scan = (build: ViewBuild, part: IndexScan): Promise<ViewDocument[]> =>
+    documents(build)
+      .find(part.filter)
+      .hint(keysDocument(part.index))
+      .min(boundDocument(part.index, part.from))
+      .max(boundDocument(part.index, part.to))
+      .sort(keysDocument(part.index, part.backward ? -1 : 1))
+      .limit(part.limit)
+      .toArray() as Promise<ViewDocument[]>;
+
+  return {
+    async byIds(build, ids) {
+      const reads: Promise<ViewDocument[]>[] = [];
+      for (let start = 0; start < ids.length; start += IDS_PER_READ) {
+        const some = ids.slice(start, start + IDS_PER_READ);
+        reads.push(
+          documents(build)
+            .find({ _id: { $in: some } })
+            .toArray() as Promise<ViewDocument[]>,
+        );
+      }
+      return (await Promise.all(reads)).flat();
+    },
+    scan: (build, part) => scan(build, { ...part, filter: { ...part.filter, _deleted: { $exists: false } } }),
+    changedSince: (build, partition, { revision, id }, limit) =>
+      scan(build, {
+        index: CHANGES_INDEX,
+        from: id === undefined ? [partition, revision, LAST] : [partition, revision, successor(id)],
+        to: [partition, LAST, LAST],
+        backward: false,
+        filter: {},
+        limit,
+      }),
+    async partitionCount(consumer, generation) {
+      const found = await consumers.findOne({ _id: { $eq: `${logId}/${consumer}/${generation}` } });
+      return found?.partitionCount;
+    },
+    partitions: (consumer, generation) => {
+      // "0" is the character after "/": the range holds exactly the ids that begin with the prefix.
+      const prefix = `${logId}/${consumer}/${generation}`;
+      return partitions
+        .find({ _id: { $gte: `${prefix}/`, $lt: `${prefix}0` } })
+        .project<PartitionState>({ _id: 0, partition: 1, checkpoint: 1, revision: 1, failure: 1 })
+        .toArray();
+    },
+  };
+}
+
+/** The next string in MongoDB's order: nothing lies between the two. */
+export const successor = (text: string): string => `${text}\u0000`;
+
+const keysDocument = (index: IndexKeys, turn: 1 | -1 = 1): Record<string, 1 | -1> =>
+  Object.fromEntries(index.map(([field, direction]) => [field, direction === turn ? 1 : -1]));
+
+function boundDocument(index: IndexKeys, edges: readonly Edge[]): Document {
+  return Object.fromEntries(
+    index.map(([field, direction], place) => {
+      const edge = edges[place];
+      if (edge === FIRST) return [field, direction === 1 ? new MinKey() : new MaxKey()];
+      if (edge === LAST || edge === undefined) return [field, direction === 1 ? new MaxKey() : new MinKey()];
+      return [field, edge];
+    }),
+  );
+}
