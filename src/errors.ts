@@ -22,6 +22,8 @@ export const errorTable = {
   REDIS_TOO_OLD: { retryable: false, exposed: false },
   PORT_IN_USE: { retryable: false, exposed: false },
   SERVERS_UNAVAILABLE: { retryable: false, exposed: false },
+  SERVER_START_FAILED: { retryable: false, exposed: false },
+  DATA_DIR_IN_USE: { retryable: false, exposed: false },
 
   // Commands
   UNKNOWN_AGGREGATE: { retryable: false, exposed: true },
