@@ -43,7 +43,7 @@ export function checkFilter(filter: FilterInput | undefined): CheckedFilter {
 /** Name of a field in MongoDB. Throws BAD_INPUT for a name that no author's field can have. */
 export function storedField(name: unknown): string {
   if (name === 'id') return '_id';
-  if (typeof name !== 'string' || !/^[^_$.\u0000][^.\u0000]{0,127}$/u.test(name)) {
+  if (typeof name !== 'string' || !/^[^_$.\p{Cc}][^.\p{Cc}]{0,127}$/u.test(name)) {
     throw new MillraceError('BAD_INPUT', `${JSON.stringify(String(name)).slice(0, 100)} is not a field of this view.`);
   }
   return name;

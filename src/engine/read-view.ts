@@ -1,0 +1,76 @@
+import { MillraceError } from '../errors.ts';
+import type { ViewStore } from '../store/view-documents.ts';
+import type { Page, ReadOptions, Runtime, ViewRecord } from './contract.ts';
+import { decodeListCursor, encodeListCursor } from './cursor.ts';
+import { PAGE_DEFAULT_COUNT, readPage, readPageInput } from './page.ts';
+import { checkFilter } from './view-filter.ts';
+import { checkDocumentId, toRecord, type ViewHandle, type ViewHandles } from './view-handles.ts';
+import { type Order, planList } from './view-plan.ts';
+import { type ListKey, listKey, readSlice } from './view-scan.ts';
+import { AT_LEAST_MAX_MS, type AtLeast } from './wait-at-least.ts';
+
+export type ListQuery = Parameters<Runtime['documents']>[1];
+
+/** Reads of one view, after it has been waited for if a token asks for that. */
+export interface ViewReads {
+  document(view: ViewHandle, id: string, ready: Ready): Promise<ViewRecord | undefined>;
+  documents(view: ViewHandle, query: Omit<ListQuery, keyof ReadOptions>, ready: Ready): Promise<Page<ViewRecord>>;
+}
+/** Resolves when a view is as new as the reader asked for. */
+export type Ready = (view: ViewHandle) => Promise<void>;
+
+export function createViewReads(deps: { readonly logId: string; readonly store: ViewStore }): ViewReads {
+  return {
+    async document(view, id, ready) {
+      checkDocumentId(id);
+      await ready(view);
+      const found = await view.read(id);
+      return found === undefined || found._deleted !== undefined ? undefined : toRecord(found);
+    },
+    async documents(view, query, ready) {
+      const plan = planList(view.view, checkFilter(query.filter), query.sort);
+      const order = orderName(plan.order);
+      const request = readPageInput<ListKey>(query, (cursor) =>
+        decodeListCursor(cursor, deps.logId, view.build, order, plan.order.length),
+      );
+      await ready(view);
+      return readPage(
+        request,
+        (slice) => readSlice(deps.store, view.build, plan, slice),
+        (document) => ({
+          cursor: encodeListCursor(deps.logId, view.build, { order, key: listKey(plan.order, document) }),
+          node: toRecord(document),
+        }),
+      );
+    },
+  };
+}
+
+/** Cursors are good for any list with this order, also under another filter. */
+const orderName = (order: Order): string =>
+  order.map(({ field, direction }) => `${direction === 1 ? '+' : '-'}${field}`).join();
+
+/** What ReadOptions ask for. One deadline for all views that the read touches. Throws BAD_INPUT. */
+export function readiness(atLeast: AtLeast, options: ReadOptions | undefined, defaultTimeoutMs: number): Ready {
+  const token = options?.atLeast ?? undefined;
+  const timeoutMs = options?.timeoutMs ?? defaultTimeoutMs;
+  if (!Number.isInteger(timeoutMs) || timeoutMs < 0 || timeoutMs > AT_LEAST_MAX_MS) {
+    throw new MillraceError('BAD_INPUT', `\`timeoutMs\` must be a whole number from 0 to ${AT_LEAST_MAX_MS}.`);
+  }
+  const deadlineMs = Date.now() + timeoutMs;
+  return async ({ progress }) => {
+    if (token !== undefined) await atLeast.wait(progress, token, deadlineMs);
+  };
+}
+
+/** First page of a list, for queries. */
+export async function listOf(
+  reads: ViewReads,
+  view: ViewHandle,
+  query: { readonly filter: ListQuery['filter']; readonly sort: ListQuery['sort']; readonly limit: number | undefined },
+  ready: Ready,
+): Promise<readonly ViewRecord[]> {
+  const { filter, sort, limit } = query;
+  const page = await reads.documents(view, { filter, sort, first: limit ?? PAGE_DEFAULT_COUNT }, ready);
+  return page.edges.map(({ node }) => node);
+}

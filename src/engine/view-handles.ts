@@ -1,0 +1,90 @@
+import type { Model } from '../define/model.ts';
+import type { View } from '../define/view.ts';
+import { MillraceError } from '../errors.ts';
+import type { ViewDocument } from '../store/documents.ts';
+import type { ViewBuild, ViewStore } from '../store/view-documents.ts';
+import { batchByKey } from './coalesce.ts';
+import type { ViewRecord } from './contract.ts';
+import { createViewProgress, type ViewProgress } from './view-progress.ts';
+
+/** A view as this process reads it: one a name. */
+export interface ViewHandle {
+  readonly view: View;
+  readonly build: ViewBuild;
+  readonly progress: ViewProgress;
+  /** Document or tombstone; reads of one turn of the event loop share a round trip. */
+  read(id: string): Promise<ViewDocument | undefined>;
+}
+
+export interface ViewHandles {
+  /** Throws UNKNOWN_VIEW. */
+  get(name: string): ViewHandle;
+  find(name: string): ViewHandle | undefined;
+}
+
+export function createViewHandles(model: Model, store: ViewStore): ViewHandles {
+  const handles = new Map<string, ViewHandle>();
+  for (const [name, consumer] of model.projectorOf) {
+    const view = model.views.get(name);
+    if (view === undefined) continue;
+    const build: ViewBuild = { view: name, generation: consumer.generation };
+    const read = batchByKey<string, ViewDocument>(async (ids) => {
+      const documents = await store.byIds(build, ids);
+      return new Map(documents.map((document) => [document._id, document]));
+    });
+    handles.set(name, { view, build, progress: createViewProgress(store, consumer), read });
+  }
+  return {
+    get(name) {
+      const handle = handles.get(name);
+      if (handle !== undefined) return handle;
+      throw new MillraceError('UNKNOWN_VIEW', `There is no view "${String(name).slice(0, 100)}".`);
+    },
+    find: (name) => handles.get(name),
+  };
+}
+
+const marks: ReadonlySet<string> = new Set([
+  '_id',
+  '_partition',
+  '_revision',
+  '_position',
+  '_version',
+  '_origins',
+  '_deleted',
+]);
+const records = new WeakMap<ViewDocument, ViewRecord>();
+
+/** The author's part of a document. Many readers share it, so it is frozen (its own fields; not what they hold). */
+export function toRecord(stored: ViewDocument): ViewRecord {
+  const known = records.get(stored);
+  if (known !== undefined) return known;
+  const fields = Object.entries(stored).filter(([field]) => !marks.has(field));
+  const record: ViewRecord = {
+    id: stored._id,
+    version: stored._version,
+    document: Object.freeze(Object.fromEntries(fields)),
+  };
+  records.set(stored, record);
+  return record;
+}
+
+const ID_MAX_LENGTH = 1_024;
+
+/** Throws BAD_INPUT for what cannot be the id of a document. */
+export function checkDocumentId(id: unknown): string {
+  if (
+    typeof id === 'string' &&
+    id.length > 0 &&
+    id.length <= ID_MAX_LENGTH &&
+    id.isWellFormed() &&
+    !/\p{Cc}/u.test(id)
+  ) {
+    return id;
+  }
+  throw new MillraceError(
+    'BAD_INPUT',
+    `An id must be a string of 1 to ${ID_MAX_LENGTH} characters of well-formed Unicode without control characters.`,
+    { details: { field: 'id' } },
+  );
+}
