@@ -1,0 +1,149 @@
+import type { Db, Document, MongoClient, Timestamp } from 'mongodb';
+import { MillraceError } from '../errors.ts';
+import type { CommitDocument } from './documents.ts';
+import { errorCode, isStreamLost } from './mongo-errors.ts';
+
+/** A point in the server's history that a feed can start at. */
+export type FeedTime = Timestamp;
+
+/** Commits in commit order (majority), as they come. */
+export interface CommitStream {
+  /** Waits up to half a second for news; `commits` may be empty. `token` goes on after them. */
+  next(): Promise<{ readonly commits: readonly CommitDocument[]; readonly token: unknown }>;
+  close(): Promise<void>;
+}
+
+/** What a scan needs to know of a commit: where it belongs and how many events it has. */
+export interface CommitHead {
+  readonly _id: string;
+  readonly stream: string;
+  readonly version: number;
+  readonly eventCount: number;
+}
+
+/** `commits` as the sequencer reads them: majority, from the primary. Commits without events are not in it. */
+export interface CommitFeed {
+  /** Names the pipeline; a token of another pipeline is of no use. */
+  readonly pipeline: string;
+  now(): Promise<FeedTime>;
+  /** Throws `FeedLostError` when the server cannot go on from there. */
+  open(from: { readonly token: unknown } | { readonly time: FeedTime }): Promise<CommitStream>;
+  /** Newest first, before the commit `before` (exclusive). */
+  backward(before: string | undefined, limit: number): Promise<readonly CommitHead[]>;
+  /** Oldest first, after the commit `after` (exclusive; undefined: from the beginning). */
+  forward(after: string | undefined, limit: number): Promise<readonly CommitDocument[]>;
+  /** Commits of a stream that hold versions in `from … to`, oldest first. */
+  ofStream(stream: string, from: number, to: number): Promise<readonly CommitDocument[]>;
+  /** All commits in order of stream and version. */
+  scanByStream(): AsyncIterable<CommitHead>;
+}
+
+/** The change stream's history is lost or its token invalid: scan, then follow from a time taken before the scan. */
+export class FeedLostError extends Error {
+  override readonly name = 'FeedLostError';
+}
+
+const PIPELINE: readonly Document[] = [
+  { $match: { operationType: 'insert', 'fullDocument.version': { $exists: true } } },
+  { $project: { fullDocument: 1 } },
+];
+const AWAIT_MS = 500;
+/** A server that does not answer a wait of half a second within this is gone: the watchdog of the stream. */
+const WATCHDOG_MS = 10_000;
+const WITH_EVENTS = { version: { $exists: true } };
+const HEAD = { stream: 1, version: 1, eventCount: { $size: '$events' } };
+
+export function createCommitFeed(client: MongoClient, db: Db): CommitFeed {
+  const commits = db.collection<CommitDocument>('commits');
+  return {
+    pipeline: JSON.stringify(PIPELINE),
+    async now() {
+      const { operationTime } = await db.command({ ping: 1 });
+      if (operationTime === undefined) throw new MillraceError('INTERNAL', 'MongoDB sent no operation time.');
+      return operationTime;
+    },
+    open: (from) =>
+      openStream(client, db, 'token' in from ? { resumeAfter: from.token } : { startAtOperationTime: from.time }),
+    backward: (before, limit) =>
+      commits
+        .find({ ...WITH_EVENTS, ...(before === undefined ? {} : { _id: { $lt: before } }) })
+        .sort({ _id: -1 })
+        .limit(limit)
+        .project<CommitHead>(HEAD)
+        .toArray(),
+    forward: (after, limit) =>
+      commits
+        .find({ ...WITH_EVENTS, ...(after === undefined ? {} : { _id: { $gt: after } }) })
+        .sort({ _id: 1 })
+        .limit(limit)
+        .toArray(),
+    async ofStream(stream, from, to) {
+      // The commit that holds `from` may begin before it.
+      const first = await commits.findOne({ stream, version: { $lte: from } }, { sort: { version: -1 } });
+      const rest = await commits
+        .find({ stream, version: { $gt: from, $lte: to } })
+        .sort({ version: 1 })
+        .toArray();
+      if (first === null || (first.version ?? 0) + first.events.length <= from) return rest;
+      return [first, ...rest];
+    },
+    scanByStream: () =>
+      commits
+        .find(WITH_EVENTS, { batchSize: 5_000 })
+        .sort({ stream: 1, version: 1 })
+        .hint('stream_version')
+        .project<CommitHead>(HEAD),
+  };
+}
+
+/**
+ * The change stream by plain commands instead of the driver's ChangeStream: whole batches, no resuming behind our back, and
+ * a deadline on each wait, because a stream can be open and silent for ever.
+ */
+async function openStream(client: MongoClient, db: Db, start: Document): Promise<CommitStream> {
+  const session = client.startSession({ causalConsistency: false });
+  const ask = async (command: Document): Promise<Document> => {
+    try {
+      return await db.command(command, { session, signal: AbortSignal.timeout(WATCHDOG_MS) });
+    } catch (error) {
+      throw isStreamLost(error)
+        ? new FeedLostError(`change stream lost (${errorCode(error)})`, { cause: error })
+        : error;
+    }
+  };
+  let opened: Document;
+  try {
+    opened = await ask({
+      aggregate: 'commits',
+      pipeline: [{ $changeStream: start }, ...PIPELINE],
+      cursor: { batchSize: 1_000 },
+      readConcern: { level: 'majority' },
+    });
+  } catch (error) {
+    await session.endSession();
+    throw error;
+  }
+  const { id } = opened.cursor;
+  let first: Document | undefined = opened;
+  return {
+    async next() {
+      const reply: Document =
+        first ?? (await ask({ getMore: id, collection: 'commits', batchSize: 1_000, maxTimeMS: AWAIT_MS }));
+      first = undefined;
+      const { firstBatch, nextBatch = firstBatch, postBatchResumeToken, id: still } = reply.cursor;
+      // Dropped or renamed: the server ends the stream, and its token leads nowhere.
+      if (isClosed(still)) throw new FeedLostError('change stream ended by the server (collection dropped or renamed)');
+      return { commits: nextBatch.map((change: Document) => change.fullDocument), token: postBatchResumeToken };
+    },
+    async close() {
+      const gone = db.command(
+        { killCursors: 'commits', cursors: [id] },
+        { session, signal: AbortSignal.timeout(1_000) },
+      );
+      await gone.catch(() => undefined);
+      await session.endSession();
+    },
+  };
+}
+
+const isClosed = (cursorId: unknown): boolean => String(cursorId) === '0';

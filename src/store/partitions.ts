@@ -1,0 +1,199 @@
+import { type Db, type Document, type MongoClient, MongoServerError } from 'mongodb';
+import { type CausalReads, createCausalReads } from './causal-reads.ts';
+import type { PartitionDocument, ViewDocument } from './documents.ts';
+import type { TransactionEnd, TransactionScope, Transactions } from './transactions.ts';
+import { createTransactions } from './transactions.ts';
+import { type ViewBuild, viewCollectionName } from './view-documents.ts';
+
+export type PartitionFailure = NonNullable<PartitionDocument['failure']>;
+
+/** A consumer generation, or one partition of it. */
+export interface GenerationRef {
+  readonly consumer: string;
+  readonly generation: number;
+}
+export interface PartitionRef extends GenerationRef {
+  readonly partition: number;
+}
+
+/** A partition as stored, and how long ago (server's clock) it was written. */
+export interface PartitionReading extends PartitionRef {
+  readonly checkpoint: number;
+  readonly revision: number;
+  readonly failure: PartitionFailure | undefined;
+  readonly idleMs: number;
+}
+
+/** One step of a partition, on condition that it still is where it was. */
+export interface PartitionMove extends PartitionRef {
+  readonly from: { readonly checkpoint: number; readonly revision: number };
+  readonly to: { readonly checkpoint: number; readonly revision: number };
+  /** Undefined clears it. */
+  readonly failure: PartitionFailure | undefined;
+}
+
+export interface ViewWrites {
+  readonly build: ViewBuild;
+  readonly documents: readonly ViewDocument[];
+}
+
+/**
+ * `partitions` and the view documents that their transactions write. Reads are majority, from the primary, and not older
+ * than what this process wrote: a stale document under a current revision would undo a change.
+ */
+export interface PartitionStore {
+  /** Of these generations, or all of the log. */
+  read(of?: readonly GenerationRef[]): Promise<readonly PartitionReading[]>;
+  /** Documents and tombstones by key, in no order. */
+  documents(build: ViewBuild, keys: readonly string[]): Promise<readonly ViewDocument[]>;
+  /**
+   * Effects, checkpoints and revisions in one transaction. `refused`: a partition was moved by somebody else meanwhile and
+   * nothing was written; read it again. Never throws.
+   */
+  commit(moves: readonly PartitionMove[], writes: readonly ViewWrites[]): Promise<TransactionEnd>;
+  /** Moves without effects, each on its own condition; those that were moved by others meanwhile stay. */
+  moveEach(moves: readonly PartitionMove[]): Promise<void>;
+  /** Ids of the sessions that `commit` uses. */
+  sessionIds(): readonly unknown[];
+  close(): Promise<void>;
+}
+
+/** Bytes of documents in one command, by estimate; MongoDB takes 48 MB. */
+const COMMAND_MAX_BYTES = 12_000_000;
+const COMMAND_MAX_DOCUMENTS = 5_000;
+const LOCKED_MAX_MS = 2_000;
+const KEYS_PER_READ = 1_000;
+
+export function partitionId(logId: string, { consumer, generation, partition }: PartitionRef): string {
+  return `${logId}/${consumer}/${generation}/${partition}`;
+}
+
+export function createPartitionStore(client: MongoClient, db: Db, logId: string): PartitionStore {
+  const reads: CausalReads = createCausalReads(client);
+  const transactions: Transactions = createTransactions(client, reads);
+  const partitions = db.collection<PartitionDocument>('partitions');
+
+  return {
+    read: (of) =>
+      reads.run(async (session) => {
+        // "0" is the character after "/": a range holds exactly the ids that begin with the prefix.
+        const prefixes = of === undefined ? [logId] : of.map((ref) => `${logId}/${ref.consumer}/${ref.generation}`);
+        if (prefixes.length === 0) return [];
+        const found = partitions.aggregate<PartitionDocument & { idleMs: number }>(
+          [
+            { $match: { $or: prefixes.map((prefix) => ({ _id: { $gte: `${prefix}/`, $lt: `${prefix}0` } })) } },
+            { $addFields: { idleMs: { $toDouble: { $subtract: ['$$NOW', '$updatedAt'] } } } },
+          ],
+          { session },
+        );
+        return (await found.toArray()).map(reading);
+      }),
+
+    documents: (build, keys) =>
+      reads.run(async (session) => {
+        const documents: ViewDocument[] = [];
+        const collection = db.collection<ViewDocument>(viewCollectionName(build));
+        for (let i = 0; i < keys.length; i += KEYS_PER_READ) {
+          const some = keys.slice(i, i + KEYS_PER_READ);
+          const found = collection.find({ _id: { $in: some } }, { session, batchSize: KEYS_PER_READ });
+          documents.push(...((await found.toArray()) as ViewDocument[]));
+        }
+        return documents;
+      }),
+
+    commit: (moves, writes) =>
+      transactions.run(async (scope) => {
+        // Partitions first: a stale worker meets its fence before it writes anything.
+        const moved = await runUpdates(
+          db,
+          scope,
+          'partitions',
+          moves.map((move) => updateOf(logId, move)),
+        );
+        if (moved !== moves.length) return false;
+        for (const { build, documents } of writes) {
+          for (const chunk of inChunks(documents)) {
+            const updates = chunk.map((document) => ({ q: { _id: document._id }, u: document, upsert: true }));
+            await runUpdates(db, scope, viewCollectionName(build), updates);
+          }
+        }
+        return true;
+      }),
+
+    async moveEach(moves) {
+      if (moves.length === 0) return;
+      const operations = moves.map((move) => {
+        const { q, u } = updateOf(logId, move);
+        return { updateOne: { filter: q, update: u } };
+      });
+      // Not longer: a partition in the open transaction of a killed process would keep this waiting.
+      await partitions.bulkWrite(operations, { ordered: false, maxTimeMS: LOCKED_MAX_MS });
+    },
+
+    sessionIds: () => transactions.sessionIds(),
+    close: () => transactions.close(),
+  };
+}
+
+const reading = (found: PartitionDocument & { readonly idleMs: number }): PartitionReading => ({
+  consumer: found.consumer,
+  generation: found.generation,
+  partition: found.partition,
+  checkpoint: found.checkpoint,
+  revision: found.revision,
+  failure: found.failure,
+  idleMs: found.idleMs,
+});
+
+function updateOf(logId: string, move: PartitionMove): { q: Document; u: Document } {
+  const { checkpoint, revision } = move.to;
+  const set = move.failure === undefined ? { checkpoint, revision } : { checkpoint, revision, failure: move.failure };
+  return {
+    q: { _id: partitionId(logId, move), checkpoint: move.from.checkpoint, revision: move.from.revision },
+    u: {
+      $set: set,
+      ...(move.failure === undefined ? { $unset: { failure: '' } } : {}),
+      $currentDate: { updatedAt: true },
+    },
+  };
+}
+
+/** A plain command: the driver's bulk classes would measure every document once more. Returns how many matched. */
+async function runUpdates(
+  db: Db,
+  { session, deadline }: TransactionScope,
+  collection: string,
+  updates: readonly Document[],
+): Promise<number> {
+  const command = { update: collection, updates, ordered: true };
+  const reply = await db.command(command, { session, signal: deadline, ignoreUndefined: true });
+  const [first] = Array.isArray(reply.writeErrors) ? reply.writeErrors : [];
+  if (first !== undefined) throw new MongoServerError({ message: String(first.errmsg), code: Number(first.code) });
+  return Number(reply.n);
+}
+
+function* inChunks(documents: readonly ViewDocument[]): Generator<readonly ViewDocument[]> {
+  let chunk: ViewDocument[] = [];
+  let bytes = 0;
+  for (const document of documents) {
+    const size = roughBytes(document);
+    if (chunk.length > 0 && (bytes + size > COMMAND_MAX_BYTES || chunk.length >= COMMAND_MAX_DOCUMENTS)) {
+      yield chunk;
+      chunk = [];
+      bytes = 0;
+    }
+    chunk.push(document);
+    bytes += size;
+  }
+  if (chunk.length > 0) yield chunk;
+}
+
+/** About how large a JSON value is in BSON; cheap enough to ask for every document. */
+export function roughBytes(value: unknown): number {
+  if (typeof value === 'string') return 5 + value.length;
+  if (typeof value !== 'object' || value === null) return 8;
+  let bytes = 5;
+  if (Array.isArray(value)) for (const item of value) bytes += 4 + roughBytes(item);
+  else for (const [key, item] of Object.entries(value)) bytes += 2 + key.length + roughBytes(item);
+  return bytes;
+}
