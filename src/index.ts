@@ -1,1 +1,74 @@
-export {};
+/** The only door for authors: everything public is exported here (and in `millrace/graphql`, `millrace/testing`). */
+export type {
+  Aggregate,
+  AggregateSpec,
+  AnyAggregate,
+  CommandOf,
+  Contract,
+  DecideContext,
+  Dispatch,
+  FieldOptions,
+  Rejection,
+  RejectionOf,
+} from './define/aggregate.ts';
+export { aggregate, command } from './define/aggregate.ts';
+export type {
+  AnyRecorded,
+  EventData,
+  EventDefinition,
+  EventMap,
+  EventMeta,
+  EventOf,
+  Recorded,
+  StreamRef,
+} from './define/event.ts';
+export { event } from './define/event.ts';
+export type { Model } from './define/model.ts';
+export { buildModel } from './define/model.ts';
+export type { Module, Part } from './define/module.ts';
+export { module } from './define/module.ts';
+export type { Projector, ProjectorSpec } from './define/projector.ts';
+export { projector } from './define/projector.ts';
+export type {
+  AnyQuery,
+  Filter,
+  ListOptions,
+  Query,
+  QueryInput,
+  QueryOutput,
+  Reader,
+  Sort,
+  ViewReader,
+} from './define/query.ts';
+export { query } from './define/query.ts';
+export type { Issue, JsonSchema, Schema, SchemaInput, SchemaMap, SchemaOutput } from './define/schema.ts';
+export { jsonSchemaOf } from './define/schema.ts';
+export { streamKey } from './define/stream-key.ts';
+export type { Doc, IndexSpec, View } from './define/view.ts';
+export { view } from './define/view.ts';
+export type { App } from './define-app.ts';
+export { defineApp } from './define-app.ts';
+export type {
+  CommandAccepted,
+  CommandConflict,
+  CommandInvalid,
+  CommandOutcome,
+  CommandRejected,
+  CommandRequest,
+  CommandStatus,
+  EventDelivery,
+  EventFilterInput,
+  FilterInput,
+  Page,
+  PageInput,
+  Readiness,
+  ReadOptions,
+  ReceiptEvent,
+  Runtime,
+  Signal,
+  SortInput,
+  ViewChange,
+  ViewRecord,
+} from './engine/contract.ts';
+export type { ErrorCode, ErrorDetails } from './errors.ts';
+export { isMillraceError, MillraceError } from './errors.ts';

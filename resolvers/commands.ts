@@ -1,0 +1,236 @@
+import type { GatewayContext } from '../src/gateway/context.ts';
+import {
+  type AnyAggregate,
+  type CommandOutcome,
+  type CommandRequest,
+  type CommandStatus,
+  isMillraceError,
+  jsonSchemaOf,
+  MillraceError,
+  type Schema,
+} from '../src/index.ts';
+import type { MillraceBuilder } from './builder.ts';
+import { described, inputTypeOf, type Typed } from './derive.ts';
+import { camelCase, checkedName, pascalCase } from './names.ts';
+import { outcomeType } from './outcomes.ts';
+import { claim, type DerivedInput, once } from './registry.ts';
+import { shapeOf } from './shape.ts';
+
+/** How a command is shown. */
+export interface CommandExposure {
+  /** Mutation field; default: the command's type in camelCase. */
+  readonly name?: string;
+  readonly hidden?: boolean;
+  readonly description?: string;
+}
+
+/** How many commands one `sendCommands` takes. */
+const BATCH_MAX_COUNT = 100;
+
+/** The mutation of one command. */
+export function exposeCommand(
+  builder: MillraceBuilder,
+  aggregate: AnyAggregate,
+  type: string,
+  schema: Schema,
+  modulePlace: string,
+  exposure: CommandExposure,
+): void {
+  const place = `${modulePlace}, aggregate "${aggregate.name}", command "${type}"`;
+  const name = checkedName(exposure.name ?? camelCase(type), place);
+  const shape = shapeOf(jsonSchemaOf(schema, 'input', place), 'input');
+  // GraphQL has no empty input types: a command without data takes no input.
+  const empty = shape.kind === 'object' && shape.fields().length === 0;
+  claim(builder, `Mutation.${name}`, place);
+  const input = empty ? undefined : inputTypeOf(builder, shape, pascalCase(name), place);
+  const creates = aggregate.creates.includes(type);
+  const outcome = once(builder, outcomeType);
+  builder.mutationField(name, (t) => {
+    const options = commandArguments(builder);
+    const id = t.arg.id({
+      required: !creates,
+      ...described(creates ? 'Left out, the platform chooses it; the same for every try of a commandId.' : undefined),
+    });
+    const send = (given: CommandArguments, data: unknown, context: GatewayContext): Promise<CommandOutcome> =>
+      context.runtime.handle(requestOf({ ...given, aggregate: aggregate.name, type, data }, context));
+    const common = {
+      type: outcome,
+      nullable: false,
+      ...described(exposure.description ?? shape.description),
+    } as const;
+    if (input === undefined) {
+      return t.field({
+        ...common,
+        args: { id, ...options },
+        resolve: (_root, args, context) => send(args, {}, context),
+      });
+    }
+    return t.field({
+      ...common,
+      args: { id, input: inputArgument(builder, input, !shape.nullable), ...options },
+      resolve: (_root, args, context) => send(args, args.input, context),
+    });
+  });
+}
+
+function inputArgument(
+  builder: MillraceBuilder,
+  { type, list, itemsNullable }: Typed<DerivedInput>,
+  required: boolean,
+) {
+  const { input } = builder.args((t) => ({
+    input: list
+      ? t.field({ type: [type], required: { list: required, items: !itemsNullable } })
+      : t.field({ type, required }),
+  }));
+  return input;
+}
+
+const about = {
+  commandId:
+    'Idempotency key: chosen once before the first try and sent again with every repeat, it makes a repeat harmless.',
+  expectedVersion: 'Refuse unless the stream is at exactly this version; 0: does not exist.',
+  dryRun: 'Decide and answer, store nothing.',
+} as const;
+
+const commandArguments = (builder: MillraceBuilder) =>
+  builder.args((t) => ({
+    commandId: t.id({ description: about.commandId }),
+    expectedVersion: t.int({ description: about.expectedVersion }),
+    dryRun: t.boolean({ description: about.dryRun }),
+  }));
+
+interface CommandArguments {
+  readonly id?: string | null | undefined;
+  readonly commandId?: string | null | undefined;
+  readonly expectedVersion?: number | null | undefined;
+  readonly dryRun?: boolean | null | undefined;
+}
+interface Envelope extends CommandArguments {
+  readonly aggregate: string;
+  readonly type: string;
+  readonly data: unknown;
+}
+
+function requestOf(given: Envelope, { correlationId, traceparent, client }: GatewayContext): CommandRequest {
+  return {
+    aggregate: given.aggregate,
+    type: given.type,
+    data: given.data,
+    id: given.id ?? undefined,
+    commandId: given.commandId ?? undefined,
+    expectedVersion: given.expectedVersion ?? undefined,
+    dryRun: given.dryRun ?? undefined,
+    meta: { correlationId, traceparent, client },
+  };
+}
+
+/** `sendCommands`, `command` and `findCommand`. */
+export function exposeCommandTopics(builder: MillraceBuilder): true {
+  const outcome = once(builder, outcomeType);
+  claim(builder, 'type CommandEnvelope', 'a type of the platform');
+  const envelope = builder.inputType('CommandEnvelope', {
+    description: 'A command with its address.',
+    fields: (t) => ({
+      aggregate: t.string({ required: true }),
+      id: t.id({ description: 'May be left out for commands that create.' }),
+      type: t.string({ required: true, description: 'Wire name, for example "OpenAccount".' }),
+      input: t.field({ type: 'JSON', required: false }),
+      commandId: t.id({ description: about.commandId }),
+      expectedVersion: t.int({ description: about.expectedVersion }),
+      dryRun: t.boolean({ description: about.dryRun }),
+    }),
+  });
+  claim(builder, 'Mutation.sendCommands', 'a field of the platform');
+  builder.mutationField('sendCommands', (t) =>
+    t.field({
+      type: [outcome],
+      nullable: { list: false, items: false },
+      description: `Sends up to ${BATCH_MAX_COUNT} commands at once, in no promised order; each has its own outcome. When one outcome is not known, the whole field is that error: repeat all with the commandIds it names.`,
+      args: { commands: t.arg({ type: [envelope], required: true }) },
+      resolve: (_root, { commands }, context) =>
+        sendAll(
+          commands.map(({ input, ...rest }) => ({ ...rest, data: input ?? {} })),
+          context,
+        ),
+    }),
+  );
+  exposeStatus(builder);
+  return true;
+}
+
+async function sendAll(envelopes: readonly Envelope[], context: GatewayContext): Promise<CommandOutcome[]> {
+  if (envelopes.length > BATCH_MAX_COUNT) {
+    throw new MillraceError(
+      'BAD_INPUT',
+      `sendCommands takes at most ${BATCH_MAX_COUNT} commands, got ${envelopes.length}. Send them in several requests.`,
+    );
+  }
+  // Ids are given here where the client gave none, so that an error can name what to repeat.
+  const named = envelopes.map((given) => ({ ...given, commandId: given.commandId ?? globalThis.crypto.randomUUID() }));
+  const answers = await Promise.allSettled(
+    named.map((given) => unknownName(given, context) ?? context.runtime.handle(requestOf(given, context))),
+  );
+  return answers.map((answer) => {
+    if (answer.status === 'fulfilled') return answer.value;
+    const error: unknown = answer.reason;
+    if (!isMillraceError(error)) throw error;
+    throw new MillraceError(error.code, error.message, {
+      cause: error,
+      details: { ...error.details, commandIds: named.map(({ commandId }) => commandId) },
+    });
+  });
+}
+
+/** In an envelope the names are data: a wrong one spoils its own command only. */
+function unknownName(
+  { aggregate, type, commandId }: Envelope,
+  { runtime }: GatewayContext,
+): CommandOutcome | undefined {
+  const known = runtime.model.aggregates.get(aggregate);
+  const path = known === undefined ? 'aggregate' : 'type';
+  if (known?.commands.has(type) === true) return undefined;
+  const message = known === undefined ? 'there is no such aggregate' : `aggregate "${aggregate}" has no such command`;
+  return { kind: 'invalid', commandId: commandId ?? null, issues: [{ path: [path], message }] };
+}
+
+function exposeStatus(builder: MillraceBuilder): void {
+  const outcome = once(builder, outcomeType);
+  claim(builder, 'type CommandState', 'a type of the platform');
+  claim(builder, 'type CommandStatus', 'a type of the platform');
+  const state = builder.enumType('CommandState', { values: ['ACCEPTED', 'REJECTED'] as const });
+  const status = builder.objectRef<CommandStatus>('CommandStatus').implement({
+    description: 'What is known of a command that was sent before.',
+    fields: (t) => ({
+      commandId: t.exposeID('commandId', { nullable: false }),
+      status: t.field({ type: state, nullable: false, resolve: (parent) => parent.status }),
+      receipt: t.field({ type: outcome, nullable: true, resolve: (parent) => parent.receipt }),
+      updatedAt: t.field({ type: 'DateTime', nullable: false, resolve: (parent) => parent.updatedAt }),
+    }),
+  });
+  claim(builder, 'Query.command', 'a field of the platform');
+  builder.queryField('command', (t) =>
+    t.field({
+      type: status,
+      nullable: true,
+      description: 'A command by the token of its receipt; null when nothing is known of it.',
+      args: { token: t.arg({ type: 'Token', required: true }) },
+      resolve: async (_root, { token }, { runtime }) => (await runtime.commandByToken(token)) ?? null,
+    }),
+  );
+  claim(builder, 'Query.findCommand', 'a field of the platform');
+  builder.queryField('findCommand', (t) =>
+    t.field({
+      type: status,
+      nullable: true,
+      description: 'A command by its address and commandId; null when nothing is known of it.',
+      args: {
+        aggregate: t.arg.string({ required: true }),
+        id: t.arg.id({ required: true }),
+        commandId: t.arg.id({ required: true }),
+      },
+      resolve: async (_root, { aggregate, id, commandId }, { runtime }) =>
+        (await runtime.findCommand(aggregate, id, commandId)) ?? null,
+    }),
+  );
+}

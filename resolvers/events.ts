@@ -1,0 +1,93 @@
+import { type EventDelivery, type EventFilterInput, MillraceError } from '../src/index.ts';
+import type { MillraceBuilder } from './builder.ts';
+import { changeTypes } from './changes.ts';
+import { connectionOf, pageArguments, pageInput } from './connections.ts';
+import { eventType } from './event-type.ts';
+import { claim, once } from './registry.ts';
+import { abortable } from './subscribe.ts';
+
+/** The log, read (`Query.events`) and live (`Subscription.events`). */
+export function exposeEvents(builder: MillraceBuilder): true {
+  const event = once(builder, eventType);
+  const filter = eventFilter(builder);
+  const { signal } = once(builder, changeTypes);
+  const connection = connectionOf(builder, 'Event', event, 'a type of the platform');
+  claim(builder, 'Query.events', 'a field of the platform');
+  builder.queryField('events', (t) =>
+    t.field({
+      type: connection,
+      nullable: false,
+      description: 'Events of the log, in order of their position.',
+      args: { filter: t.arg({ type: filter, required: false }), ...pageArguments(builder) },
+      resolve: (_root, args, { runtime }) => runtime.events(eventFilterInput(args.filter), pageInput(args)),
+    }),
+  );
+  claim(builder, 'type EventDelivery', 'a type of the platform');
+  const delivery = builder.objectRef<EventDelivery>('EventDelivery').implement({
+    fields: (t) => ({
+      signal: t.field({ type: signal, nullable: false, resolve: (parent) => parent.signal }),
+      cursor: t.expose('cursor', { type: 'Cursor', nullable: false }),
+      event: t.field({ type: event, nullable: true, resolve: (parent) => parent.event }),
+    }),
+  });
+  claim(builder, 'Subscription.events', 'a field of the platform');
+  builder.subscriptionField('events', (t) =>
+    t.field({
+      type: delivery,
+      nullable: false,
+      description: 'Every event of the log, once and in order: after a cursor, or from now on.',
+      args: { filter: t.arg({ type: filter, required: false }), after: t.arg({ type: 'Cursor', required: false }) },
+      subscribe: (_root, args, { runtime, signal: client }) => {
+        const wanted = eventFilterInput(args.filter);
+        return abortable(client, (aborted) => runtime.watchEvents(wanted, args.after ?? undefined, aborted));
+      },
+      resolve: (delivered) => delivered,
+    }),
+  );
+  return true;
+}
+
+function eventFilter(builder: MillraceBuilder) {
+  claim(builder, 'type EventFilter', 'a type of the platform');
+  return builder.inputType('EventFilter', {
+    description: 'All that is given must match. What no index serves is refused with INDEX_MISSING.',
+    fields: (t) => ({
+      types: t.stringList(),
+      aggregate: t.string(),
+      aggregateId: t.id(),
+      correlationId: t.id(),
+      actor: t.string(),
+      since: t.field({ type: 'DateTime' }),
+      until: t.field({ type: 'DateTime' }),
+    }),
+  });
+}
+
+interface GivenFilter extends Omit<EventFilterInput, 'since' | 'until'> {
+  readonly actor?: string | null | undefined;
+  readonly since?: string | null | undefined;
+  readonly until?: string | null | undefined;
+}
+
+function eventFilterInput(given: GivenFilter | null | undefined): EventFilterInput {
+  if (given === null || given === undefined) return {};
+  const { actor, since, until, ...rest } = given;
+  if (typeof actor === 'string') {
+    throw new MillraceError(
+      'INDEX_MISSING',
+      'events cannot be filtered by actor: the log has no index { meta.actor, _id }. Filter by types, aggregate and aggregateId, or correlationId.',
+    );
+  }
+  return { ...rest, since: dateOf('since', since), until: dateOf('until', until) };
+}
+
+function dateOf(name: string, text: string | null | undefined): Date | undefined {
+  if (text === null || text === undefined) return undefined;
+  const date = new Date(text);
+  if (/^\d{4}-\d{2}-\d{2}T/.test(text) && /(Z|[+-]\d{2}:\d{2})$/.test(text) && !Number.isNaN(date.getTime()))
+    return date;
+  throw new MillraceError(
+    'BAD_INPUT',
+    `filter.${name} is no point in time. Use ISO 8601 with a zone, like "2026-05-01T12:00:00Z".`,
+  );
+}

@@ -1,0 +1,102 @@
+import type {
+  CommandAccepted,
+  CommandConflict,
+  CommandInvalid,
+  CommandOutcome,
+  CommandRejected,
+  Issue,
+} from '../src/index.ts';
+import type { MillraceBuilder } from './builder.ts';
+import { eventType } from './event-type.ts';
+import { claim, once } from './registry.ts';
+
+/** The union that every command answers with: what happened to it is data, never a GraphQL error. */
+export function outcomeType(builder: MillraceBuilder) {
+  for (const name of ['CommandOutcome', 'CommandAccepted', 'CommandRejected', 'CommandConflict', 'InvalidInput']) {
+    claim(builder, `type ${name}`, 'a type of the platform');
+  }
+  const members = {
+    accepted: acceptedType(builder),
+    rejected: rejectedType(builder),
+    conflict: conflictType(builder),
+    invalid: invalidType(builder),
+  } as const;
+  return builder.unionType('CommandOutcome', {
+    description: 'What became of a command.',
+    types: [members.accepted, members.rejected, members.conflict, members.invalid],
+    resolveType: (outcome: CommandOutcome) => members[outcome.kind],
+  });
+}
+
+function acceptedType(builder: MillraceBuilder) {
+  const event = once(builder, eventType);
+  return builder.objectRef<CommandAccepted>('CommandAccepted').implement({
+    description: 'The receipt: what the command caused is stored and cannot be lost.',
+    fields: (t) => ({
+      commandId: t.exposeID('commandId', { nullable: false }),
+      correlationId: t.exposeID('correlationId', { nullable: false }),
+      streamId: t.exposeID('streamId', { nullable: false }),
+      id: t.exposeID('id', { nullable: false, description: 'Id of the aggregate instance.' }),
+      version: t.exposeInt('version', {
+        nullable: true,
+        description: 'Version of the stream after the command; null when the command caused no event.',
+      }),
+      duplicate: t.exposeBoolean('duplicate', {
+        nullable: false,
+        description: 'True when this is the receipt of an earlier try with the same commandId.',
+      }),
+      token: t.expose('token', { type: 'Token', nullable: false }),
+      events: t.field({ type: [event], nullable: { list: false, items: false }, resolve: (parent) => parent.events }),
+    }),
+  });
+}
+
+function rejectedType(builder: MillraceBuilder) {
+  return builder.objectRef<CommandRejected>('CommandRejected').implement({
+    description: 'Refused by a rule; nothing happened.',
+    fields: (t) => ({
+      commandId: t.exposeID('commandId', { nullable: false }),
+      code: t.exposeString('code', { nullable: false }),
+      reason: t.exposeString('reason', { nullable: false }),
+    }),
+  });
+}
+
+function conflictType(builder: MillraceBuilder) {
+  const event = once(builder, eventType);
+  return builder.objectRef<CommandConflict>('CommandConflict').implement({
+    description: 'The stream is not at `expectedVersion`; nothing happened.',
+    fields: (t) => ({
+      commandId: t.exposeID('commandId', { nullable: false }),
+      expected: t.exposeInt('expected', { nullable: false }),
+      actual: t.exposeInt('actual', { nullable: false }),
+      missedEvents: t.field({
+        type: [event],
+        nullable: { list: false, items: false },
+        description: 'Events after `expected`, oldest first, at most 100.',
+        resolve: (parent) => parent.missedEvents,
+      }),
+    }),
+  });
+}
+
+function invalidType(builder: MillraceBuilder) {
+  claim(builder, 'type InputIssue', 'a type of the platform');
+  const issue = builder.objectRef<Issue>('InputIssue').implement({
+    fields: (t) => ({
+      path: t.stringList({
+        nullable: { list: false, items: false },
+        description: 'Keys and indexes from the root of the input.',
+        resolve: (parent) => parent.path.map(String),
+      }),
+      message: t.exposeString('message', { nullable: false }),
+    }),
+  });
+  return builder.objectRef<CommandInvalid>('InvalidInput').implement({
+    description: 'The data is wrong; nothing happened.',
+    fields: (t) => ({
+      commandId: t.exposeID('commandId', { nullable: true }),
+      issues: t.field({ type: [issue], nullable: { list: false, items: false }, resolve: (parent) => parent.issues }),
+    }),
+  });
+}

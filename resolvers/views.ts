@@ -1,0 +1,239 @@
+import type { InputFieldMap } from '@pothos/core';
+import {
+  jsonSchemaOf,
+  MillraceError,
+  type SortInput,
+  type View,
+  type ViewChange,
+  type ViewRecord,
+} from '../src/index.ts';
+import type { MillraceBuilder } from './builder.ts';
+import { changeTypes } from './changes.ts';
+import { connectionOf, pageArguments, pageInput } from './connections.ts';
+import { described, type FieldExposures, implementObject, type PlainObject } from './derive.ts';
+import { filterInput, operatorsOf } from './filters.ts';
+import { camelCase, checkedName, pascalCase, plural } from './names.ts';
+import { claim, once, registryOf } from './registry.ts';
+import { type ObjectShape, type Shape, shapeOf } from './shape.ts';
+import { abortable } from './subscribe.ts';
+
+/** How a view is shown; every default comes from the view itself. */
+export interface ViewExposure {
+  /** Field that reads one document and, capitalised, its type. */
+  readonly name?: string;
+  /** Field that lists documents; default: the English plural of `name`. */
+  readonly list?: string;
+  readonly hidden?: boolean;
+  readonly description?: string;
+  readonly fields?: FieldExposures;
+}
+
+type ViewRef = ReturnType<typeof objectRefOf>;
+const objectRefOf = (builder: MillraceBuilder, name: string) => builder.objectRef<PlainObject>(name);
+
+interface ExposedView {
+  readonly view: View;
+  readonly place: string;
+  readonly one: string;
+  readonly many: string;
+  readonly typeName: string;
+  readonly ref: ViewRef;
+  readonly shape: ObjectShape;
+  /** Fields that a declared index holds, and `id`. */
+  readonly indexed: ReadonlyMap<string, Shape>;
+  /** The document for GraphQL: with its id, also where the author's schema has none. */
+  readonly node: (record: ViewRecord) => PlainObject;
+  readonly exposure: ViewExposure;
+}
+
+/** Takes the names of a view and makes its type known, before anything else is derived that may put out such documents. */
+export function declareView(builder: MillraceBuilder, view: View, place: string, exposure: ViewExposure): ExposedView {
+  const root = shapeOf(jsonSchemaOf(view.schema, 'output', place), 'output');
+  if (root.kind !== 'object' || root.fields().length === 0) {
+    throw new MillraceError(
+      'SCHEMA_NOT_DERIVABLE',
+      `${place}: its schema is not an object with named fields. Use an object schema, or hide the view in the options of exposeModule.`,
+    );
+  }
+  const one = checkedName(exposure.name ?? camelCase(view.name), place);
+  const many = checkedName(exposure.list ?? plural(one), place);
+  const typeName = pascalCase(exposure.name ?? view.name);
+  claim(builder, `type ${typeName}`, place);
+  const ref = objectRefOf(builder, typeName);
+  const hasId = root.fields().some((field) => field.name === 'id');
+  const shape: ObjectShape = { ...root, fields: () => withId(root) };
+  const byName = new Map(shape.fields().map((field) => [field.name, field.shape]));
+  const names = ['id', ...view.indexes.flatMap((index) => Object.keys(index))];
+  const indexed = new Map(
+    names.flatMap((name) => {
+      const known = byName.get(name);
+      return known === undefined || exposure.fields?.[name]?.hidden === true ? [] : [[name, known] as const];
+    }),
+  );
+  const { viewTypes } = registryOf(builder);
+  // Two views of one shape: a query that puts out such documents cannot say which it means.
+  if (hasId) viewTypes.set(root.fingerprint, viewTypes.has(root.fingerprint) ? 'ambiguous' : ref);
+  const node = hasId
+    ? (record: ViewRecord): PlainObject => record.document
+    : (record: ViewRecord): PlainObject => ({ ...record.document, id: record.id });
+  return { view, place, one, many, typeName, ref, shape, indexed, node, exposure };
+}
+
+/** The id of a document is an ID whatever string its schema asks for. */
+function withId(shape: ObjectShape): ReturnType<ObjectShape['fields']> {
+  const id: Shape = { kind: 'scalar', scalar: 'ID', nullable: false, description: undefined };
+  const others = shape.fields().filter((field) => field.name !== 'id');
+  const own = shape.fields().find((field) => field.name === 'id');
+  const about = own?.shape.description;
+  return [{ name: 'id', required: true, shape: about === undefined ? id : { ...id, description: about } }, ...others];
+}
+
+/** `account`, `accounts`, `accountChanged`, `accountsChanged` and their types. */
+export function exposeView(builder: MillraceBuilder, exposed: ExposedView): void {
+  const { view, ref, shape, typeName, place, exposure } = exposed;
+  const description = exposure.description ?? view.description;
+  implementObject(builder, ref, shape, typeName, place, exposure.fields ?? {}, description);
+  const filter = filterTypeOf(builder, exposed);
+  exposeReads(builder, exposed, filter);
+  exposeChanges(builder, exposed, filter);
+}
+
+function exposeReads(builder: MillraceBuilder, exposed: ExposedView, filter: ReturnType<typeof filterTypeOf>): void {
+  const { view, ref, one, many, place, node, indexed } = exposed;
+  const connection = connectionOf(builder, exposed.typeName, ref, place);
+  const sort = sortTypeOf(builder, exposed);
+  claim(builder, `Query.${one}`, place);
+  builder.queryField(one, (t) =>
+    t.field({
+      type: ref,
+      nullable: true,
+      ...described(`One document of the view "${view.name}" by its id; null when there is none.`),
+      args: { id: t.arg.id({ required: true }), ...readArguments(builder) },
+      resolve: async (_root, { id, atLeast, timeoutMs }, { runtime }) => {
+        const record = await runtime.document(view.name, id, readOptions(atLeast, timeoutMs));
+        return record === undefined ? null : node(record);
+      },
+    }),
+  );
+  claim(builder, `Query.${many}`, place);
+  builder.queryField(many, (t) =>
+    t.field({
+      type: connection,
+      nullable: false,
+      ...described(`Documents of the view "${view.name}", filtered and sorted by its declared indexes.`),
+      args: {
+        filter: t.arg({ type: filter, required: false }),
+        sort: t.arg({ type: [sort], required: false }),
+        ...pageArguments(builder),
+        ...readArguments(builder),
+      },
+      resolve: async (_root, args, { runtime }) => {
+        const page = await runtime.documents(view.name, {
+          filter: filterInput(args.filter, indexed),
+          sort: args.sort?.map(
+            ({ field, direction }): SortInput => ({ field, direction: direction === 'DESC' ? -1 : 1 }),
+          ),
+          ...pageInput(args),
+          ...readOptions(args.atLeast, args.timeoutMs),
+        });
+        return { ...page, edges: page.edges.map((edge) => ({ cursor: edge.cursor, node: node(edge.node) })) };
+      },
+    }),
+  );
+}
+
+function exposeChanges(builder: MillraceBuilder, exposed: ExposedView, filter: ReturnType<typeof filterTypeOf>): void {
+  const { view, ref, one, many, place, node, typeName, indexed } = exposed;
+  const { signal, describe } = once(builder, changeTypes);
+  claim(builder, `type ${typeName}Change`, place);
+  const change = builder.objectRef<ViewChange>(`${typeName}Change`).implement({
+    description: describe(view.name),
+    fields: (t) => ({
+      signal: t.field({ type: signal, nullable: false, resolve: (parent) => parent.signal }),
+      cursor: t.expose('cursor', { type: 'Cursor', nullable: false }),
+      id: t.exposeID('id', { nullable: true }),
+      node: t.field({
+        type: ref,
+        nullable: true,
+        resolve: ({ node: record }) => (record === null ? null : node(record)),
+      }),
+      version: t.int({ nullable: true, resolve: (parent) => parent.node?.version ?? null }),
+      origins: t.idList({
+        nullable: { list: false, items: false },
+        description: 'Ids of the commands that are merged into this change, oldest first, at most 10.',
+        resolve: (parent) => [...parent.origins],
+      }),
+    }),
+  });
+  claim(builder, `Subscription.${one}Changed`, place);
+  builder.subscriptionField(`${one}Changed`, (t) =>
+    t.field({
+      type: change,
+      nullable: false,
+      description: `One document of the view "${view.name}": first as it is, then each change.`,
+      args: { id: t.arg.id({ required: true }) },
+      subscribe: (_root, { id }, { runtime, signal: client }) =>
+        abortable(client, (aborted) => runtime.watchDocument(view.name, id, aborted)),
+      resolve: (delivered) => delivered,
+    }),
+  );
+  claim(builder, `Subscription.${many}Changed`, place);
+  builder.subscriptionField(`${many}Changed`, (t) =>
+    t.field({
+      type: change,
+      nullable: false,
+      description: `Documents of the view "${view.name}": first each as it is, then CAUGHT_UP, then each change.`,
+      args: { filter: t.arg({ type: filter, required: false }) },
+      subscribe: (_root, args, { runtime, signal: client }) => {
+        const wanted = filterInput(args.filter, indexed);
+        return abortable(client, (aborted) => runtime.watchDocuments(view.name, wanted, aborted));
+      },
+      resolve: (delivered) => delivered,
+    }),
+  );
+}
+
+function filterTypeOf(builder: MillraceBuilder, { typeName, place, indexed }: ExposedView) {
+  const name = `${typeName}Filter`;
+  claim(builder, `type ${name}`, place);
+  const fields = [...indexed].flatMap(([field, shape]) => {
+    const type = operatorsOf(builder, shape, typeName + pascalCase(field), place);
+    return type === undefined ? [] : [{ field, type }];
+  });
+  return builder.inputType(name, {
+    description: 'Fields that a declared index of the view holds; all that are given must match.',
+    fields: (t): InputFieldMap =>
+      Object.fromEntries(fields.map(({ field, type }) => [field, t.field({ type, required: false })])),
+  });
+}
+
+function sortTypeOf(builder: MillraceBuilder, { typeName, place, indexed }: ExposedView) {
+  const direction = once(builder, sortDirection);
+  claim(builder, `type ${typeName}SortField`, place);
+  claim(builder, `type ${typeName}Sort`, place);
+  const field = builder.enumType(`${typeName}SortField`, { values: [...indexed.keys()] });
+  return builder.inputType(`${typeName}Sort`, {
+    fields: (t) => ({
+      field: t.field({ type: field, required: true }),
+      direction: t.field({ type: direction, required: true, defaultValue: 'ASC' }),
+    }),
+  });
+}
+function sortDirection(builder: MillraceBuilder) {
+  claim(builder, 'type SortDirection', 'a type of the platform');
+  return builder.enumType('SortDirection', { values: ['ASC', 'DESC'] as const });
+}
+
+/** `atLeast` and `timeoutMs` for a field that reads views. */
+export const readArguments = (builder: MillraceBuilder) =>
+  builder.args((t) => ({
+    atLeast: t.field({
+      type: 'Token',
+      description: 'Token of a receipt: the answer holds what that command wrote, or is the error VIEW_BEHIND.',
+    }),
+    timeoutMs: t.int({ description: 'How long `atLeast` may wait; default 5,000.' }),
+  }));
+export const readOptions = (atLeast: string | null | undefined, timeoutMs: number | null | undefined) => ({
+  atLeast: atLeast ?? undefined,
+  timeoutMs: timeoutMs ?? undefined,
+});

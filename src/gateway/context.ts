@@ -1,0 +1,14 @@
+import type { Runtime } from '../engine/contract.ts';
+
+/** What every resolver gets as its context, on every door (HTTP, SSE, WebSocket). */
+export interface GatewayContext {
+  readonly runtime: Runtime;
+  /** Of this operation: what the client sent (`x-correlation-id`) or a new UUIDv7. Every event it causes carries it. */
+  readonly correlationId: string;
+  /** W3C trace context that came with the operation, or null. */
+  readonly traceparent: string | null;
+  /** What the client calls itself (`x-client-name`), or null. */
+  readonly client: string | null;
+  /** Aborts when the client is gone. */
+  readonly signal: AbortSignal;
+}
