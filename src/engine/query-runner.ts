@@ -1,8 +1,9 @@
 import type { Model } from '../define/model.ts';
 import type { AnyQuery, ListOptions, Reader, ViewReader } from '../define/query.ts';
 import { describeIssues, parse } from '../define/schema.ts';
+import type { Doc, View } from '../define/view.ts';
 import { MillraceError } from '../errors.ts';
-import type { FilterInput, SortInput } from './contract.ts';
+import type { FilterInput, SortInput, ViewRecord } from './contract.ts';
 import { listOf, type Ready, type ViewReads } from './read-view.ts';
 import { isOperator, type Operator } from './view-filter.ts';
 import type { ViewHandles } from './view-handles.ts';
@@ -40,17 +41,20 @@ export async function runQuery(
 const run = (query: AnyQuery, input: unknown, read: Reader): Promise<unknown> => query.run(input as never, read);
 
 function createReader(deps: { readonly views: ViewHandles; readonly reads: ViewReads }, ready: Ready): Reader {
-  return (of) => {
+  return <V extends View>(of: V): ViewReader<Doc<V>> => {
     const view = deps.views.get(of.name);
-    const reader: ViewReader<Readonly<Record<string, unknown>>> = {
-      get: async (id) => (await deps.reads.document(view, id, ready))?.document,
-      list: async (options = {}) => {
+    // Documents were checked by the view's schema when they were written.
+    const typed = (record: ViewRecord): Doc<V> => record.document as Doc<V>;
+    return {
+      get: async (id) => {
+        const record = await deps.reads.document(view, id, ready);
+        return record === undefined ? undefined : typed(record);
+      },
+      list: async (options: Loose = {}) => {
         const query = { filter: filterOf(options.filter), sort: sortOf(options.sort), limit: options.limit };
-        return (await listOf(deps.reads, view, query, ready)).map(({ document }) => document);
+        return (await listOf(deps.reads, view, query, ready)).map(typed);
       },
     };
-    // Documents were checked by the view's schema when they were written.
-    return reader as ViewReader<never>;
   };
 }
 

@@ -1,4 +1,5 @@
-import type { Collection, Db, Document } from 'mongodb';
+import type { ClientSession, Collection, Db, Document, MongoClient } from 'mongodb';
+import { createCausalReads } from './causal-reads.ts';
 import type { LogDocument } from './documents.ts';
 
 /** The part of the log that a page is read from; each is a range of one index, in order of position. */
@@ -42,40 +43,49 @@ export interface EventPages {
 
 const STREAM_INDEX = { stream: 1, version: 1 } as const;
 
-export function createEventPages(db: Db): EventPages {
+export function createEventPages(client: MongoClient, db: Db): EventPages {
+  const reads = createCausalReads(client);
   const events = db.collection<LogDocument>('events');
 
-  const end = async (): Promise<number> => {
-    const [last] = await events.find().project<{ _id: number }>({ _id: 1 }).sort({ _id: -1 }).limit(1).toArray();
+  const end = async (session: ClientSession): Promise<number> => {
+    const last = await events.findOne({}, { sort: { _id: -1 }, projection: { _id: 1 }, session });
     return last?._id ?? 0;
   };
 
   return {
-    end,
-    async byVersions(ranges) {
-      if (ranges.length === 0) return [];
-      const either = ranges.map(({ stream, first, count }) => ({
-        stream: { $eq: stream },
-        version: { $gte: first, $lt: first + count },
-      }));
-      return events.find({ $or: either }).toArray();
-    },
+    end: () => reads.run(end),
+    byVersions: (ranges) =>
+      reads.run(async (session) => {
+        if (ranges.length === 0) return [];
+        const $or = ranges.map(({ stream, first, count }) => ({
+          stream: { $eq: stream },
+          version: { $gte: first, $lt: first + count },
+        }));
+        return events.find({ $or }, { session }).toArray();
+      }),
     async scan(scan) {
       if (scan.limit === 0 || scan.before - scan.after < 2) return [];
-      return scan.part.by === 'stream' ? scanStream(events, scan.part.stream, scan) : scanByPosition(events, scan);
-    },
-    async positionAt(at) {
-      return firstThat(1, (await end()) + 1, async (position) => {
-        const [found] = await events
-          .find({ _id: { $gte: position } })
-          .project<{ at: Date }>({ at: 1 })
-          .sort({ _id: 1 })
-          .limit(1)
-          .toArray();
-        return found === undefined || found.at >= at;
+      const { part } = scan;
+      return reads.run((session) => {
+        const log: Log = { events, session };
+        return part.by === 'stream' ? scanStream(log, part.stream, scan) : scanByPosition(log, scan);
       });
     },
+    positionAt: (at) =>
+      reads.run(async (session) =>
+        firstThat(1, (await end(session)) + 1, async (position) => {
+          const options = { sort: { _id: 1 }, projection: { at: 1 }, session } as const;
+          const found = await events.findOne({ _id: { $gte: position } }, options);
+          return found === null || found.at >= at;
+        }),
+      ),
   };
+}
+
+/** The collection, as one causal read sees it. */
+interface Log {
+  readonly events: Collection<LogDocument>;
+  readonly session: ClientSession;
 }
 
 const atFilter = ({ at }: LogScan): Document => {
@@ -85,7 +95,7 @@ const atFilter = ({ at }: LogScan): Document => {
 };
 
 /** `{ type, _id }` and `{ meta.correlationId, _id }` hold the events of one value in order of position. */
-function scanByPosition(events: Collection<LogDocument>, scan: LogScan): Promise<LogDocument[]> {
+function scanByPosition({ events, session }: Log, scan: LogScan): Promise<LogDocument[]> {
   const { part, after, before, backward, limit } = scan;
   const fixed: Document =
     part.by === 'type'
@@ -94,46 +104,42 @@ function scanByPosition(events: Collection<LogDocument>, scan: LogScan): Promise
         ? { 'meta.correlationId': { $eq: part.correlationId } }
         : {};
   const cursor = events
-    .find({ ...fixed, _id: { $gt: after, $lt: before }, ...atFilter(scan) })
-    .sort({ _id: backward ? -1 : 1 })
-    .limit(limit);
+    .find({ ...fixed, _id: { $gt: after, $lt: before }, ...atFilter(scan) }, { session, limit, batchSize: limit })
+    .sort({ _id: backward ? -1 : 1 });
   if (part.by === 'type') cursor.hint({ type: 1, _id: 1 });
   if (part.by === 'correlation') cursor.hint({ 'meta.correlationId': 1, _id: 1 });
   return cursor.toArray();
 }
 
 /** In a stream positions rise with versions, so the ends are looked up as versions and `{ stream, version }` serves. */
-async function scanStream(events: Collection<LogDocument>, stream: string, scan: LogScan): Promise<LogDocument[]> {
-  const [from, to] = await Promise.all([
-    scan.after <= 0 ? 1 : versionAt(events, stream, scan.after + 1),
-    Number.isFinite(scan.before) ? versionAt(events, stream, scan.before) : Number.POSITIVE_INFINITY,
-  ]);
-  return events
-    .find({ stream: { $eq: stream }, version: { $gte: from, $lt: to }, ...atFilter(scan) })
+async function scanStream(log: Log, stream: string, scan: LogScan): Promise<LogDocument[]> {
+  const from = scan.after <= 0 ? 1 : await versionAt(log, stream, scan.after + 1);
+  const to = Number.isFinite(scan.before) ? await versionAt(log, stream, scan.before) : Number.POSITIVE_INFINITY;
+  const { limit } = scan;
+  return log.events
+    .find(
+      { stream: { $eq: stream }, version: { $gte: from, $lt: to }, ...atFilter(scan) },
+      { session: log.session, limit, batchSize: limit, hint: STREAM_INDEX },
+    )
     .sort({ version: scan.backward ? -1 : 1 })
-    .limit(scan.limit)
-    .hint(STREAM_INDEX)
     .toArray();
 }
 
 /** First version of a stream that lies at a position or after it. */
-async function versionAt(events: Collection<LogDocument>, stream: string, position: number): Promise<number> {
+async function versionAt({ events, session }: Log, stream: string, position: number): Promise<number> {
   const near = await events
-    .find({ _id: { $gte: position - 1, $lte: position } })
-    .project<{ _id: number; stream: string; version: number }>({ stream: 1, version: 1 })
+    .find({ _id: { $gte: position - 1, $lte: position } }, { session })
+    .project<Pick<LogDocument, '_id' | 'stream' | 'version'>>({ stream: 1, version: 1 })
     .toArray();
   // The usual case: the cursor is an event of this stream.
   const own = near.find((event) => event.stream === stream);
   if (own !== undefined) return own._id >= position ? own.version : own.version + 1;
-  const [last] = await events
-    .find({ stream: { $eq: stream } })
-    .project<{ version: number }>({ version: 1 })
-    .sort({ version: -1 })
-    .limit(1)
-    .hint(STREAM_INDEX)
-    .toArray();
+  const last = await events.findOne(
+    { stream: { $eq: stream } },
+    { sort: { version: -1 }, projection: { version: 1 }, hint: STREAM_INDEX, session },
+  );
   return firstThat(1, (last?.version ?? 0) + 1, async (version) => {
-    const found = await events.findOne({ stream: { $eq: stream }, version }, { projection: { _id: 1 } });
+    const found = await events.findOne({ stream: { $eq: stream }, version }, { projection: { _id: 1 }, session });
     return found === null || found._id >= position;
   });
 }

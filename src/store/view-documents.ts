@@ -1,5 +1,6 @@
-import { type Collection, type Db, type Document, MaxKey, MinKey } from 'mongodb';
+import { type ClientSession, type Collection, type Db, type Document, MaxKey, MinKey, type MongoClient } from 'mongodb';
 import type { IndexSpec, View } from '../define/view.ts';
+import { createCausalReads } from './causal-reads.ts';
 import type { ConsumerDocument, PartitionDocument, ViewDocument } from './documents.ts';
 
 /** One build of a view: its documents lie in a collection of their own. */
@@ -101,37 +102,37 @@ export async function ensureViewCollection(db: Db, view: View, generation: numbe
   ]);
 }
 
-export function createViewStore(db: Db, logId: string): ViewStore {
+export function createViewStore(client: MongoClient, db: Db, logId: string): ViewStore {
+  const reads = createCausalReads(client);
   const documents = (build: ViewBuild): Collection<ViewDocument> => db.collection(viewCollectionName(build));
   const partitions = db.collection<PartitionDocument>('partitions');
   const consumers = db.collection<ConsumerDocument>('consumers');
 
-  const scan = (build: ViewBuild, part: IndexScan): Promise<ViewDocument[]> =>
-    documents(build)
-      .find(part.filter)
-      .hint(keysDocument(part.index))
-      .min(boundDocument(part.index, part.from))
-      .max(boundDocument(part.index, part.to))
-      .sort(keysDocument(part.index, part.backward ? -1 : 1))
-      .limit(part.limit)
-      .toArray() as Promise<ViewDocument[]>;
+  const byIds = async (build: ViewBuild, ids: readonly string[], session: ClientSession): Promise<ViewDocument[]> => {
+    const found: ViewDocument[] = [];
+    for (let start = 0; start < ids.length; start += IDS_PER_READ) {
+      const some = ids.slice(start, start + IDS_PER_READ);
+      const cursor = documents(build).find({ _id: { $in: some } }, { session, batchSize: IDS_PER_READ });
+      found.push(...((await cursor.toArray()) as ViewDocument[]));
+    }
+    return found;
+  };
+  const walk = (build: ViewBuild, part: IndexScan): Promise<ViewDocument[]> =>
+    reads.run((session) => {
+      const { index, limit } = part;
+      const cursor = documents(build)
+        .find(part.filter, { session, limit, batchSize: limit, hint: keysDocument(index) })
+        .min(boundDocument(index, part.from))
+        .max(boundDocument(index, part.to))
+        .sort(keysDocument(index, part.backward ? -1 : 1));
+      return cursor.toArray() as Promise<ViewDocument[]>;
+    });
 
   return {
-    async byIds(build, ids) {
-      const reads: Promise<ViewDocument[]>[] = [];
-      for (let start = 0; start < ids.length; start += IDS_PER_READ) {
-        const some = ids.slice(start, start + IDS_PER_READ);
-        reads.push(
-          documents(build)
-            .find({ _id: { $in: some } })
-            .toArray() as Promise<ViewDocument[]>,
-        );
-      }
-      return (await Promise.all(reads)).flat();
-    },
-    scan: (build, part) => scan(build, { ...part, filter: { ...part.filter, _deleted: { $exists: false } } }),
+    byIds: (build, ids) => reads.run((session) => byIds(build, ids, session)),
+    scan: (build, part) => walk(build, { ...part, filter: { ...part.filter, _deleted: { $exists: false } } }),
     changedSince: (build, partition, { revision, id }, limit) =>
-      scan(build, {
+      walk(build, {
         index: CHANGES_INDEX,
         from: id === undefined ? [partition, revision, LAST] : [partition, revision, successor(id)],
         to: [partition, LAST, LAST],
@@ -139,18 +140,20 @@ export function createViewStore(db: Db, logId: string): ViewStore {
         filter: {},
         limit,
       }),
-    async partitionCount(consumer, generation) {
-      const found = await consumers.findOne({ _id: { $eq: `${logId}/${consumer}/${generation}` } });
-      return found?.partitionCount;
-    },
-    partitions: (consumer, generation) => {
-      // "0" is the character after "/": the range holds exactly the ids that begin with the prefix.
-      const prefix = `${logId}/${consumer}/${generation}`;
-      return partitions
-        .find({ _id: { $gte: `${prefix}/`, $lt: `${prefix}0` } })
-        .project<PartitionState>({ _id: 0, partition: 1, checkpoint: 1, revision: 1, failure: 1 })
-        .toArray();
-    },
+    partitionCount: (consumer, generation) =>
+      reads.run(async (session) => {
+        const found = await consumers.findOne({ _id: { $eq: `${logId}/${consumer}/${generation}` } }, { session });
+        return found?.partitionCount;
+      }),
+    partitions: (consumer, generation) =>
+      reads.run((session) => {
+        // "0" is the character after "/": the range holds exactly the ids that begin with the prefix.
+        const prefix = `${logId}/${consumer}/${generation}`;
+        return partitions
+          .find({ _id: { $gte: `${prefix}/`, $lt: `${prefix}0` } }, { session, batchSize: 1_000 })
+          .project<PartitionState>({ _id: 0, partition: 1, checkpoint: 1, revision: 1, failure: 1 })
+          .toArray();
+      }),
   };
 }
 
