@@ -1,4 +1,4 @@
-import type { HintMessage, LogHintMessage, ViewHintMessage } from '../queue/hints.ts';
+import type { HintChannel, HintMessage, LogHintMessage, ViewHintMessage } from '../queue/hints.ts';
 import type { ViewDocument } from '../store/documents.ts';
 
 export interface ViewHint extends ViewHintMessage {
@@ -13,4 +13,30 @@ export interface HintBus {
   publish(hint: Hint): void;
   /** Returns how to stop listening. A listener must not throw. */
   listen(listener: (hint: Hint | HintMessage) => void): () => void;
+}
+
+/** Without a channel the bus serves this process alone. Whoever made the channel closes it. */
+export function createHintBus(channel?: HintChannel): HintBus {
+  const listeners = new Set<(hint: Hint | HintMessage) => void>();
+  const deliver = (hint: Hint | HintMessage): void => {
+    for (const listener of listeners) listener(hint);
+  };
+  channel?.listen(deliver);
+  return {
+    publish(hint) {
+      deliver(hint);
+      channel?.send(messageOf(hint));
+    },
+    listen(listener) {
+      listeners.add(listener);
+      return () => listeners.delete(listener);
+    },
+  };
+}
+
+/** Documents never leave the process by a hint. */
+function messageOf(hint: Hint): HintMessage {
+  if (hint.kind === 'log') return { kind: 'log', end: hint.end };
+  const { kind, view, generation, partition, revision, checkpoint, ids } = hint;
+  return { kind, view, generation, partition, revision, checkpoint, ids };
 }

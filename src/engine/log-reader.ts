@@ -1,4 +1,7 @@
 import type { LogDocument } from '../store/documents.ts';
+import type { LogStore } from '../store/log.ts';
+import { roughBytes } from '../store/rough-bytes.ts';
+import type { HintBus } from './hint-bus.ts';
 
 /**
  * One reader of the log a process: consumers and event subscriptions read through it, so an event is fetched once,
@@ -15,4 +18,146 @@ export interface LogReader {
   advance(end: number): void;
   /** Called after `end` grew. Returns how to stop. */
   onAdvance(listener: (end: number) => void): () => void;
+}
+
+/** A LogReader that looks at the log by itself, so that a lost hint is found; `close` ends that. */
+export interface OwnedLogReader extends LogReader {
+  close(): void;
+}
+export interface LogReaderOptions {
+  /** Events kept in memory. Default 20,000. */
+  readonly windowMaxCount?: number;
+  /** About how many bytes of them. Default 48 MB. */
+  readonly windowMaxBytes?: number;
+  /** How often the end of the log is looked up while nothing is heard. Default 1,000. */
+  readonly pollMs?: number;
+}
+
+/** Reads the end of the log before it resolves. */
+export async function createLogReader(
+  log: LogStore,
+  hints: Pick<HintBus, 'listen'>,
+  options: LogReaderOptions = {},
+): Promise<OwnedLogReader> {
+  const window = new Window(options.windowMaxCount ?? 20_000, options.windowMaxBytes ?? 48_000_000);
+  const listeners = new Set<(end: number) => void>();
+  const underWay = new Map<string, Promise<readonly LogDocument[]>>();
+  let end = await log.end();
+  let heard = false;
+
+  const advance = (to: number): void => {
+    if (to <= end) return;
+    end = to;
+    heard = true;
+    for (const listener of listeners) listener(end);
+  };
+  const fetch = async (after: number, limit: number): Promise<readonly LogDocument[]> => {
+    const found = await log.read(after, limit);
+    const last = found.at(-1);
+    // Only the newest part is worth keeping: others of this process will ask for it in a moment.
+    if (last !== undefined && last._id >= end) window.append(found);
+    if (last !== undefined) advance(last._id);
+    return found;
+  };
+  const poll = setInterval(() => {
+    if (heard) heard = false;
+    else log.end().then(advance, () => undefined);
+  }, options.pollMs ?? 1_000);
+  poll.unref();
+  const deaf = hints.listen((hint) => {
+    if (hint.kind === 'log') advance(hint.end);
+  });
+
+  return {
+    get end() {
+      return end;
+    },
+    async read(after, limit) {
+      const kept = window.after(after, limit);
+      if (kept !== undefined) return kept;
+      if (after >= end) return [];
+      const key = `${after}/${limit}`;
+      const reading = underWay.get(key) ?? fetch(after, limit).finally(() => underWay.delete(key));
+      underWay.set(key, reading);
+      return reading;
+    },
+    offer(placed) {
+      const last = placed.at(-1);
+      if (last === undefined) return;
+      window.append(placed);
+      advance(last._id);
+    },
+    advance,
+    onAdvance(listener) {
+      listeners.add(listener);
+      return () => listeners.delete(listener);
+    },
+    close() {
+      clearInterval(poll);
+      deaf();
+      listeners.clear();
+    },
+  };
+}
+
+/** The newest events in memory: one run of positions without a gap, bounded by count and bytes. */
+class Window {
+  #events: LogDocument[] = [];
+  #bytes: number[] = [];
+  #totalBytes = 0;
+  /** Events before this index were dropped; they are cut off together, now and then. */
+  #start = 0;
+  readonly #maxCount: number;
+  readonly #maxBytes: number;
+
+  constructor(maxCount: number, maxBytes: number) {
+    this.#maxCount = maxCount;
+    this.#maxBytes = maxBytes;
+  }
+
+  /** Undefined when memory does not hold the event after `after`. */
+  after(after: number, limit: number): readonly LogDocument[] | undefined {
+    const first = this.#events[this.#start];
+    if (first === undefined || after + 1 < first._id) return undefined;
+    const from = this.#start + after + 1 - first._id;
+    return from < this.#events.length ? this.#events.slice(from, from + limit) : undefined;
+  }
+
+  append(events: readonly LogDocument[]): void {
+    const last = this.#events.at(-1);
+    const first = events[0];
+    if (first === undefined) return;
+    if (last !== undefined && first._id > last._id + 1) this.#clear();
+    const known = this.#events.at(-1)?._id ?? 0;
+    for (const event of events) {
+      if (event._id <= known) continue;
+      const bytes = roughBytes(event);
+      this.#events.push(event);
+      this.#bytes.push(bytes);
+      this.#totalBytes += bytes;
+    }
+    this.#shrink();
+  }
+
+  #shrink(): void {
+    while (
+      this.#start < this.#events.length - 1 &&
+      (this.#events.length - this.#start > this.#maxCount || this.#totalBytes > this.#maxBytes)
+    ) {
+      this.#totalBytes -= this.#bytes[this.#start] ?? 0;
+      this.#start++;
+    }
+    if (this.#start > 4_096 && this.#start > this.#events.length / 2) {
+      this.#events = this.#events.slice(this.#start);
+      this.#bytes = this.#bytes.slice(this.#start);
+      this.#start = 0;
+    }
+  }
+
+  #clear(): void {
+    this.#events = [];
+    this.#bytes = [];
+    this.#totalBytes = 0;
+    this.#start = 0;
+  }
 }

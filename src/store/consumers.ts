@@ -15,11 +15,12 @@ export interface ConsumerStore {
   ensure(consumer: ConsumerModel): Promise<ConsumerDocument>;
 }
 
-export async function ensureConsumers(db: Db): Promise<void> {
-  // Collections must exist before transactions write to them.
-  for (const name of ['consumers', 'partitions', 'leases', 'instances', 'sequencers']) {
-    await db.createCollection(name).catch(ignoreExisting);
-  }
+/** Creates the collections of delivery: they must exist before transactions write to them. */
+export async function ensureConsumers(db: Db, existing: ReadonlySet<string>): Promise<void> {
+  const missing = ['consumers', 'partitions', 'leases', 'instances', 'sequencers'].filter(
+    (name) => !existing.has(name),
+  );
+  await Promise.all(missing.map((name) => db.createCollection(name).catch(ignoreExisting)));
 }
 
 export function createConsumerStore(db: Db, logId: string): ConsumerStore {

@@ -1,6 +1,7 @@
 import { type Db, type Document, type MongoClient, MongoServerError } from 'mongodb';
 import { type CausalReads, createCausalReads } from './causal-reads.ts';
 import type { PartitionDocument, ViewDocument } from './documents.ts';
+import { roughBytes } from './rough-bytes.ts';
 import type { TransactionEnd, TransactionScope, Transactions } from './transactions.ts';
 import { createTransactions } from './transactions.ts';
 import { type ViewBuild, viewCollectionName } from './view-documents.ts';
@@ -186,14 +187,4 @@ function* inChunks(documents: readonly ViewDocument[]): Generator<readonly ViewD
     bytes += size;
   }
   if (chunk.length > 0) yield chunk;
-}
-
-/** About how large a JSON value is in BSON; cheap enough to ask for every document. */
-export function roughBytes(value: unknown): number {
-  if (typeof value === 'string') return 5 + value.length;
-  if (typeof value !== 'object' || value === null) return 8;
-  let bytes = 5;
-  if (Array.isArray(value)) for (const item of value) bytes += 4 + roughBytes(item);
-  else for (const [key, item] of Object.entries(value)) bytes += 2 + key.length + roughBytes(item);
-  return bytes;
 }

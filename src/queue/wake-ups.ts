@@ -1,0 +1,157 @@
+import { type Job, Queue, Worker } from 'bullmq';
+import type { Logger } from '../logger.ts';
+import type { RedisConnections } from './redis.ts';
+
+/** A consumer and version: one queue. */
+export interface WakeUpTarget {
+  readonly consumer: string;
+  readonly version: number;
+}
+
+/**
+ * Jobs that say "there is news for partition p of consumer C": numbers only, never payloads. A lost job costs latency, a
+ * double one nothing: the worker reads the log after the checkpoint and the checkpoint decides. Who created the connections
+ * closes them.
+ */
+export interface WakeUps {
+  /** Never waits, never throws; dropped while Redis is away. Wakes of one partition that come fast are merged. */
+  wake(target: WakeUpTarget, partitions: Iterable<number>): void;
+  /** Runs jobs of a consumer. `run` ends when the partition is level. */
+  work(target: WakeUpTarget, run: (partition: number) => Promise<void>): void;
+  /** Takes no new jobs and waits at most `timeoutMs` for those in hand; what is left goes back by its lock running out. */
+  close(timeoutMs: number): Promise<void>;
+}
+
+export interface WakeUpOptions {
+  readonly prefix: string;
+  readonly logId: string;
+  readonly lockMs: number;
+  readonly stalledCheckMs: number;
+  readonly logger: Logger;
+}
+
+interface WakeUpJob {
+  readonly partition: number;
+}
+
+/** One job a partition in this time at most: under load a job finds more news instead of more jobs finding the same. */
+const MERGE_MS = 25;
+/** Deploys and crashes stall healthy jobs; a stall says nothing about the events. */
+const MAX_STALLED_COUNT = 1_000;
+const CONCURRENCY = 16;
+
+export function createWakeUps(redis: RedisConnections, options: WakeUpOptions): WakeUps {
+  const producers = new Map<string, Producer>();
+  const workers: Worker<WakeUpJob>[] = [];
+  const nameOf = ({ consumer, version }: WakeUpTarget): string => `${options.logId}-${consumer}-v${version}`;
+  const producerOf = (name: string): Producer => {
+    const known = producers.get(name) ?? new Producer(name, redis, options);
+    producers.set(name, known);
+    return known;
+  };
+
+  return {
+    wake: (target, partitions) => producerOf(nameOf(target)).wake(partitions),
+    work(target, run) {
+      const worker = new Worker<WakeUpJob>(nameOf(target), (job: Job<WakeUpJob>) => run(job.data.partition), {
+        connection: redis.patient(),
+        prefix: options.prefix,
+        concurrency: CONCURRENCY,
+        lockDuration: options.lockMs,
+        stalledInterval: options.stalledCheckMs,
+        maxStalledCount: MAX_STALLED_COUNT,
+        drainDelay: 5,
+      });
+      // Without a listener an error would end the process; while Redis is away there is one a second.
+      worker.on('error', (error) =>
+        options.logger.debug({ queue: worker.name, error: error.message }, 'queue worker error'),
+      );
+      workers.push(worker);
+    },
+    async close(timeoutMs) {
+      for (const producer of producers.values()) producer.stop();
+      const graceful = Promise.all(workers.map((worker) => worker.close()));
+      let timer: NodeJS.Timeout | undefined;
+      const late = new Promise<void>((resolve) => {
+        timer = setTimeout(() => {
+          Promise.all(workers.map((worker) => worker.close(true))).then(
+            () => resolve(),
+            () => resolve(),
+          );
+        }, timeoutMs);
+      });
+      await Promise.race([graceful, late]).catch(() => undefined);
+      clearTimeout(timer);
+      await Promise.all([...producers.values()].map((producer) => producer.close()));
+    },
+  };
+}
+
+/** The adding side of one queue. */
+class Producer {
+  readonly #queue: Queue<WakeUpJob>;
+  readonly #redis: RedisConnections;
+  /** Partitions that were woken within MERGE_MS; true: once more when that time is over. */
+  readonly #recent = new Map<number, boolean>();
+  readonly #timers = new Set<NodeJS.Timeout>();
+  #due = new Set<number>();
+  #flushing = false;
+  #stopped = false;
+
+  constructor(name: string, redis: RedisConnections, options: WakeUpOptions) {
+    this.#redis = redis;
+    this.#queue = new Queue<WakeUpJob>(name, {
+      connection: redis.producer,
+      prefix: options.prefix,
+      defaultJobOptions: { attempts: 1, removeOnComplete: true, removeOnFail: { count: 100, age: 3_600 } },
+    });
+    this.#queue.on('error', (error) => options.logger.debug({ queue: name, error: error.message }, 'queue error'));
+  }
+
+  wake(partitions: Iterable<number>): void {
+    if (this.#stopped) return;
+    for (const partition of partitions) {
+      if (this.#recent.has(partition)) this.#recent.set(partition, true);
+      else this.#add(partition);
+    }
+  }
+
+  #add(partition: number): void {
+    this.#due.add(partition);
+    this.#recent.set(partition, false);
+    const timer = setTimeout(() => {
+      this.#timers.delete(timer);
+      const again = this.#recent.get(partition) === true;
+      this.#recent.delete(partition);
+      if (again) this.#add(partition);
+    }, MERGE_MS);
+    this.#timers.add(timer);
+    if (this.#flushing) return;
+    this.#flushing = true;
+    setImmediate(() => this.#flush());
+  }
+
+  #flush(): void {
+    const due = [...this.#due];
+    this.#due = new Set();
+    this.#flushing = false;
+    if (this.#stopped || !this.#redis.available()) return;
+    const jobs = due.map((partition) => ({
+      name: 'wake',
+      data: { partition },
+      opts: { deduplication: { id: `p${partition}`, keepLastIfActive: true } },
+    }));
+    // A failed add is a lost wake-up: the sweep finds the partition.
+    this.#queue.addBulk(jobs).catch(() => undefined);
+  }
+
+  stop(): void {
+    this.#stopped = true;
+    for (const timer of this.#timers) clearTimeout(timer);
+  }
+
+  async close(): Promise<void> {
+    this.stop();
+    await this.#queue.close().catch(() => undefined);
+  }
+}

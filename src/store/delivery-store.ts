@@ -1,0 +1,38 @@
+import type { Db, MongoClient } from 'mongodb';
+import { type CommitFeed, createCommitFeed } from './commit-feed.ts';
+import { type ConsumerStore, createConsumerStore, ensureConsumers } from './consumers.ts';
+import { createInstanceStore, type InstanceStore } from './instances.ts';
+import { createLeaseStore, type LeaseStore } from './leases.ts';
+import { createLogStore, ensureLog, type LogStore } from './log.ts';
+import { createPartitionStore, type PartitionStore } from './partitions.ts';
+import { createPlacementStateStore, type PlacementStateStore } from './placement-state.ts';
+
+/** Everything that carries commits into the log and events to consumers. */
+export interface DeliveryStore {
+  readonly logId: string;
+  readonly feed: CommitFeed;
+  readonly log: LogStore;
+  readonly placement: PlacementStateStore;
+  readonly partitions: PartitionStore;
+  readonly consumers: ConsumerStore;
+  readonly leases: LeaseStore;
+  readonly instances: InstanceStore;
+}
+
+/** Creates collections and indexes; idempotent, safe from several processes at once. */
+export async function ensureDelivery(db: Db, existing: ReadonlySet<string>): Promise<void> {
+  await Promise.all([ensureLog(db, existing), ensureConsumers(db, existing)]);
+}
+
+export function createDeliveryStore(client: MongoClient, db: Db, logId: string): DeliveryStore {
+  return {
+    logId,
+    feed: createCommitFeed(client, db),
+    log: createLogStore(client, db),
+    placement: createPlacementStateStore(db, logId),
+    partitions: createPartitionStore(client, db, logId),
+    consumers: createConsumerStore(db, logId),
+    leases: createLeaseStore(db),
+    instances: createInstanceStore(client, db),
+  };
+}
