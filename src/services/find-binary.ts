@@ -18,7 +18,7 @@ export async function findBinary(
     context.signal?.throwIfAborted();
     try {
       const found = await source.find(context);
-      context.report.line(`${server.padEnd(8)} ${source.name}: ${found.version} (${found.path})`);
+      context.report.line(`${server.padEnd(8)} ${source.name}: ${found.version}, ${found.origin}`);
       return found;
     } catch (error) {
       context.signal?.throwIfAborted();

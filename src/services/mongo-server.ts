@@ -1,8 +1,10 @@
+import { existsSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
+import { MillraceError } from '../errors.ts';
 import { endedAtStart, type PrivateServer, privateServer } from './private-server.ts';
-import { becomePrimary, REPLICA_SET } from './replica-set.ts';
-import { choosePort, launch, type ServerProcess } from './server-process.ts';
+import { becomePrimary, moveReplicaSet, REPLICA_SET } from './replica-set.ts';
+import { choosePort, type LaunchOptions, lastPort, launch, type ServerProcess } from './server-process.ts';
 
 const STOP_GRACE_MS = 3_000;
 
@@ -31,16 +33,17 @@ export async function startMongo(binary: string, options: MongoOptions): Promise
   const noteFile = join(dataDir, 'mongo.json');
   await mkdir(dbPath, { recursive: true });
   const port = options.port ?? (await choosePort(noteFile));
+  const server: Omit<LaunchOptions, 'args'> = {
+    name: 'MongoDB',
+    binary,
+    port,
+    logFile: join(dataDir, 'mongo.log'),
+    noteFile,
+    stopGraceMs: STOP_GRACE_MS,
+  };
+  const replicaSet = ['--replSet', REPLICA_SET, '--oplogSize', String(oplogMB), ...args];
   const start = async (): Promise<ServerProcess> => {
-    const running = await launch({
-      name: 'MongoDB',
-      binary,
-      args: [...commandLine(dbPath, port, cacheGB, oplogMB), ...args],
-      port,
-      logFile: join(dataDir, 'mongo.log'),
-      noteFile,
-      stopGraceMs: STOP_GRACE_MS,
-    });
+    const running = await launch({ ...server, args: [...commandLine(dbPath, port, cacheGB), ...replicaSet] });
     try {
       const giveUp = async () => (running.hasExited() ? endedAtStart('MongoDB', await running.logTail()) : undefined);
       await becomePrimary({ port, timeoutMs: startTimeoutMs, giveUp });
@@ -50,13 +53,29 @@ export async function startMongo(binary: string, options: MongoOptions): Promise
       throw error;
     }
   };
+  const moved = existsSync(join(dbPath, 'WiredTiger')) && (await lastPort(noteFile)) !== port;
+  if (moved) await moveData({ ...server, args: commandLine(dbPath, port, cacheGB) });
   return privateServer(`mongodb://127.0.0.1:${port}/?replicaSet=${REPLICA_SET}`, port, dataDir, await start(), start);
 }
 
-function commandLine(dbPath: string, port: number, cacheGB: number, oplogMB: number): string[] {
+/** With a note file of its own: until the move is done, the note beside the data names the port that is in the data. */
+async function moveData(options: LaunchOptions): Promise<void> {
+  const alone = await launch({ ...options, noteFile: `${options.noteFile}.move` });
+  const ended = alone.exited.then(async () => {
+    throw new MillraceError('SERVER_START_FAILED', endedAtStart('MongoDB', await alone.logTail()));
+  });
+  try {
+    await Promise.race([moveReplicaSet(options.port), ended]);
+  } finally {
+    ended.catch(() => undefined);
+    await alone.stop();
+  }
+}
+
+function commandLine(dbPath: string, port: number, cacheGB: number): string[] {
   return [
-    ...['--dbpath', dbPath, '--port', String(port), '--bind_ip', '127.0.0.1', '--replSet', REPLICA_SET],
-    ...['--wiredTigerCacheSizeGB', String(cacheGB), '--oplogSize', String(oplogMB)],
+    ...['--dbpath', dbPath, '--port', String(port), '--bind_ip', '127.0.0.1'],
+    ...['--wiredTigerCacheSizeGB', String(cacheGB)],
     // A killed process must not lock its documents for a minute.
     ...['--setParameter', 'transactionLifetimeLimitSeconds=5'],
     // zlib is left out: CVE-2025-14847 in mongod 6.0.5.

@@ -1,4 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process';
+import { randomInt } from 'node:crypto';
 import { mkdirSync, rmSync } from 'node:fs';
 import { readFile, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
@@ -9,6 +10,8 @@ import { isProcessStamp, isRunning, type ProcessStamp, stampOf } from './process
 
 const SUPERVISOR = fileURLToPath(new URL('./supervisor.mjs', import.meta.url));
 const LOG_TAIL_LINES = 12;
+const FIRST_PORT = 20_000;
+const LAST_PORT = 32_000;
 
 export interface LaunchOptions {
   /** "MongoDB", "Redis": for messages. */
@@ -110,23 +113,33 @@ export async function stopLeftover(noteFile: string, graceMs: number): Promise<b
 
 /** The port that this data was served on last, when it is free; else any free one. Always a loopback port. */
 export async function choosePort(noteFile: string): Promise<number> {
-  const note = await readNote(noteFile);
-  const last = note === undefined ? undefined : await freePort(note.port);
-  const port = last ?? (await freePort(0));
-  if (port === undefined) throw new MillraceError('SERVER_START_FAILED', 'no free port on 127.0.0.1');
-  return port;
+  const last = await lastPort(noteFile);
+  if (last !== undefined && (await isFree(last))) return last;
+  return freePort();
 }
 
-/** A port that was free a moment ago; undefined when `wanted` is taken. */
-export function freePort(wanted: number): Promise<number | undefined> {
+/** The port that this data was served on last. */
+export async function lastPort(noteFile: string): Promise<number | undefined> {
+  return (await readNote(noteFile))?.port;
+}
+
+/**
+ * A port that was free a moment ago, below those that systems hand out to outgoing connections: a client that keeps
+ * knocking at such a port while its server is down ends up connected to itself, and the server finds its port taken.
+ */
+export async function freePort(): Promise<number> {
+  for (let tries = 0; tries < 100; tries += 1) {
+    const port = randomInt(FIRST_PORT, LAST_PORT);
+    if (await isFree(port)) return port;
+  }
+  throw new MillraceError('SERVER_START_FAILED', `no free port on 127.0.0.1 between ${FIRST_PORT} and ${LAST_PORT}`);
+}
+
+function isFree(port: number): Promise<boolean> {
   return new Promise((resolve) => {
     const probe = createServer();
-    probe.on('error', () => resolve(undefined));
-    probe.listen(wanted, '127.0.0.1', () => {
-      const address = probe.address();
-      const port = typeof address === 'object' && address !== null ? address.port : undefined;
-      probe.close(() => resolve(port));
-    });
+    probe.on('error', () => resolve(false));
+    probe.listen(port, '127.0.0.1', () => probe.close(() => resolve(true)));
   });
 }
 
