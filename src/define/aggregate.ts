@@ -1,5 +1,6 @@
-import type { EventData, EventMap, EventOf, MessageOf } from './event.ts';
-import type { SchemaInput, SchemaMap, SchemaOutput } from './schema.ts';
+import type { EventData, EventMap, EventOf, EventSource, MessageOf } from './event.ts';
+import type { CommandChecks, EventChecks } from './json.ts';
+import type { Schema, SchemaInput, SchemaMap, SchemaOutput } from './schema.ts';
 
 type Name<M> = keyof M & string;
 
@@ -47,8 +48,15 @@ export interface Contract<
   readonly fields: Readonly<Record<string, Readonly<Record<string, FieldOptions | undefined>> | undefined>>;
 }
 
+/** Names that have a handler; at start they are compared with what is declared. */
+export interface AggregateHandlers {
+  readonly evolve: readonly string[];
+  readonly decide: readonly string[];
+}
+
 export interface Aggregate<N extends string, C extends SchemaMap, E extends EventMap, S, R extends string>
   extends Contract<N, C, E, R> {
+  readonly handlers: AggregateHandlers;
   readonly initial: () => S;
   readonly apply: (state: S, event: EventOf<E>) => S;
   readonly handle: (
@@ -60,6 +68,7 @@ export interface Aggregate<N extends string, C extends SchemaMap, E extends Even
 
 /** `never` parameters make this the top type: every Aggregate is assignable, with no `any`. */
 export interface AnyAggregate extends Contract {
+  readonly handlers: AggregateHandlers;
   readonly initial: () => unknown;
   readonly apply: (state: never, event: never) => unknown;
   readonly handle: (state: never, command: never, ctx: never) => unknown;
@@ -69,8 +78,10 @@ export interface AggregateSpec<N extends string, C extends SchemaMap, E extends 
   /** Wire name, part of every stream key: never change it once events are stored. */
   readonly name: N;
   readonly description?: string;
-  readonly events: E;
-  readonly commands: C;
+  /** What can happen. A bare schema is version 1; see `event()` for later ones. Data is JSON. */
+  readonly events: E & EventChecks<E>;
+  /** What can be asked for. The schemas may transform: `decide` gets their output. */
+  readonly commands: C & CommandChecks<C>;
   /** Codes that `decide` may refuse with. */
   readonly rejections?: readonly R[];
   /**
@@ -83,23 +94,34 @@ export interface AggregateSpec<N extends string, C extends SchemaMap, E extends 
   readonly fields?: { readonly [K in Name<C>]?: { readonly [F in keyof SchemaInput<C[K]> & string]?: FieldOptions } };
   readonly initial: () => S;
   /** State after an event. Pure; returns a new value, never changes the old one (states are cached and shared). */
-  readonly evolve: { readonly [K in Name<E>]: (state: NoInfer<S>, data: EventData<E[K]>) => S };
+  readonly evolve: { readonly [K in Name<E>]: Evolve<E[K], S> };
   /** The events that a command causes, `[]` for none, or a refusal. Pure. Throwing means a technical failure. */
-  readonly decide: {
-    readonly [K in Name<C>]: (
-      state: NoInfer<S>,
-      data: SchemaOutput<C[K]>,
-      ctx: DecideContext<R>,
-    ) => EventOf<E> | readonly EventOf<E>[] | Rejection<R>;
-  };
+  readonly decide: { readonly [K in Name<C>]: Decide<C[K], E, S, R> };
 }
 
-/** Declares an aggregate: commands in, events out, one stream an instance. See docs/getting-started.md. */
+/*
+ * Handler types are conditional types on purpose, here and in projector.ts: TypeScript fills in what it knows so far into
+ * a deferred type before it looks into a handler, and into a plain function type only afterwards. Without that, literals
+ * in what a handler returns widen ('open' to string).
+ */
+type Evolve<D, S> = [D] extends [EventSource] ? (state: NoInfer<S>, data: EventData<D>) => NoInfer<S> : never;
+type Decide<D, E extends EventMap, S, R extends string> = [D] extends [Schema]
+  ? (
+      state: NoInfer<S>,
+      data: SchemaOutput<D>,
+      ctx: DecideContext<R>,
+    ) => EventOf<E> | readonly EventOf<E>[] | Rejection<R>
+  : never;
+
+/**
+ * Declares an aggregate: commands in, events out, one stream an instance. See docs/getting-started.md.
+ * Checked when the modules are started: DEFINITION_INVALID or SCHEMA_NOT_DERIVABLE.
+ */
 export function aggregate<
   const N extends string,
   C extends SchemaMap,
   E extends EventMap,
-  const S,
+  S,
   const R extends string = never,
 >(spec: AggregateSpec<N, C, E, S, R>): Aggregate<N, C, E, S, R> {
   const { evolve, decide } = spec;
@@ -113,11 +135,17 @@ export function aggregate<
     creates: spec.creates ?? [],
     closes: spec.closes ?? [],
     fields: { ...spec.fields },
+    handlers: { evolve: handlerNames(evolve), decide: handlerNames(decide) },
     initial: spec.initial,
     apply: (state, event) => evolve[event.type as Name<E>](state, event.data as EventData<E[Name<E>]>),
     handle: (state, command, ctx) =>
       decide[command.type as Name<C>](state, command.data as SchemaOutput<C[Name<C>]>, ctx),
   };
+}
+
+/** Names of own functions; tolerant of callers without types, whose mistakes are told at start, all in one way. */
+export function handlerNames(map: Readonly<Record<string, unknown>> | undefined): readonly string[] {
+  return Object.entries(map ?? {}).flatMap(([name, handler]) => (typeof handler === 'function' ? [name] : []));
 }
 
 /** A command for `app.send` and for sagas: raw input, as a client would send it. */

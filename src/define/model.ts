@@ -1,12 +1,15 @@
 import { MillraceError } from '../errors.ts';
 import type { AnyAggregate, DecideContext, Rejection } from './aggregate.ts';
-import type { AnyRecorded, EventDefinition, EventMeta, EventSource } from './event.ts';
-import type { Module } from './module.ts';
+import { aggregateModel } from './aggregate-model.ts';
+import type { AnyRecorded, EventMeta } from './event.ts';
+import type { Module, Part } from './module.ts';
 import type { Projector } from './projector.ts';
 import type { AnyQuery } from './query.ts';
-import { describeIssues, parse, type Schema } from './schema.ts';
+import { checkList, checkName, checkVersion, invalid } from './refuse.ts';
+import type { Schema } from './schema.ts';
 import { parseStreamKey } from './stream-key.ts';
 import type { View } from './view.ts';
+import { checkQuery, checkView } from './view-rules.ts';
 
 /** An event of today's version, as decided or decoded. */
 export interface PlainEvent {
@@ -79,56 +82,83 @@ export interface Model {
 /** Default number of partitions of a consumer generation; fixed for it when it is created. */
 export const PARTITION_COUNT = 16;
 
-/** Checks modules and makes them ready. Throws DEFINITION_INVALID or NAME_TAKEN naming the place, the cause and the cure. */
+/**
+ * Checks modules and makes them ready. Throws DEFINITION_INVALID, NAME_TAKEN or SCHEMA_NOT_DERIVABLE naming the place, the
+ * cause and the cure.
+ */
 export function buildModel(modules: readonly Module[]): Model {
   const aggregates = new Map<string, AggregateModel>();
   const events = new Map<string, EventModel>();
   const views = new Map<string, View>();
   const queries = new Map<string, AnyQuery>();
   const consumers = new Map<string, ConsumerModel>();
-  const parts = modules.flatMap((module) => module.parts.map((part) => ({ part, place: `module "${module.name}"` })));
   const named = <T>(into: Map<string, T>, kind: string, name: string, place: string, value: T): void => {
-    checkName(kind, name, place);
     if (into.has(name)) {
-      throw new MillraceError('NAME_TAKEN', `${place}: there are two ${kind}s named "${name}". Rename one of them.`);
+      throw new MillraceError(
+        'NAME_TAKEN',
+        `${place}: there are two ${kind}s named "${name}". Rename one of them, or list it in one module only.`,
+      );
     }
     into.set(name, value);
   };
 
-  const moduleNames = new Map<string, Module>();
-  for (const module of modules) named(moduleNames, 'module', module.name, 'modules', module);
-  for (const { part, place } of parts) {
+  for (const { part, place: modulePlace } of partsOf(modules)) {
+    checkName(part.kind, part.name, modulePlace);
+    const place = `${modulePlace}, ${part.kind} "${part.name}"`;
     if (part.kind === 'aggregate') {
-      const model = aggregateModel(part, `${place}, aggregate "${part.name}"`);
-      named(aggregates, 'aggregate', part.name, place, model);
-      for (const event of model.events.values())
-        named(events, 'event', event.type, `${place}, aggregate "${part.name}"`, event);
-    } else if (part.kind === 'view') named(views, 'view', part.name, place, part);
-    else if (part.kind === 'query') named(queries, 'query', part.name, place, part);
-    else named(consumers, 'projector', part.name, place, consumerModel(part, `${place}, projector "${part.name}"`));
+      const model = aggregateModel(part, place);
+      named(aggregates, 'aggregate', part.name, modulePlace, model);
+      for (const event of model.events.values()) named(events, 'event', event.type, place, event);
+    } else if (part.kind === 'view') {
+      checkView(part, place);
+      named(views, 'view', part.name, modulePlace, part);
+    } else if (part.kind === 'query') {
+      checkQuery(part, place);
+      named(queries, 'query', part.name, modulePlace, part);
+    } else {
+      named(consumers, 'projector', part.name, modulePlace, consumerModel(part, place));
+    }
   }
 
   const projectorOf = new Map<string, ConsumerModel>();
-  for (const consumer of consumers.values()) checkSources(consumer, aggregates, views, projectorOf);
+  for (const consumer of consumers.values()) connect(consumer, aggregates, views, projectorOf);
   for (const name of views.keys()) {
     if (projectorOf.has(name)) continue;
-    throw new MillraceError(
-      'DEFINITION_INVALID',
-      `View "${name}" has no projector. Add a projector with \`into\` this view, or remove the view.`,
-    );
+    throw invalid(`View "${name}"`, 'has no projector. Add a projector with `into` this view, or remove the view.');
   }
   return { modules, aggregates, events, views, queries, consumers: [...consumers.values()], projectorOf };
 }
 
-function checkName(kind: string, name: string, place: string): void {
-  if (/^[A-Za-z][A-Za-z0-9_-]{0,63}$/.test(name)) return;
-  throw new MillraceError(
-    'DEFINITION_INVALID',
-    `${place}: "${name}" is no name for a ${kind}. Use 1 to 64 letters, digits, "_" or "-", beginning with a letter.`,
-  );
+const partKinds: ReadonlySet<unknown> = new Set(['aggregate', 'view', 'projector', 'query']);
+
+function partsOf(modules: readonly Module[]): readonly { readonly part: Part; readonly place: string }[] {
+  checkList(modules, 'modules', 'start');
+  const names = new Set<string>();
+  return modules.flatMap((module, moduleIndex) => {
+    if (module?.kind !== 'module')
+      throw invalid(`modules[${moduleIndex}]`, 'is no module. Make it with `module({ … })`.');
+    checkName('module', module.name, `modules[${moduleIndex}]`);
+    const place = `module "${module.name}"`;
+    if (names.has(module.name)) {
+      throw new MillraceError('NAME_TAKEN', `There are two modules named "${module.name}". Rename one of them.`);
+    }
+    names.add(module.name);
+    checkList(module.parts, 'parts', place);
+    module.parts.forEach((part, index) => {
+      if (partKinds.has(part?.kind)) return;
+      throw invalid(
+        place,
+        part === undefined
+          ? `parts[${index}] is undefined. Its file is probably part of an import circle: import it from where it is declared.`
+          : `parts[${index}] is no part. Make it with aggregate(), view(), projector() or query().`,
+      );
+    });
+    return module.parts.map((part) => ({ part, place }));
+  });
 }
 
-function checkSources(
+/** Checks what a projector reads and writes, and enters it as the keeper of its view. */
+function connect(
   consumer: ConsumerModel,
   aggregates: ReadonlyMap<string, AggregateModel>,
   views: ReadonlyMap<string, View>,
@@ -136,49 +166,51 @@ function checkSources(
 ): void {
   const { projector } = consumer;
   const place = `Projector "${projector.name}"`;
+  const offered = new Set<string>();
   for (const source of projector.from) {
-    if (aggregates.has(source.name)) continue;
-    throw new MillraceError(
-      'DEFINITION_INVALID',
-      `${place} reads from aggregate "${source.name}", which is in no module. Add it to a module's parts.`,
-    );
+    const aggregate = aggregates.get(source.name);
+    if (aggregate === undefined) {
+      throw invalid(place, `reads from aggregate "${source.name}", which is in no module. Add it to a module's parts.`);
+    }
+    for (const type of aggregate.events.keys()) offered.add(type);
   }
-  const offered = new Set(projector.from.flatMap((source) => Object.keys(source.events)));
   for (const type of projector.handles) {
     if (offered.has(type)) continue;
-    throw new MillraceError(
-      'DEFINITION_INVALID',
-      `${place} handles "${type}", which none of its sources declares. Add its aggregate to \`from\`.`,
+    throw invalid(
+      place,
+      `has a handler for "${type}", which none of its sources has. Add the source to \`from\` or correct the name.`,
     );
   }
-  if (!views.has(projector.into.name)) {
-    throw new MillraceError(
-      'DEFINITION_INVALID',
-      `${place} writes view "${projector.into.name}", which is in no module. Add the view to the module's parts.`,
+  const view = views.get(projector.into.name);
+  if (view === undefined) {
+    throw invalid(
+      place,
+      `writes view "${projector.into.name}", which is in no module. Add the view to a module's parts.`,
     );
   }
-  const other = projectorOf.get(projector.into.name);
+  if (view !== projector.into) {
+    throw invalid(place, `writes another view "${view.name}" than the one in the module. Use the same value in both.`);
+  }
+  const other = projectorOf.get(view.name);
   if (other !== undefined) {
     throw new MillraceError(
       'NAME_TAKEN',
-      `View "${projector.into.name}" has two projectors, "${other.name}" and "${projector.name}". One view has one projector.`,
+      `View "${view.name}" has two projectors, "${other.name}" and "${projector.name}". One view has one projector.`,
     );
   }
-  projectorOf.set(projector.into.name, consumer);
+  projectorOf.set(view.name, consumer);
 }
 
-function consumerModel(projector: Projector, place: string): ConsumerModel {
-  if (projector.handles.length === 0) {
-    throw new MillraceError(
-      'DEFINITION_INVALID',
-      `${place} handles no event. Add at least one handler to \`on\`, or remove the projector.`,
-    );
+/** Checks one projector and makes it ready to run. */
+export function consumerModel(projector: Projector, place: string): ConsumerModel {
+  checkVersion(projector.version, place);
+  checkList(projector.from, 'from', place);
+  for (const source of projector.from) {
+    if (source?.kind !== 'aggregate') throw invalid(place, '`from` holds something that is no aggregate.');
   }
-  if (!Number.isSafeInteger(projector.version) || projector.version < 1) {
-    throw new MillraceError(
-      'DEFINITION_INVALID',
-      `${place}: version is ${projector.version}. Use a whole number from 1.`,
-    );
+  if (projector.into?.kind !== 'view') throw invalid(place, '`into` is no view. Make it with `view(…)`.');
+  if (projector.handles.length === 0) {
+    throw invalid(place, 'handles no event. Add at least one handler to `on`, or remove the projector.');
   }
   return {
     name: projector.name,
@@ -188,90 +220,6 @@ function consumerModel(projector: Projector, place: string): ConsumerModel {
     projector,
     handles: new Set(projector.handles),
   };
-}
-
-function aggregateModel(definition: AnyAggregate, place: string): AggregateModel {
-  const events = new Map<string, EventModel>();
-  for (const [type, source] of Object.entries(definition.events)) {
-    checkName('event', type, place);
-    events.set(type, eventModel(definition.name, type, source, definition.closes.includes(type), place));
-  }
-  const commands = new Map<string, CommandModel>();
-  for (const [type, schema] of Object.entries(definition.commands)) {
-    checkName('command', type, place);
-    const fields = Object.entries(definition.fields[type] ?? {});
-    const unstored = fields.filter(([, options]) => options?.store === false).map(([field]) => field);
-    commands.set(type, { type, schema, creates: definition.creates.includes(type), unstored });
-  }
-  const known = (list: readonly string[], of: ReadonlyMap<string, unknown>, what: string): void => {
-    for (const name of list) {
-      if (!of.has(name))
-        throw new MillraceError(
-          'DEFINITION_INVALID',
-          `${place}: \`${what}\` names "${name}", which it does not declare.`,
-        );
-    }
-  };
-  known(definition.creates, commands, 'creates');
-  known(definition.closes, events, 'closes');
-  return {
-    name: definition.name,
-    definition,
-    commands,
-    events,
-    initial: definition.initial,
-    apply: (state, event) => definition.apply(state as never, event as never),
-    handle: (state, command, ctx) =>
-      definition.handle(state as never, command as never, ctx as never) as
-        | PlainEvent
-        | readonly PlainEvent[]
-        | Rejection,
-    guarded: definition.creates.length > 0,
-    rejections: new Set(definition.rejections),
-  };
-}
-
-const isEventDefinition = (source: EventSource): source is EventDefinition =>
-  'kind' in source && source.kind === 'event';
-
-function eventModel(aggregate: string, type: string, source: EventSource, closes: boolean, place: string): EventModel {
-  const { schema, version, upcast }: Omit<EventDefinition, 'kind'> = isEventDefinition(source)
-    ? source
-    : { schema: source, version: 1, upcast: {} };
-  if (!Number.isSafeInteger(version) || version < 1) {
-    throw new MillraceError(
-      'DEFINITION_INVALID',
-      `${place}, event "${type}": version is ${version}. Use a whole number from 1.`,
-    );
-  }
-  const steps: ((old: unknown) => unknown)[] = [];
-  for (let from = 1; from < version; from++) {
-    const step = upcast[from];
-    if (step === undefined) {
-      throw new MillraceError(
-        'DEFINITION_INVALID',
-        `${place}, event "${type}": there is no upcast from version ${from} to ${from + 1}. Add \`upcast: { ${from}: (old) => … }\`.`,
-      );
-    }
-    steps.push((old) => step(old as never));
-  }
-  const decode = (schemaVersion: number, data: unknown): unknown => {
-    if (schemaVersion > version || schemaVersion < 1) {
-      throw new MillraceError(
-        'UNKNOWN_EVENT',
-        `Event "${type}" is stored in version ${schemaVersion}; this process knows it up to version ${version}. Deploy the newer code here.`,
-      );
-    }
-    let current = data;
-    for (const step of steps.slice(schemaVersion - 1)) current = step(current);
-    const parsed = parse(schema, current);
-    if (parsed.ok) return parsed.value;
-    throw new MillraceError(
-      'EVENT_INVALID',
-      `Event "${type}" (stored version ${schemaVersion}) does not parse as version ${version}: ${describeIssues(parsed.issues)}. Mend its upcast or its schema.`,
-    );
-  };
-  return { type, aggregate, schema, version, closes, decode };
 }
 
 /** The model of a stored event's type. Throws UNKNOWN_EVENT (retryable: a newer process may know it). */

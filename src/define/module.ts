@@ -12,5 +12,5 @@ export interface Module {
   readonly parts: readonly Part[];
 }
 export function module(spec: { readonly name: string; readonly parts: readonly Part[] }): Module {
-  return { kind: 'module', ...spec };
+  return { kind: 'module', name: spec.name, parts: spec.parts };
 }

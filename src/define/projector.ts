@@ -1,4 +1,4 @@
-import type { Contract } from './aggregate.ts';
+import { type Contract, handlerNames } from './aggregate.ts';
 import type { AnyRecorded, EventMap, EventOf, Recorded } from './event.ts';
 import type { SchemaMap } from './schema.ts';
 import type { Doc, View } from './view.ts';
@@ -10,13 +10,13 @@ type Message = { readonly type: string; readonly data: unknown };
 type EventNamed<M extends Message, K> = Extract<M, { type: K }>;
 
 /** The pure fold that keeps one view. */
-export interface Projector {
+export interface Projector<A extends readonly Contract[] = readonly Contract[], V extends View = View> {
   readonly kind: 'projector';
   readonly name: string;
   readonly version: number;
   readonly description: string | undefined;
-  readonly from: readonly Contract[];
-  readonly into: View;
+  readonly from: A;
+  readonly into: V;
   /** Document ids that an event concerns; default: the id of the event's aggregate. */
   readonly keysOf: (event: AnyRecorded) => readonly string[];
   /** Event types with a handler. */
@@ -32,19 +32,30 @@ export interface ProjectorSpec<A extends readonly Contract[], V extends View> {
   readonly description?: string;
   readonly from: A;
   readonly into: V;
+  /** Ids of the documents that an event concerns; a document's id may have up to 1,024 characters. */
   readonly key?: (event: Recorded<EventsFrom<A>>) => string | readonly string[];
-  readonly on: {
-    readonly [K in EventsFrom<A>['type']]?: (
-      doc: Doc<V> | undefined,
-      event: Recorded<EventNamed<EventsFrom<A>, K>>,
-      key: string,
-    ) => Doc<V> | null | undefined;
-  };
+  readonly on: { readonly [K in EventsFrom<A>['type']]?: Project<EventNamed<EventsFrom<A>, K>, V> };
 }
 
-export function projector<const A extends readonly Contract[], V extends View>(spec: ProjectorSpec<A, V>): Projector {
-  const on: Readonly<Record<string, ((doc: never, event: never, key: string) => unknown) | undefined>> = spec.on;
+/** A conditional type on purpose: see aggregate.ts. */
+type Project<M extends Message, V extends View> = [V] extends [View]
+  ? (doc: Doc<V> | undefined, event: Recorded<M>, key: string) => Doc<V> | null | undefined
+  : never;
+
+/**
+ * Declares the projector of a view. Its handlers are pure: they get the document (undefined while there is none) and the
+ * event, and return the document after it, `null` to remove it, `undefined` to leave it. Effect once an event, in order
+ * for each document. A handler throws only for a technical failure: it then stands still at that event.
+ */
+export function projector<const A extends readonly Contract[], V extends View>(
+  spec: ProjectorSpec<A, V>,
+): Projector<A, V> {
   const { key } = spec;
+  const handles = handlerNames(spec.on);
+  const on = new Map<string, (doc: never, event: never, key: string) => unknown>();
+  for (const [type, handler] of Object.entries<unknown>(spec.on ?? {})) {
+    if (isHandler(handler)) on.set(type, handler);
+  }
   return {
     kind: 'projector',
     name: spec.name,
@@ -55,12 +66,13 @@ export function projector<const A extends readonly Contract[], V extends View>(s
     keysOf: (event) => {
       if (key === undefined) return [event.stream.id];
       const keys = key(event as Recorded<EventsFrom<A>>);
-      return typeof keys === 'string' ? [keys] : keys;
+      if (typeof keys === 'string') return [keys];
+      return keys.length < 2 ? keys : [...new Set(keys)];
     },
-    handles: Object.keys(spec.on).filter((type) => on[type] !== undefined),
-    project: (doc, event, docKey) => {
-      const handler = Object.hasOwn(on, event.type) ? on[event.type] : undefined;
-      return handler === undefined ? undefined : handler(doc as never, event as never, docKey);
-    },
+    handles,
+    project: (doc, event, docKey) => on.get(event.type)?.(doc as never, event as never, docKey),
   };
 }
+
+const isHandler = (value: unknown): value is (doc: never, event: never, key: string) => unknown =>
+  typeof value === 'function';

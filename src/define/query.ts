@@ -1,5 +1,6 @@
+import type { InputCheck, OutputCheck } from './json.ts';
 import type { Schema, SchemaInput, SchemaOutput } from './schema.ts';
-import type { Doc, View } from './view.ts';
+import type { Doc, ScalarField, View } from './view.ts';
 
 /** Equality, or a range or set, on a field. */
 export type FieldFilter<T> =
@@ -12,8 +13,12 @@ export type FieldFilter<T> =
       readonly lt?: T;
       readonly lte?: T;
     };
-export type Filter<D> = { readonly [F in keyof D & string]?: FieldFilter<D[F]> };
-export type Sort<D> = { readonly [F in keyof D & string]?: 1 | -1 };
+/** `id` is the document's key, whether or not the document has it as a field. */
+export type Filter<D> = {
+  readonly [F in ScalarField<D> | 'id']?: FieldFilter<F extends keyof D ? Exclude<D[F], undefined> : string>;
+};
+/** The first field named sorts first. */
+export type Sort<D> = { readonly [F in ScalarField<D> | 'id']?: 1 | -1 };
 
 export interface ListOptions<D> {
   readonly filter?: Filter<D>;
@@ -24,7 +29,7 @@ export interface ListOptions<D> {
 export interface ViewReader<D> {
   get(id: string): Promise<D | undefined>;
   /** Needs a declared index that serves filter and sort; otherwise INDEX_MISSING names the index to add. */
-  list(options?: ListOptions<D>): Promise<readonly D[]>;
+  list(options?: ListOptions<D>): Promise<D[]>;
 }
 /** Reads only: a query has no way to write. */
 export type Reader = <V extends View>(of: V) => ViewReader<Doc<V>>;
@@ -47,14 +52,26 @@ export interface AnyQuery {
   readonly run: (input: never, read: Reader) => Promise<unknown>;
 }
 
+/** A conditional type on purpose: see aggregate.ts. */
+type Run<I extends Schema, O extends Schema> = [O] extends [Schema]
+  ? (input: SchemaOutput<I>, read: Reader) => Promise<SchemaOutput<O>>
+  : never;
+
+/**
+ * Declares a read over views. `input` may transform what clients send; `output` is what GraphQL derives its type from.
+ *
+ *     query({ name: 'richest', input: z.object({ limit: z.int().max(100) }), output: z.array(accountView.schema),
+ *       run: ({ limit }, read) => read(accountView).list({ sort: { balance: -1 }, limit }) })
+ */
 export function query<const N extends string, I extends Schema, O extends Schema>(spec: {
   readonly name: N;
   readonly description?: string;
-  readonly input: I;
-  readonly output: O;
-  readonly run: (input: SchemaOutput<I>, read: Reader) => Promise<NoInfer<SchemaOutput<O>>>;
+  readonly input: I & InputCheck<I>;
+  readonly output: O & OutputCheck<O>;
+  readonly run: Run<I, O>;
 }): Query<N, I, O> {
-  return { kind: 'query', description: spec.description, ...spec };
+  const { name, description, input, output, run } = spec;
+  return { kind: 'query', name, description, input, output, run };
 }
 export type QueryInput<Q> = Q extends Query<string, infer I, infer _O> ? SchemaInput<I> : never;
 export type QueryOutput<Q> = Q extends Query<string, infer _I, infer O> ? SchemaOutput<O> : never;

@@ -1,0 +1,69 @@
+import { MillraceError } from '../errors.ts';
+import type { AnyRecorded } from './event.ts';
+import type { Projector } from './projector.ts';
+import { describeIssues, parse } from './schema.ts';
+
+/** Longest document id, in UTF-16 code units: room for an aggregate's id and more. */
+export const DOCUMENT_ID_MAX_LENGTH = 1024;
+
+/**
+ * Ids of the documents that `event` concerns, each once; none when the projector has no handler for it.
+ * Throws VIEW_DOCUMENT_INVALID when `key` answers with anything but ids; what `key` throws passes.
+ */
+export function documentKeys(projector: Projector, event: AnyRecorded): readonly string[] {
+  if (!projector.handles.includes(event.type)) return [];
+  const keys = projector.keysOf(event);
+  for (const key of keys) {
+    if (typeof key === 'string' && key.length > 0 && key.length <= DOCUMENT_ID_MAX_LENGTH) continue;
+    const shown = typeof key === 'string' ? `one of ${key.length} characters` : String(key);
+    throw documentError(
+      projector,
+      event,
+      `\`key\` names the document id ${shown}. Use 1 to ${DOCUMENT_ID_MAX_LENGTH} characters.`,
+    );
+  }
+  return keys;
+}
+
+/**
+ * One step of a projector: the checked document after the event, `null` when it is to be removed, `undefined` when it
+ * stays as it is. Throws VIEW_DOCUMENT_INVALID when the handler's document does not fit the view; what the handler
+ * throws passes.
+ */
+export function projectDocument(
+  projector: Projector,
+  doc: unknown,
+  event: AnyRecorded,
+  key: string,
+): Readonly<Record<string, unknown>> | null | undefined {
+  const next = projector.project(doc, event, key);
+  if (next === null || next === undefined) return next;
+  const parsed = parse(projector.into.schema, next);
+  if (!parsed.ok) {
+    throw documentError(
+      projector,
+      event,
+      `the document "${key}" does not fit view "${projector.into.name}": ${describeIssues(parsed.issues)}`,
+    );
+  }
+  const document: unknown = parsed.value;
+  if (!isDocument(document)) throw documentError(projector, event, `the document "${key}" is no object`);
+  if ('id' in document && document.id !== key) {
+    throw documentError(
+      projector,
+      event,
+      `the document "${key}" has the id "${String(document.id)}". Its field \`id\` must be its key.`,
+    );
+  }
+  return document;
+}
+
+const isDocument = (value: unknown): value is Readonly<Record<string, unknown>> =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);
+
+function documentError(projector: Projector, event: AnyRecorded, what: string): MillraceError {
+  return new MillraceError(
+    'VIEW_DOCUMENT_INVALID',
+    `Projector "${projector.name}", event "${event.type}" at position ${event.position}: ${what}`,
+  );
+}
