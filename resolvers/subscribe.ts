@@ -9,31 +9,42 @@ export function abortable<T>(
 ): AsyncIterableIterator<T> {
   const leave = new AbortController();
   let inner: AsyncIterator<T> | undefined;
+  // Answers the `next()` that is open, if one is.
+  let release: (() => void) | undefined;
+  const done = (): IteratorResult<T> => ({ done: true, value: undefined });
   const stop = (): void => {
-    leave.abort();
+    if (leave.signal.aborted) return;
     client.removeEventListener('abort', stop);
+    leave.abort();
+    release?.();
     // Not waited for: it settles when the source sees the signal.
     inner?.return?.().then(undefined, () => undefined);
     inner = undefined;
   };
-  const done = (): IteratorResult<T> => ({ done: true, value: undefined });
   client.addEventListener('abort', stop, { once: true });
   if (client.aborted) stop();
   return {
-    async next() {
-      if (leave.signal.aborted) return done();
-      inner ??= source(leave.signal)[Symbol.asyncIterator]();
-      try {
-        const result = await inner.next();
-        if (result.done !== true) return leave.signal.aborted ? done() : result;
-        stop();
-        return done();
-      } catch (error) {
-        if (leave.signal.aborted) return done();
-        stop();
-        throw error;
-      }
-    },
+    next: () =>
+      new Promise((resolve, reject) => {
+        if (leave.signal.aborted) {
+          resolve(done());
+          return;
+        }
+        release = () => resolve(done());
+        inner ??= source(leave.signal)[Symbol.asyncIterator]();
+        inner.next().then(
+          (result) => {
+            if (result.done === true) stop();
+            resolve(result);
+          },
+          (error: unknown) => {
+            // What fails after its reader left is no news.
+            if (leave.signal.aborted) return;
+            reject(error);
+            stop();
+          },
+        );
+      }),
     async return() {
       stop();
       return done();

@@ -25,6 +25,22 @@ export const errorTable = {
   SERVER_START_FAILED: { retryable: false, exposed: false },
   DATA_DIR_IN_USE: { retryable: false, exposed: false },
 
+  // Doors: refused before anything of the author's runs
+  BAD_REQUEST: { retryable: false, exposed: true },
+  BAD_USER_INPUT: { retryable: false, exposed: true },
+  CSRF_HEADER_MISSING: { retryable: false, exposed: true },
+  GRAPHQL_PARSE_FAILED: { retryable: false, exposed: true },
+  GRAPHQL_VALIDATION_FAILED: { retryable: false, exposed: true },
+  METHOD_NOT_ALLOWED: { retryable: false, exposed: true },
+  NO_SUCH_PATH: { retryable: false, exposed: true },
+  OPERATION_RESOLUTION_FAILURE: { retryable: false, exposed: true },
+  ORIGIN_NOT_ALLOWED: { retryable: false, exposed: true },
+  PAYLOAD_TOO_LARGE: { retryable: false, exposed: true },
+  QUERY_TOO_COMPLEX: { retryable: false, exposed: true },
+  SUBPROTOCOL_UNKNOWN: { retryable: false, exposed: true },
+  TOO_MANY_SUBSCRIPTIONS: { retryable: false, exposed: true },
+  UNSUPPORTED_MEDIA_TYPE: { retryable: false, exposed: true },
+
   // Commands
   UNKNOWN_AGGREGATE: { retryable: false, exposed: true },
   UNKNOWN_COMMAND: { retryable: false, exposed: true },

@@ -1,0 +1,82 @@
+import { GraphQLError } from 'graphql';
+import { uuidv7 } from 'uuidv7';
+import { type ErrorCode, isMillraceError } from '../errors.ts';
+import type { Logger } from '../logger.ts';
+import { limits } from './limits.ts';
+
+/** Turns whatever was thrown into what a client may see. The same on every door. */
+export type ClientErrors = (error: unknown) => GraphQLError;
+
+/**
+ * Exposed errors keep code, message and details; GraphQL's own errors get a code and lose suggestions in production.
+ * Anything else becomes "Unexpected error." with an `errorId` under which it is logged.
+ */
+export function clientErrors(options: { readonly logger: Logger; readonly production: boolean }): ClientErrors {
+  return (error) => {
+    const cause = innermost(error);
+    const outer = error instanceof GraphQLError ? error : undefined;
+    if (isMillraceError(cause) && cause.exposed) {
+      return rebuilt(outer, cause.message, { ...cause.details, code: cause.code, retryable: cause.retryable });
+    }
+    if (cause instanceof GraphQLError) {
+      const message = options.production ? withoutSuggestion(cause.message) : cause.message;
+      return rebuilt(outer ?? cause, outer === cause ? message : withOuter(outer, message, options.production), {
+        ...cause.extensions,
+        ...outer?.extensions,
+        ...codeOf(cause, outer),
+      });
+    }
+    const errorId = uuidv7();
+    options.logger.error({ errorId, err: cause, path: outer?.path?.join('.') }, 'unexpected error in an operation');
+    return rebuilt(outer, 'Unexpected error.', { code: 'INTERNAL' satisfies ErrorCode, errorId });
+  };
+}
+
+/** An error as JSON, without what only Yoga reads. */
+export function plainError(error: GraphQLError): ReturnType<GraphQLError['toJSON']> {
+  const { extensions, ...rest } = error.toJSON();
+  if (extensions === undefined) return rest;
+  const { http: _http, ...shown } = extensions;
+  return { ...rest, extensions: shown };
+}
+
+/** What was thrown first: GraphQL wraps errors as they pass. */
+function innermost(error: unknown): unknown {
+  let current = error;
+  for (let depth = 0; depth < 20; depth++) {
+    if (!(current instanceof GraphQLError) || current.originalError == null) return current;
+    current = current.originalError;
+  }
+  return current;
+}
+
+/** Errors about variables come without a code and without a path. What authors throw stays as they wrote it. */
+function codeOf(cause: GraphQLError, outer: GraphQLError | undefined): { readonly code?: string } {
+  if (cause.extensions.code !== undefined || outer?.extensions.code !== undefined) return {};
+  return (outer ?? cause).path === undefined ? { code: 'BAD_USER_INPUT' satisfies ErrorCode } : {};
+}
+
+function withOuter(outer: GraphQLError | undefined, inner: string, production: boolean): string {
+  // "Variable "$x" got invalid value …; <inner>" says where.
+  if (outer === undefined) return inner;
+  return production ? withoutSuggestion(outer.message) : outer.message;
+}
+
+const withoutSuggestion = (message: string): string => message.replace(/\s*Did you mean [^?]*\?/g, '');
+
+/** The same place in the document, with other words. */
+export function rebuilt(
+  from: GraphQLError | undefined,
+  message: string,
+  extensions: Record<string, unknown>,
+): GraphQLError {
+  const text =
+    message.length > limits.errorMessageMaxLength ? `${message.slice(0, limits.errorMessageMaxLength)}…` : message;
+  return new GraphQLError(text, {
+    nodes: from?.nodes ?? null,
+    source: from?.source ?? null,
+    positions: from?.positions ?? null,
+    path: from?.path ?? null,
+    extensions,
+  });
+}

@@ -1,0 +1,30 @@
+/** What a client may ask of a gateway. Each refusal names its limit. */
+export const limits = {
+  /** HTTP body, before it is parsed. */
+  bodyMaxBytes: 1_000_000,
+  /** Message on a WebSocket; a larger one closes it with 1009. */
+  socketMessageMaxBytes: 131_072,
+  /** Subscriptions on one socket; one more closes it with 4429. */
+  socketSubscriptionsMaxCount: 100,
+  /** Queries and mutations of one socket that run at once; the next ones wait unread. */
+  socketOperationsMaxCount: 256,
+  /** What waits in memory for a client that does not read; more ends its socket. */
+  socketBufferedMaxBytes: 16_777_216,
+  /** A socket must say `connection_init` within this, else 4408. */
+  socketInitTimeoutMs: 5_000,
+  /** A socket that misses a ping for so long is dead. */
+  heartbeatIntervalMs: 12_000,
+  /** Tokens of a GraphQL document, counted while it is parsed. */
+  documentMaxTokens: 2_000,
+  documentMaxDepth: 10,
+  documentMaxAliases: 30,
+  documentMaxDirectives: 50,
+  /** Cost as graphql-armor counts it: fields by depth, times `first` or `last`. A page of 1,000 full events is 101,000. */
+  documentMaxCost: 150_000,
+  /** Longest message of an error that reaches a client, in UTF-16 code units. */
+  errorMessageMaxLength: 1_000,
+  /** A request must have arrived within this. */
+  requestTimeoutMs: 30_000,
+  headersTimeoutMs: 15_000,
+  keepAliveTimeoutMs: 65_000,
+} as const;

@@ -1,0 +1,175 @@
+import { createServer, type Server, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import type { GraphQLSchema } from 'graphql';
+import type { Runtime } from '../engine/contract.ts';
+import { MillraceError } from '../errors.ts';
+import type { Logger } from '../logger.ts';
+import type { Settings } from '../settings.ts';
+import { refuse } from './answers.ts';
+import { clientErrors } from './client-errors.ts';
+import { graphqlDoor } from './door.ts';
+import { answerHealth, answerReady } from './health.ts';
+import { limits } from './limits.ts';
+import { originCheck } from './origins.ts';
+import { socketProtocol } from './socket-protocol.ts';
+import { type SocketDoor, socketDoor } from './sockets.ts';
+import { gatewayYoga } from './yoga.ts';
+
+export interface Gateway {
+  /** Base address, for example `http://127.0.0.1:4000`. */
+  readonly url: string;
+  readonly port: number;
+  /**
+   * Drains: no new work, sockets closed with 1001, running operations finished; bounded by half of
+   * `settings.shutdownTimeoutMs` and 3 s. A second call waits for the first.
+   */
+  stop(): Promise<void>;
+}
+
+/** Longest drain of a gateway. */
+const DRAIN_MAX_MS = 3_000;
+
+/**
+ * Opens the doors: GraphQL over HTTP, SSE and WebSocket at /graphql, /health and /ready. Paths are exact.
+ * Throws PORT_IN_USE, SETTINGS_INVALID when HOST is no address of this machine.
+ */
+export async function startGateway(options: {
+  readonly runtime: Runtime;
+  readonly schema: GraphQLSchema;
+  readonly settings: Settings;
+  readonly logger: Logger;
+}): Promise<Gateway> {
+  const { runtime, settings, logger } = options;
+  const { host } = settings.http;
+  const clientError = clientErrors({ logger, production: settings.production });
+  const origins = originCheck(settings.http.allowedOrigins, host);
+  const running = new Set<ServerResponse>();
+  const streams = new WeakSet<ServerResponse>();
+  const yoga = gatewayYoga({
+    runtime,
+    schema: options.schema,
+    production: settings.production,
+    clientError,
+    onStream: (response) => streams.add(response),
+  });
+  const door = graphqlDoor({
+    origins,
+    graphiql: !settings.production,
+    serve: (request, response) => yoga(request, response),
+  });
+  const sockets = socketDoor({ origins, protocol: socketProtocol({ runtime, yoga, clientError }), logger });
+
+  let draining = false;
+  const server = createServer((request, response) => {
+    switch (request.url?.split('?', 1)[0]) {
+      case '/graphql':
+        if (draining) {
+          return refuse(response, {
+            status: 503,
+            code: 'SHUTTING_DOWN',
+            message: 'This gateway is shutting down; send the request again.',
+            headers: { connection: 'close', 'retry-after': '1' },
+          });
+        }
+        running.add(response);
+        response.once('close', () => running.delete(response));
+        return door(request, response);
+      case '/health':
+        return answerHealth(response);
+      case '/ready':
+        answerReady(response, runtime, draining, logger).catch((error: unknown) => response.destroy(error as Error));
+        return;
+      default:
+        return refuse(response, {
+          status: 404,
+          code: 'NO_SUCH_PATH',
+          message: 'There is nothing here. GraphQL is at /graphql.',
+        });
+    }
+  });
+  harden(server, sockets);
+  const port = await listen(server, host, settings.http.port);
+  const timeoutMs = Math.min(DRAIN_MAX_MS, settings.shutdownTimeoutMs / 2);
+  let stopped: Promise<void> | undefined;
+  return {
+    url: `http://${addressText(host)}:${port}`,
+    port,
+    stop: () => {
+      draining = true;
+      stopped ??= stop(server, sockets, running, streams, timeoutMs);
+      return stopped;
+    },
+  };
+}
+
+function harden(server: Server, sockets: SocketDoor): void {
+  server.requestTimeout = limits.requestTimeoutMs;
+  server.headersTimeout = limits.headersTimeoutMs;
+  server.keepAliveTimeout = limits.keepAliveTimeoutMs;
+  // A body is asked for when its headers passed the door, not before.
+  server.on('checkContinue', (request, response) => server.emit('request', request, response));
+  server.on('upgrade', (request, socket, head) => sockets.upgrade(request, socket, head));
+  server.on('clientError', (error: NodeJS.ErrnoException, socket) => {
+    if (error.code === 'ECONNRESET' || !socket.writable) return socket.destroy();
+    const status = error.code === 'HPE_HEADER_OVERFLOW' ? '431 Request Header Fields Too Large' : '400 Bad Request';
+    socket.end(`HTTP/1.1 ${status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`, () => socket.destroy());
+  });
+}
+
+function listen(server: Server, host: string, port: number): Promise<number> {
+  return new Promise((resolve, reject) => {
+    server.once('error', (error: NodeJS.ErrnoException) => reject(listenError(error, host, port)));
+    server.listen({ host, port, backlog: 1_024 }, () => {
+      server.removeAllListeners('error');
+      resolve((server.address() as AddressInfo).port);
+    });
+  });
+}
+
+function listenError(error: NodeJS.ErrnoException, host: string, port: number): MillraceError {
+  switch (error.code) {
+    case 'EADDRINUSE':
+      return new MillraceError(
+        'PORT_IN_USE',
+        `Port ${port} on ${host} is in use by another process. Stop that process, or set PORT to another port (0 takes a free one).`,
+        { cause: error },
+      );
+    case 'EACCES':
+      return new MillraceError(
+        'PORT_IN_USE',
+        `This process may not listen on port ${port} of ${host}. Set PORT to 1024 or above.`,
+        { cause: error },
+      );
+    default:
+      return new MillraceError(
+        'SETTINGS_INVALID',
+        `The gateway cannot listen on ${host}:${port} (${error.code ?? error.message}). Set HOST to an address of this machine, or to 0.0.0.0 for all of them.`,
+        { cause: error },
+      );
+  }
+}
+
+function addressText(host: string): string {
+  if (host === '0.0.0.0' || host === '::') return 'localhost';
+  return host.includes(':') ? `[${host}]` : host;
+}
+
+async function stop(
+  server: Server,
+  sockets: SocketDoor,
+  running: ReadonlySet<ServerResponse>,
+  streams: WeakSet<ServerResponse>,
+  timeoutMs: number,
+): Promise<void> {
+  const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+  server.closeIdleConnections();
+  // A stream that ended well would not be taken up again: it is cut, and its client connects elsewhere.
+  for (const response of running) {
+    if (streams.has(response)) response.destroy();
+    else if (!response.headersSent) response.setHeader('connection', 'close');
+  }
+  const late = setTimeout(() => server.closeAllConnections(), timeoutMs);
+  await sockets.drain(timeoutMs);
+  await closed;
+  clearTimeout(late);
+}

@@ -1,0 +1,107 @@
+import type { IncomingHttpHeaders } from 'node:http';
+import { type ExecutionArgs, GraphQLError, getOperationAST } from 'graphql';
+import { makeServer, type Server, type SubscribePayload } from 'graphql-ws';
+import type { WebSocket } from 'ws';
+import type { Runtime } from '../engine/contract.ts';
+import type { ErrorCode } from '../errors.ts';
+import { type ClientErrors, plainError } from './client-errors.ts';
+import { limits } from './limits.ts';
+import { operationContext } from './operation-context.ts';
+import type { GatewayYoga } from './yoga.ts';
+
+/** One socket, as its operations see it. */
+export interface Connection {
+  readonly socket: WebSocket;
+  readonly headers: IncomingHttpHeaders;
+  /** Ids of the subscriptions that run. */
+  readonly subscriptions: Set<string>;
+  /** Aborts when the socket is closed. */
+  readonly gone: AbortSignal;
+  draining: boolean;
+  /** Called when an operation turned out to be a subscription. */
+  onKindKnown?: () => void;
+}
+export type SocketProtocol = Server<Connection>;
+
+const TOO_MANY_REQUESTS = 4429;
+type Enveloped = ReturnType<GatewayYoga['getEnveloped']>;
+
+/** graphql-ws over the same Yoga pipeline as HTTP: same plugins, same limits, same masking. */
+export function socketProtocol(options: {
+  readonly runtime: Runtime;
+  readonly yoga: GatewayYoga;
+  readonly clientError: ClientErrors;
+}): SocketProtocol {
+  const { clientError } = options;
+  const envelopes = new WeakMap<object, Enveloped>();
+  const envelopeOf = (args: ExecutionArgs): Enveloped => {
+    const found = envelopes.get(args.contextValue as object);
+    if (found === undefined) throw new Error('an operation lost its envelope');
+    return found;
+  };
+  return makeServer<Record<string, unknown>, Connection>({
+    connectionInitWaitTimeout: limits.socketInitTimeoutMs,
+    execute: (args) => envelopeOf(args).execute(args),
+    subscribe: (args) => envelopeOf(args).subscribe(args),
+    async onSubscribe({ extra: connection, connectionParams }, id, payload) {
+      try {
+        return await prepare(options, connection, connectionParams, id, payload, envelopes);
+      } catch (error) {
+        return [clientError(error)];
+      }
+    },
+    onNext(_ctx, _id, _payload, _args, result) {
+      if (result.errors === undefined) return;
+      return { ...result, errors: result.errors.map(plainError) } as never;
+    },
+    // Errors of validation, and what an iterator threw: masked again, because a leak here would be for ever.
+    onError: (_ctx, _id, _payload, errors) => errors.map((error) => plainError(clientError(error))) as never,
+    onComplete({ extra: connection }, id) {
+      connection.subscriptions.delete(id);
+    },
+  });
+}
+
+async function prepare(
+  { runtime, yoga }: { readonly runtime: Runtime; readonly yoga: GatewayYoga },
+  connection: Connection,
+  connectionParams: Readonly<Record<string, unknown>> | undefined,
+  id: string,
+  payload: SubscribePayload,
+  envelopes: WeakMap<object, Enveloped>,
+): Promise<ExecutionArgs | readonly GraphQLError[]> {
+  if (connection.draining) return [coded('SHUTTING_DOWN', 'This gateway is shutting down; connect again.')];
+  const said = {
+    correlationId: payload.extensions?.correlationId,
+    traceparent: payload.extensions?.traceparent ?? connection.headers.traceparent,
+    client: connectionParams?.client ?? connection.headers['x-client-name'],
+  };
+  const context = operationContext(runtime, said, connection.gone);
+  const enveloped = yoga.getEnveloped({ ...context, params: payload });
+  const document = enveloped.parse(payload.query);
+  const errors: readonly GraphQLError[] = enveloped.validate(enveloped.schema, document);
+  if (errors.length > 0) return errors;
+  const operation = getOperationAST(document, payload.operationName);
+  if (operation == null) {
+    return [coded('OPERATION_RESOLUTION_FAILURE', 'Name one operation of the document in "operationName".')];
+  }
+  if (operation.operation === 'subscription') {
+    connection.subscriptions.add(id);
+    connection.onKindKnown?.();
+    if (connection.subscriptions.size > limits.socketSubscriptionsMaxCount) {
+      connection.socket.close(TOO_MANY_REQUESTS, `At most ${limits.socketSubscriptionsMaxCount} subscriptions`);
+      return [coded('TOO_MANY_SUBSCRIPTIONS', `A socket carries ${limits.socketSubscriptionsMaxCount} subscriptions.`)];
+    }
+  }
+  const contextValue = await enveloped.contextFactory();
+  envelopes.set(contextValue, enveloped);
+  return {
+    schema: enveloped.schema,
+    document,
+    contextValue,
+    variableValues: payload.variables ?? null,
+    operationName: payload.operationName ?? null,
+  };
+}
+
+const coded = (code: ErrorCode, message: string): GraphQLError => new GraphQLError(message, { extensions: { code } });

@@ -1,0 +1,208 @@
+import type { IncomingMessage } from 'node:http';
+import type { Duplex } from 'node:stream';
+import { GRAPHQL_TRANSPORT_WS_PROTOCOL } from 'graphql-ws';
+import { type WebSocket, WebSocketServer } from 'ws';
+import type { Logger } from '../logger.ts';
+import { type Refusal, refusalBody } from './answers.ts';
+import { foreignOrigin } from './door.ts';
+import { limits } from './limits.ts';
+import type { OriginCheck } from './origins.ts';
+import type { Connection, SocketProtocol } from './socket-protocol.ts';
+
+/** Close codes of this gateway; 4xxx as graphql-ws uses them. */
+const GOING_AWAY = 1001;
+const INTERNAL_ERROR = 4500;
+
+export interface SocketDoor {
+  upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void;
+  /** Takes no new operation; each socket is closed with 1001 when its queries and mutations are done, at the deadline at the latest. */
+  drain(timeoutMs: number): Promise<void>;
+}
+
+/**
+ * WebSockets at exactly /graphql, subprotocol graphql-transport-ws. A broken frame, a lost peer or a message of no sense
+ * ends its own socket and nothing else.
+ */
+export function socketDoor(options: {
+  readonly origins: OriginCheck;
+  readonly protocol: SocketProtocol;
+  readonly logger: Logger;
+}): SocketDoor {
+  const { logger, protocol } = options;
+  const server = new WebSocketServer({
+    noServer: true,
+    clientTracking: false,
+    maxPayload: limits.socketMessageMaxBytes,
+    handleProtocols: () => GRAPHQL_TRANSPORT_WS_PROTOCOL,
+  });
+  const open = new Set<LiveSocket>();
+  let draining = false;
+  let allClosed: (() => void) | undefined;
+
+  const heartbeat = setInterval(() => {
+    for (const live of open) live.beat();
+  }, limits.heartbeatIntervalMs);
+  heartbeat.unref();
+
+  return {
+    upgrade(request, socket, head) {
+      socket.on('error', () => undefined);
+      const refusal = refusalOf(request, options.origins, draining);
+      if (refusal !== undefined) return refuseUpgrade(socket, refusal);
+      server.handleUpgrade(request, socket, head, (webSocket) => {
+        const live = liveSocket(webSocket, request, protocol, logger, () => {
+          open.delete(live);
+          if (open.size === 0) allClosed?.();
+        });
+        open.add(live);
+        if (draining) live.drain();
+      });
+    },
+    async drain(timeoutMs) {
+      draining = true;
+      clearInterval(heartbeat);
+      for (const live of open) live.drain();
+      if (open.size === 0) return;
+      await new Promise<void>((resolve) => {
+        const late = setTimeout(resolve, timeoutMs);
+        allClosed = () => {
+          clearTimeout(late);
+          resolve();
+        };
+      });
+      for (const live of open) live.end();
+    },
+  };
+}
+
+interface LiveSocket {
+  beat(): void;
+  drain(): void;
+  end(): void;
+}
+
+function liveSocket(
+  socket: WebSocket,
+  request: IncomingMessage,
+  protocol: SocketProtocol,
+  logger: Logger,
+  onClosed: () => void,
+): LiveSocket {
+  let alive = true;
+  let running = 0;
+  const gone = new AbortController();
+  const connection: Connection = {
+    socket,
+    headers: request.headers,
+    subscriptions: new Set(),
+    gone: gone.signal,
+    draining: false,
+  };
+  const busy = (): number => running - connection.subscriptions.size;
+  const closeWhenIdle = (): void => {
+    if (connection.draining && busy() <= 0) socket.close(GOING_AWAY, 'Going away');
+  };
+  // Flow control: what the client sends beyond its share waits in its own buffers.
+  const control = (): void => {
+    if (busy() >= limits.socketOperationsMaxCount) socket.pause();
+    else if (socket.isPaused) socket.resume();
+  };
+  const guardBuffer = (): void => {
+    if (socket.bufferedAmount > limits.socketBufferedMaxBytes) socket.terminate();
+  };
+  const closed = protocol.opened(
+    {
+      protocol: socket.protocol,
+      send: (data) =>
+        new Promise((resolve) => {
+          // A failed send is followed by 'close', which ends everything that would send more.
+          if (socket.readyState === socket.OPEN) socket.send(data, () => resolve());
+          else resolve();
+        }),
+      close: (code, reason) => socket.close(code, reason),
+      onMessage: (handle) => {
+        socket.on('message', async (data) => {
+          alive = true;
+          running += 1;
+          connection.onKindKnown = control;
+          guardBuffer();
+          control();
+          try {
+            await handle(String(data));
+          } catch (error) {
+            logger.error({ err: error }, 'a WebSocket message could not be handled');
+            socket.close(INTERNAL_ERROR, 'Internal server error');
+          } finally {
+            running -= 1;
+            control();
+            closeWhenIdle();
+          }
+        });
+      },
+    },
+    connection,
+  );
+  socket.on('pong', () => {
+    alive = true;
+  });
+  socket.on('ping', guardBuffer);
+  // The peer broke the protocol (1002, 1007, 1009) or is gone; ws closes the socket itself.
+  socket.on('error', (error) => logger.debug({ err: error }, 'a WebSocket failed'));
+  socket.once('close', (code, reason) => {
+    gone.abort();
+    onClosed();
+    closed(code, String(reason)).catch((error: unknown) =>
+      logger.error({ err: error }, 'a WebSocket was not closed well'),
+    );
+  });
+  return {
+    beat() {
+      if (!alive) return socket.terminate();
+      alive = false;
+      socket.ping();
+    },
+    drain() {
+      connection.draining = true;
+      closeWhenIdle();
+    },
+    end: () => socket.terminate(),
+  };
+}
+
+function refusalOf(request: IncomingMessage, origins: OriginCheck, draining: boolean): Refusal | undefined {
+  const path = request.url?.split('?', 1)[0];
+  if (path !== '/graphql') {
+    return { status: 404, code: 'NO_SUCH_PATH', message: 'WebSockets are served at /graphql only.' };
+  }
+  if (draining) return { status: 503, code: 'SHUTTING_DOWN', message: 'This gateway is shutting down; connect again.' };
+  if (origins(request) === 'refused') return foreignOrigin;
+  const protocols = request.headers['sec-websocket-protocol']?.split(',').map((name) => name.trim());
+  if (protocols?.includes(GRAPHQL_TRANSPORT_WS_PROTOCOL) === true) return undefined;
+  return {
+    status: 400,
+    code: 'SUBPROTOCOL_UNKNOWN',
+    message: `This gateway speaks the WebSocket subprotocol "${GRAPHQL_TRANSPORT_WS_PROTOCOL}" only.`,
+  };
+}
+
+const reasons: Readonly<Record<number, string>> = {
+  400: 'Bad Request',
+  403: 'Forbidden',
+  404: 'Not Found',
+  503: 'Service Unavailable',
+};
+
+function refuseUpgrade(socket: Duplex, refusal: Refusal): void {
+  const body = refusalBody(refusal);
+  socket.end(
+    [
+      `HTTP/1.1 ${refusal.status} ${reasons[refusal.status] ?? 'Error'}`,
+      'Connection: close',
+      'Content-Type: application/json; charset=utf-8',
+      `Content-Length: ${Buffer.byteLength(body)}`,
+      '',
+      body,
+    ].join('\r\n'),
+    () => socket.destroy(),
+  );
+}
