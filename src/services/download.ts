@@ -97,7 +97,7 @@ async function request(url: string, signal: AbortSignal | undefined): Promise<An
     if (!response.ok || response.body === null) throw new Error(`answered ${response.status}`);
     watch.refresh();
     const contentBytes = Number(response.headers.get('content-length') ?? 0);
-    return { body: Readable.fromWeb(response.body), contentBytes, watch };
+    return { body: Readable.from(response.body), contentBytes, watch };
   } catch (error) {
     watch.end();
     abort.abort();

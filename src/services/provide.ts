@@ -51,7 +51,8 @@ export interface ProvidedServers {
  * Throws SERVERS_UNAVAILABLE (with everything that was tried), SERVER_START_FAILED, DATA_DIR_IN_USE, SETTINGS_INVALID.
  */
 export async function provideServers(options: ProvideOptions): Promise<ProvidedServers> {
-  const folder = await openDataDir(options);
+  const { env = process.env } = options;
+  const folder = await openDataDir(options, [env.MONGODB_URL, env.REDIS_URL]);
   const started: ProvidedServer[] = [];
   const stop = async () => {
     await Promise.all(started.map((server) => server.stop()));
@@ -76,12 +77,12 @@ export async function provideServers(options: ProvideOptions): Promise<ProvidedS
 
 /** MongoDB alone; see `provideServers`. */
 export async function provideMongo(options: ProvideOptions): Promise<ProvidedServer> {
-  return provideOne(options, planMongo);
+  return provideOne(options, planMongo, (options.env ?? process.env).MONGODB_URL);
 }
 
 /** Redis alone; see `provideServers`. */
 export async function provideRedis(options: ProvideOptions): Promise<ProvidedServer> {
-  return provideOne(options, planRedis);
+  return provideOne(options, planRedis, (options.env ?? process.env).REDIS_URL);
 }
 
 /** A mongod program for private servers (`startMongo`): as `provideServers`, without URL and docker. */
@@ -203,8 +204,11 @@ interface DataFolder {
 }
 
 /** Takes the folder for this process and ends what an earlier run left running in it. */
-async function openDataDir({ dataDir, report = silentReport }: ProvideOptions): Promise<DataFolder> {
+async function openDataDir(options: ProvideOptions, urls: readonly (string | undefined)[]): Promise<DataFolder> {
+  const { dataDir, report = silentReport } = options;
   const path = resolve(dataDir);
+  // Nothing will be started here: any number of processes may share the servers that the URLs name.
+  if (urls.every((url) => url)) return { path, close: async () => undefined };
   await mkdir(path, { recursive: true });
   const attempt = await tryLock(join(path, 'lock.json'));
   if (!attempt.held) {
@@ -222,8 +226,8 @@ async function openDataDir({ dataDir, report = silentReport }: ProvideOptions): 
   return { path, close: attempt.release };
 }
 
-async function provideOne(options: ProvideOptions, planServer: Plan): Promise<ProvidedServer> {
-  const folder = await openDataDir(options);
+async function provideOne(options: ProvideOptions, planServer: Plan, url: string | undefined): Promise<ProvidedServer> {
+  const folder = await openDataDir(options, [url]);
   try {
     const server = await (await planServer(folder, options))();
     const stop = async () => {

@@ -1,0 +1,50 @@
+import { mkdtemp, rm, statfs } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { TestProject } from 'vitest/node';
+import { provideServers, terminalReport } from '../../src/services/index.ts';
+
+const ENOUGH_MEMORY_BYTES = 4_000_000_000;
+
+declare module 'vitest' {
+  interface ProvidedContext {
+    mongoUrl: string;
+    redisUrl: string;
+    dataRoot: string;
+  }
+}
+
+/**
+ * One MongoDB and one Redis for the whole run, with new data; those of MONGODB_URL and REDIS_URL where these are set.
+ * The data lies in memory where there is room: what is written is still journaled, only the disk does not wait.
+ */
+export default async function setup(project: TestProject): Promise<() => Promise<void>> {
+  const dataRoot = await mkdtemp(join(await fastFolder(), 'millrace-test-'));
+  try {
+    const servers = await provideServers({
+      dataDir: join(dataRoot, 'shared'),
+      mongo: { cacheGB: 0.75, args: ['--setParameter', 'enableTestCommands=1'] },
+      report: await terminalReport(),
+    });
+    project.provide('mongoUrl', servers.mongoUrl);
+    project.provide('redisUrl', servers.redisUrl);
+    project.provide('dataRoot', dataRoot);
+    return async () => {
+      await servers.stop();
+      await rm(dataRoot, { recursive: true, force: true });
+    };
+  } catch (error) {
+    await rm(dataRoot, { recursive: true, force: true });
+    throw error;
+  }
+}
+
+async function fastFolder(): Promise<string> {
+  const inMemory = '/dev/shm';
+  try {
+    const { bavail, bsize } = await statfs(inMemory);
+    return bavail * bsize > ENOUGH_MEMORY_BYTES ? inMemory : tmpdir();
+  } catch {
+    return tmpdir();
+  }
+}
