@@ -6,9 +6,19 @@ import { type Group, table } from './lib/report.ts';
 import { resultsPage } from './lib/results-page.ts';
 import { getServers } from './lib/servers.ts';
 import { append } from './rows/append.ts';
+import { endToEnd } from './rows/end-to-end.ts';
+import { http } from './rows/http.ts';
+import { log } from './rows/log.ts';
+import { memory } from './rows/memory.ts';
 
 /** Row families in the order of the table; `--only` takes these names. */
-const FAMILIES: Readonly<Record<string, (bench: Bench) => Promise<Group[]>>> = { append };
+const FAMILIES: Readonly<Record<string, (bench: Bench) => Promise<Group[]>>> = {
+  append,
+  http,
+  flow: endToEnd,
+  log,
+  memory,
+};
 
 const options = readOptions(process.argv.slice(2));
 const unknown = [...(options.only ?? [])].filter((name) => !Object.hasOwn(FAMILIES, name));

@@ -1,5 +1,7 @@
-import { type Child, startChild } from '../lib/child.ts';
+import type { Child } from '../lib/child.ts';
 import type { LoopFigures } from '../lib/closed-loop.ts';
+import { withFamily } from '../lib/family.ts';
+import { APPEND_EMMETT, APPEND_INSERT_ONE, APPEND_TRANSACTION } from '../lib/files.ts';
 import type { Bench } from '../lib/options.ts';
 import type { Group } from '../lib/report.ts';
 import { type Contender, interleave } from '../lib/rounds.ts';
@@ -11,9 +13,9 @@ const TRANSACTION = 'transaction a request';
 const EMMETT = 'Emmett MongoDB store';
 
 const CONTENDERS = [
-  { name: INSERT_ONE, file: '../baselines/append-insert-one.ts' },
-  { name: TRANSACTION, file: '../baselines/append-transaction.ts' },
-  { name: EMMETT, file: '../emmett/append-emmett.mjs' },
+  { name: INSERT_ONE, file: APPEND_INSERT_ONE },
+  { name: TRANSACTION, file: APPEND_TRANSACTION },
+  { name: EMMETT, file: APPEND_EMMETT },
 ] as const;
 
 /** Ratios asked for, by concurrency. */
@@ -25,17 +27,11 @@ const ASKED: Readonly<Record<number, Readonly<Record<string, number>>>> = {
 };
 
 /** Appending through `app.send` against what a team would write or install instead; each in its own process. */
-export async function append(bench: Bench): Promise<Group[]> {
-  const children: { readonly name: string; readonly child: Child }[] = [];
-  try {
+export function append(bench: Bench): Promise<Group[]> {
+  return withFamily(bench, async (family) => {
+    const children: { readonly name: string; readonly child: Child }[] = [];
     for (const [i, { name, file }] of CONTENDERS.entries()) {
-      const child = await startChild(new URL(file, import.meta.url), {
-        env: {
-          MONGODB_URL: bench.mongodbUrl,
-          REDIS_URL: bench.redisUrl,
-          MONGODB_DATABASE: bench.unique(`append_${i}`),
-        },
-      });
+      const child = await family.start(file, `append_${i}`);
       children.push({ name, child });
       await child.call('prepare');
       await child.call('round', { concurrency: 64, durationMs: 1_000 });
@@ -58,9 +54,7 @@ export async function append(bench: Bench): Promise<Group[]> {
     }
     for (const { child } of children) await child.call('verify');
     return groups;
-  } finally {
-    await Promise.all(children.map(({ child }) => child.stop()));
-  }
+  });
 }
 
 function contender(name: string, child: Child, concurrency: number, bench: Bench): Contender {

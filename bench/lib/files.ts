@@ -1,0 +1,11 @@
+/** The processes that the rows start. */
+const at = (path: string): URL => new URL(`../${path}`, import.meta.url);
+
+export const DRIVER = at('load/driver.ts');
+export const EMPTY_YOGA = at('baselines/empty-yoga.ts');
+export const BARE_GRAPHQL_WS = at('baselines/bare-graphql-ws.ts');
+export const HAND_WRITTEN = at('baselines/hand-written.ts');
+export const RAW_LOG = at('baselines/raw-log.ts');
+export const APPEND_INSERT_ONE = at('baselines/append-insert-one.ts');
+export const APPEND_TRANSACTION = at('baselines/append-transaction.ts');
+export const APPEND_EMMETT = at('emmett/append-emmett.mjs');

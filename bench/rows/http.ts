@@ -1,0 +1,67 @@
+import type { Child } from '../lib/child.ts';
+import type { LoopFigures } from '../lib/closed-loop.ts';
+import { withFamily } from '../lib/family.ts';
+import { DRIVER, EMPTY_YOGA } from '../lib/files.ts';
+import { ACCOUNT_COUNT, type Bench } from '../lib/options.ts';
+import type { Group } from '../lib/report.ts';
+import { type Contender, interleave } from '../lib/rounds.ts';
+import type { ProcessFigures } from '../lib/serve.ts';
+import type { DoorChoice } from '../load/door.ts';
+import type { MutationRound } from '../load/driver.ts';
+
+const EMPTY = 'empty Yoga mutation';
+const IN_FLIGHT_COUNT = 64;
+
+const DOORS: readonly { readonly title: string; readonly door: DoorChoice }[] = [
+  { title: 'GraphQL mutation over HTTP, 64 connections', door: { kind: 'http', connectionCount: 64 } },
+  { title: 'GraphQL mutation over one graphql-ws socket, 64 in flight', door: { kind: 'ws', connectionCount: 1 } },
+];
+
+/** A deposit through the gateway against a Yoga mutation that does nothing. */
+export function http(bench: Bench): Promise<Group[]> {
+  return withFamily(bench, async (family) => {
+    const empty = await family.start(EMPTY_YOGA, 'http_empty');
+    const driver = await family.start(DRIVER, 'http_driver');
+    const servers = [{ name: EMPTY, baseline: true, child: empty, url: await empty.call<string>('url') }];
+    const groups: Group[] = [];
+    for (const { title, door } of DOORS) {
+      bench.say(title);
+      const contenders = servers.map((server) => contender(bench, driver, server, door));
+      for (const { round } of contenders) await round();
+      groups.push({
+        title,
+        unit: 'mutations/s',
+        lines: await interleave(contenders, bench.options.roundCount, bench.say),
+        targets: [],
+      });
+    }
+    return groups;
+  });
+}
+
+interface Server {
+  readonly name: string;
+  readonly baseline: boolean;
+  readonly child: Child;
+  readonly url: string;
+}
+
+function contender(bench: Bench, driver: Child, { name, baseline, child, url }: Server, door: DoorChoice): Contender {
+  const mutations: MutationRound = {
+    url,
+    door,
+    inFlightCount: IN_FLIGHT_COUNT,
+    durationMs: bench.options.roundMs,
+    accountCount: ACCOUNT_COUNT,
+  };
+  return {
+    name,
+    baseline,
+    async round() {
+      await child.call('reset');
+      const figures = await driver.call<LoopFigures>('mutations', mutations);
+      const { loopDelayP99Ms } = await child.call<ProcessFigures>('figures');
+      return { value: figures.perSecond, p50Ms: figures.p50Ms, p99Ms: figures.p99Ms, loopDelayP99Ms };
+    },
+  };
+}

@@ -1,0 +1,70 @@
+import { accountId } from '../lib/append-contender.ts';
+import type { Child } from '../lib/child.ts';
+import { withFamily } from '../lib/family.ts';
+import { BARE_GRAPHQL_WS, DRIVER } from '../lib/files.ts';
+import type { Bench } from '../lib/options.ts';
+import type { Group, Sample } from '../lib/report.ts';
+import { type Contender, interleave } from '../lib/rounds.ts';
+import type { ProcessFigures } from '../lib/serve.ts';
+import type { SubscriberRound } from '../load/subscribers.ts';
+
+const BARE = 'bare graphql-ws';
+
+/**
+ * What a socket with one idle subscription costs: memory of the server after a garbage collection, with and without the
+ * subscribers, by subscriber. A fresh process each round, warmed up with the same subscribers before.
+ */
+export async function memory(bench: Bench): Promise<Group[]> {
+  bench.say(`memory of ${bench.options.subscriberCount} idle subscribers`);
+  const contenders = [{ name: BARE, baseline: true, start: startBare }];
+  const sides = (['heapUsedBytes', 'rssBytes'] as const).map((figure) => ({
+    figure,
+    samples: new Map<string, Sample[]>(),
+  }));
+  const measured = contenders.map(
+    ({ name, baseline, start }): Contender => ({
+      name,
+      baseline,
+      async round() {
+        const bytes = await measure(bench, start);
+        for (const { figure, samples } of sides) {
+          const value = bytes[figure] / 1024 / bench.options.subscriberCount;
+          samples.set(name, [...(samples.get(name) ?? []), { value }]);
+        }
+        return { value: bytes.rssBytes / 1024 / bench.options.subscriberCount };
+      },
+    }),
+  );
+  await interleave(measured, bench.options.roundCount, bench.say);
+  return sides.map(({ figure, samples }) => ({
+    title: `Memory by idle subscriber, ${bench.options.subscriberCount} sockets, ${figure === 'rssBytes' ? 'resident set' : 'heap in use'}`,
+    unit: 'KiB',
+    lines: contenders.map(({ name, baseline }) => ({ name, baseline, samples: samples.get(name) ?? [] })),
+    targets: [],
+  }));
+}
+
+type Start = (start: (file: URL) => Promise<Child>) => Promise<Child>;
+const startBare: Start = (start) => start(BARE_GRAPHQL_WS);
+
+function measure(bench: Bench, startServer: Start): Promise<Pick<ProcessFigures, 'heapUsedBytes' | 'rssBytes'>> {
+  return withFamily(bench, async (family) => {
+    const server = await startServer((file) => family.start(file, 'memory', { nodeArgs: ['--expose-gc'] }));
+    const driver = await family.start(DRIVER, 'memory');
+    const round: SubscriberRound = {
+      url: await server.call<string>('url'),
+      ids: Array.from({ length: bench.options.subscriberCount }, (_, i) => accountId(i)),
+      perSocketCount: 1,
+    };
+    // Warm-up: code that is compiled and caches that are filled once are not a subscriber's cost.
+    await driver.call('subscribe', { ...round, ids: round.ids.slice(0, 100) });
+    await driver.call('unsubscribe');
+    const before = await server.call<ProcessFigures>('figures');
+    await driver.call('subscribe', round);
+    const after = await server.call<ProcessFigures>('figures');
+    return {
+      heapUsedBytes: after.heapUsedBytes - before.heapUsedBytes,
+      rssBytes: after.rssBytes - before.rssBytes,
+    };
+  });
+}
