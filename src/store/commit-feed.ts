@@ -30,12 +30,12 @@ export interface CommitFeed {
   open(from: { readonly token: unknown } | { readonly time: FeedTime }): Promise<CommitStream>;
   /** Newest first, before the commit `before` (exclusive). */
   backward(before: string | undefined, limit: number): Promise<readonly CommitHead[]>;
-  /** Oldest first, after the commit `after` (exclusive; undefined: from the beginning). */
-  forward(after: string | undefined, limit: number): Promise<readonly CommitDocument[]>;
-  /** Commits of a stream that hold versions in `from … to`, oldest first. */
-  ofStream(stream: string, from: number, to: number): Promise<readonly CommitDocument[]>;
-  /** All commits in order of stream and version. */
-  scanByStream(): AsyncIterable<CommitHead>;
+  /** Oldest first, from the commit `from` on. */
+  forward(from: string, limit: number): Promise<readonly CommitDocument[]>;
+  /** Commits of a stream that hold a version from `from` on, oldest first. */
+  ofStream(stream: string, from: number, limit: number): Promise<readonly CommitDocument[]>;
+  /** All commits in order of stream (by UTF-8 bytes) and version, with the ids of their events. */
+  scanByStream(): AsyncIterable<CommitHead & { readonly eventIds: readonly string[] }>;
 }
 
 /** The change stream's history is lost or its token invalid: scan, then follow from a time taken before the scan. */
@@ -71,28 +71,26 @@ export function createCommitFeed(client: MongoClient, db: Db): CommitFeed {
         .limit(limit)
         .project<CommitHead>(HEAD)
         .toArray(),
-    forward: (after, limit) =>
+    forward: (from, limit) =>
       commits
-        .find({ ...WITH_EVENTS, ...(after === undefined ? {} : { _id: { $gt: after } }) })
+        .find({ ...WITH_EVENTS, _id: { $gte: from } })
         .sort({ _id: 1 })
         .limit(limit)
         .toArray(),
-    async ofStream(stream, from, to) {
+    async ofStream(stream, from, limit) {
       // The commit that holds `from` may begin before it.
-      const first = await commits.findOne({ stream, version: { $lte: from } }, { sort: { version: -1 } });
-      const rest = await commits
-        .find({ stream, version: { $gt: from, $lte: to } })
-        .sort({ version: 1 })
-        .toArray();
-      if (first === null || (first.version ?? 0) + first.events.length <= from) return rest;
-      return [first, ...rest];
+      const before = { stream, version: { $lt: from } };
+      const [first] = await commits.find(before).sort({ version: -1 }).limit(1).toArray();
+      const holds = first !== undefined && (first.version ?? 0) + first.events.length > from;
+      const rest = commits.find({ stream, version: { $gte: from } });
+      return [...(holds ? [first] : []), ...(await rest.sort({ version: 1 }).limit(limit).toArray())];
     },
     scanByStream: () =>
       commits
-        .find(WITH_EVENTS, { batchSize: 5_000 })
+        .find(WITH_EVENTS, { batchSize: 2_000 })
         .sort({ stream: 1, version: 1 })
         .hint('stream_version')
-        .project<CommitHead>(HEAD),
+        .project<CommitHead & { readonly eventIds: readonly string[] }>({ ...HEAD, eventIds: '$events.id' }),
   };
 }
 

@@ -34,9 +34,10 @@ export interface LogStore {
   placed(refs: readonly EventRef[]): Promise<ReadonlySet<string>>;
   /** The newest version of a stream in the log; 0 when it has none. */
   versionOf(stream: string): Promise<number>;
-  /** All events in order of stream and version, from the index alone. */
-  scanByStream(): AsyncIterable<EventRef & { readonly position: number }>;
-  count(): Promise<number>;
+  /** The first position up to `end` without an event. */
+  firstGap(end: number): Promise<number | undefined>;
+  /** All events in order of stream (by UTF-8 bytes) and version. */
+  scanByStream(): AsyncIterable<EventRef & { readonly position: number; readonly id: string }>;
 }
 
 const WRITE_CONCERN = { w: 'majority', j: true, wtimeout: 10_000 };
@@ -107,14 +108,25 @@ export function createLogStore(client: MongoClient, db: Db): LogStore {
         return last?.version ?? 0;
       }),
 
-    async *scanByStream() {
-      const found = events.find({}, { projection: { stream: 1, version: 1 }, batchSize: 5_000 });
-      for await (const { _id, stream, version } of found.sort({ stream: 1, version: 1 }).hint('stream_version')) {
-        yield { stream, version, position: _id };
+    async firstGap(end) {
+      let [low, high] = [1, end];
+      if ((await events.countDocuments({ _id: { $gte: low, $lte: high } })) === end) return undefined;
+      // Positions are distinct whole numbers: a half with too few of them has a gap.
+      while (low < high) {
+        const middle = Math.floor((low + high) / 2);
+        const count = await events.countDocuments({ _id: { $gte: low, $lte: middle } });
+        if (count < middle - low + 1) high = middle;
+        else low = middle + 1;
       }
+      return low;
     },
 
-    count: () => events.countDocuments(),
+    async *scanByStream() {
+      const found = events.find({}, { projection: { stream: 1, version: 1, id: 1 }, batchSize: 5_000 });
+      for await (const { _id, stream, version, id } of found.sort({ stream: 1, version: 1 }).hint('stream_version')) {
+        yield { stream, version, id, position: _id };
+      }
+    },
   };
 }
 
