@@ -9,7 +9,7 @@ export default defineConfig({
   resolve: { conditions, mainFields: ['main'], extensions: ['.js', '.mjs', '.ts', '.json'] },
   ssr: { resolve: { conditions, mainFields: ['main'], externalConditions: ['millrace-source'] } },
   test: {
-    include: ['test/**/*.test.ts'],
+    include: ['test/**/*.test.ts', 'examples/**/*.test.ts'],
     globalSetup: ['test/setup/global-servers.ts'],
     testTimeout: 20_000,
     hookTimeout: 60_000,
