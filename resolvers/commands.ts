@@ -38,7 +38,7 @@ export function exposeCommand(
 ): void {
   const place = `${modulePlace}, aggregate "${aggregate.name}", command "${type}"`;
   const name = checkedName(exposure.name ?? camelCase(type), place);
-  const shape = shapeOf(jsonSchemaOf(schema, 'input', place), 'input');
+  const shape = shapeOf(jsonSchemaOf(schema, 'input', place), 'command');
   // GraphQL has no empty input types: a command without data takes no input.
   const empty = shape.kind === 'object' && shape.fields().length === 0;
   claim(builder, `Mutation.${name}`, place);

@@ -25,7 +25,7 @@ export function exposeQuery(
   const place = `${modulePlace}, query "${query.name}"`;
   const name = checkedName(exposure.name ?? camelCase(query.name), place);
   const base = pascalCase(name);
-  const input = shapeOf(jsonSchemaOf(query.input, 'input', place), 'input');
+  const input = shapeOf(jsonSchemaOf(query.input, 'input', place), 'query');
   const output = shapeOf(jsonSchemaOf(query.output, 'output', place), 'output');
   const typed = outputTypeOf(builder, output, `${base}Result`, place);
   claim(builder, `Query.${name}`, place);

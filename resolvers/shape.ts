@@ -31,16 +31,19 @@ export interface FieldShape {
 }
 export type DerivedScalar = 'ID' | 'String' | 'Int' | 'SafeInt' | 'Float' | 'Boolean' | 'DateTime' | 'JSON';
 
+/** What a shape is for: the data of a command, the arguments of a query, or what comes out. */
+export type ShapeUse = 'command' | 'query' | 'output';
+
 interface Source {
   readonly root: JsonSchema;
-  readonly direction: 'input' | 'output';
+  readonly use: ShapeUse;
 }
 const INT32_MAX = 2 ** 31 - 1;
 const INT32_MIN = -(2 ** 31);
 
 /** The shape of a whole JSON Schema document. */
-export function shapeOf(root: JsonSchema, direction: 'input' | 'output'): Shape {
-  return readNode(root, { root, direction }, undefined, 0);
+export function shapeOf(root: JsonSchema, use: ShapeUse): Shape {
+  return readNode(root, { root, use }, undefined, 0);
 }
 
 function readNode(node: unknown, source: Source, name: string | undefined, depth: number): Shape {
@@ -94,7 +97,7 @@ function readType(
     case 'number':
       return scalar('Float');
     case 'integer':
-      return scalar(fitsInt(node, source.direction) ? 'Int' : 'SafeInt');
+      return scalar(fitsInt(node, source.use) ? 'Int' : 'SafeInt');
     case 'array': {
       if (Array.isArray(node.prefixItems) || !isRecord(node.items)) return scalar('JSON');
       const items = readNode(node.items, source, undefined, depth + 1);
@@ -162,15 +165,17 @@ function readValues(values: readonly unknown[], name: string | undefined): Shape
 }
 
 /**
- * GraphQL's Int holds 32 bits. An integer is an Int when its upper bound says that it fits; what clients send may leave
- * its lower bound open, because nothing useful is below it. Any other integer (money!) is a SafeInt.
+ * GraphQL's Int holds 32 bits. An integer is an Int when its upper bound says that it fits; an argument may leave its
+ * lower bound open, because nothing useful is below it. Any other integer is a SafeInt, and so is every integer of a
+ * command: GraphQL refuses a wrong Int itself, but wrong money is data that the author's schema answers for.
  */
-function fitsInt(node: JsonSchema, direction: 'input' | 'output'): boolean {
+function fitsInt(node: JsonSchema, use: ShapeUse): boolean {
+  if (use === 'command') return false;
   const upper = bound(node.maximum, node.exclusiveMaximum, Math.min);
   const lower = bound(node.minimum, node.exclusiveMinimum, Math.max);
   if (upper === undefined || upper > INT32_MAX) return false;
   const open = lower === undefined || lower <= Number.MIN_SAFE_INTEGER;
-  return open ? direction === 'input' : lower >= INT32_MIN;
+  return open ? use === 'query' : lower >= INT32_MIN;
 }
 
 function bound(inclusive: unknown, exclusive: unknown, pick: (...of: number[]) => number): number | undefined {
