@@ -5,7 +5,8 @@ import type { LogDocument } from './documents.ts';
 /** The part of the log that a page is read from; each is a range of one index, in order of position. */
 export type LogPart =
   | { readonly by: 'position' }
-  | { readonly by: 'type'; readonly types: readonly string[] }
+  /** `streamPrefix` removes events of these types that lie in other streams; keep them few. */
+  | { readonly by: 'type'; readonly types: readonly string[]; readonly streamPrefix?: string | undefined }
   | { readonly by: 'correlation'; readonly correlationId: string }
   | { readonly by: 'stream'; readonly stream: string };
 
@@ -31,6 +32,8 @@ export interface VersionRange {
 export interface EventPages {
   /** Newest position; 0 when the log is empty. */
   end(): Promise<number>;
+  /** Every event type up to `end`, by hopping over the index of types. */
+  types(): Promise<{ readonly end: number; readonly types: readonly string[] }>;
   /** Events of all ranges, in no order; those that are not placed yet are absent. */
   byVersions(ranges: readonly VersionRange[]): Promise<readonly LogDocument[]>;
   scan(scan: LogScan): Promise<readonly LogDocument[]>;
@@ -54,6 +57,12 @@ export function createEventPages(client: MongoClient, db: Db): EventPages {
 
   return {
     end: () => reads.run(end),
+    types: () =>
+      reads.run(async (session) => {
+        // The end first: types that are read after it are all that there are up to it.
+        const last = await end(session);
+        return { end: last, types: await events.distinct('type', {}, { session }) };
+      }),
     byVersions: (ranges) =>
       reads.run(async (session) => {
         if (ranges.length === 0) return [];
@@ -94,12 +103,16 @@ const atFilter = ({ at }: LogScan): Document => {
   return { at: { ...(since && { $gte: since }), ...(until && { $lt: until }) } };
 };
 
+/** "0" is the character after "/", with which every prefix ends. */
+const inStreams = (prefix: string | undefined): Document =>
+  prefix === undefined ? {} : { stream: { $gte: prefix, $lt: `${prefix.slice(0, -1)}0` } };
+
 /** `{ type, _id }` and `{ meta.correlationId, _id }` hold the events of one value in order of position. */
 function scanByPosition({ events, session }: Log, scan: LogScan): Promise<LogDocument[]> {
   const { part, after, before, backward, limit } = scan;
   const fixed: Document =
     part.by === 'type'
-      ? { type: { $in: [...part.types] } }
+      ? { type: { $in: [...part.types] }, ...inStreams(part.streamPrefix) }
       : part.by === 'correlation'
         ? { 'meta.correlationId': { $eq: part.correlationId } }
         : {};

@@ -1,0 +1,138 @@
+import type { Model } from '../define/model.ts';
+import type { Logger } from '../logger.ts';
+import type { EventPages } from '../store/event-pages.ts';
+import type { ViewStore } from '../store/view-documents.ts';
+import type { EventDelivery, ReadOptions, Runtime, ViewChange } from './contract.ts';
+import { decodeEventCursor } from './cursor.ts';
+import { createEventDecoder, type EventDecoder } from './decode-event.ts';
+import { checkEventFilter } from './event-filter.ts';
+import type { FeedTiming } from './feed-run.ts';
+import type { HintBus, ViewHint } from './hint-bus.ts';
+import { createLogPulse } from './log-pulse.ts';
+import type { LogReader } from './log-reader.ts';
+import { createOpenStreams } from './open-streams.ts';
+import { runQuery } from './query-runner.ts';
+import { readEvents } from './read-events.ts';
+import { createViewReads, type Ready, readiness } from './read-view.ts';
+import { createViewFeed, type ViewFeed } from './view-feed.ts';
+import { checkFilter } from './view-filter.ts';
+import { checkDocumentId, createViewHandles, type ViewHandles } from './view-handles.ts';
+import { planList } from './view-plan.ts';
+import { createAtLeast } from './wait-at-least.ts';
+import { documentSource } from './watch-document.ts';
+import { ListSource, type WatchListDeps } from './watch-documents.ts';
+import { beginOfEvents, EventSource } from './watch-events.ts';
+
+export interface ReadsDeps {
+  readonly model: Model;
+  readonly views: ViewStore;
+  readonly events: EventPages;
+  readonly hintBus: HintBus;
+  readonly logReader: LogReader;
+  readonly settings: { readonly logId: string; readonly atLeastTimeoutMs: number };
+  readonly logger: Logger;
+  readonly timing?: Partial<FeedTiming>;
+}
+
+/** The reading half of a runtime. The stores, the hint bus and the log reader belong to the caller. */
+export interface Reads
+  extends Pick<
+    Runtime,
+    'document' | 'documents' | 'watchDocument' | 'watchDocuments' | 'ask' | 'events' | 'watchEvents'
+  > {
+  /** What is open now; for tests of leaks and for metrics. */
+  readonly state: {
+    readonly streamCount: number;
+    readonly feeds: readonly { readonly view: string; readonly running: boolean; readonly listenerCount: number }[];
+  };
+  /** Ends all streams, and waiting reads with SHUTTING_DOWN. */
+  close(): void;
+}
+
+const TIMING: FeedTiming = { pollMs: 1_000, holeWaitMs: 20, graceMs: 5_000 };
+
+/** Resources of a runtime's reads: `docs/architecture.md` shows how they hang together. */
+export function createReads(deps: ReadsDeps): Reads {
+  const { model } = deps;
+  const { logId, atLeastTimeoutMs } = deps.settings;
+  const views = createViewHandles(model, deps.views);
+  const reads = createViewReads({ logId, store: deps.views });
+  const decode = createEventDecoder(model);
+  const atLeast = createAtLeast({ model, logId, events: deps.events, logReader: deps.logReader });
+  const ready = (options: ReadOptions | undefined): Ready => readiness(atLeast, options, atLeastTimeoutMs);
+  const watches = createWatches(deps, views, decode);
+  const unlisten = deps.hintBus.listen((hint) => {
+    if (hint.kind !== 'view') return;
+    const view = views.find(hint.view);
+    if (view === undefined || view.build.generation !== hint.generation) return;
+    view.progress.note(hint);
+    watches.note(hint);
+  });
+  return {
+    document: async (name, id, options) => reads.document(views.get(name), id, ready(options)),
+    documents: async (name, query) => reads.documents(views.get(name), query, ready(query)),
+    ask: async (name, input, options) => runQuery({ model, views, reads }, name, input, ready(options)),
+    events: async (filter, page) => readEvents({ model, logId, pages: deps.events, decode }, filter, page),
+    watchDocument: watches.watchDocument,
+    watchDocuments: watches.watchDocuments,
+    watchEvents: watches.watchEvents,
+    get state() {
+      return watches.state;
+    },
+    close() {
+      unlisten();
+      atLeast.close();
+      watches.close();
+    },
+  };
+}
+
+type Watches = Pick<Reads, 'watchDocument' | 'watchDocuments' | 'watchEvents' | 'state' | 'close'> & {
+  note(hint: ViewHint): void;
+};
+
+/** Bad names, ids, filters and cursors are thrown by the call itself; what fails later, by the stream. */
+function createWatches(deps: ReadsDeps, views: ViewHandles, decode: EventDecoder): Watches {
+  const { model, logger, views: store } = deps;
+  const { logId } = deps.settings;
+  const timing = { ...TIMING, ...deps.timing };
+  const streams = createOpenStreams();
+  const pulse = createLogPulse(deps, timing.pollMs);
+  const feeds = new Map<string, ViewFeed>();
+  const watched = (name: string): WatchListDeps => {
+    const view = views.get(name);
+    const feed = feeds.get(name) ?? createViewFeed(view, { logId, store, logger, timing });
+    feeds.set(name, feed);
+    return { logId, view, feed, store };
+  };
+  return {
+    watchDocument(name, id, signal) {
+      const source = watched(name);
+      checkDocumentId(id);
+      return streams.open<ViewChange>(signal, (wake) => documentSource(source, id, wake));
+    },
+    watchDocuments(name, filter, signal) {
+      const source = watched(name);
+      const plan = planList(source.view.view, checkFilter(filter));
+      return streams.open<ViewChange>(signal, (wake) => new ListSource(source, plan, wake));
+    },
+    watchEvents(input, after, signal) {
+      const filter = checkEventFilter(input);
+      const source = { model, logId, pages: deps.events, logReader: deps.logReader, decode };
+      // "Now" is the time of this call, not of the first message that is asked for.
+      const begin = beginOfEvents(source, filter, after == null ? undefined : decodeEventCursor(after, logId));
+      begin.catch(() => undefined);
+      return streams.open<EventDelivery>(signal, (wake) => pulse.during(new EventSource(source, filter, begin, wake)));
+    },
+    note: (hint) => feeds.get(hint.view)?.note(hint),
+    get state() {
+      const running = [...feeds].map(([view, { state }]) => ({ view, ...state }));
+      return { streamCount: streams.count, feeds: running };
+    },
+    close() {
+      streams.close();
+      pulse.close();
+      for (const feed of feeds.values()) feed.close();
+    },
+  };
+}

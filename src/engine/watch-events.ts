@@ -1,0 +1,120 @@
+import type { Model } from '../define/model.ts';
+import { MillraceError } from '../errors.ts';
+import type { LogDocument } from '../store/documents.ts';
+import type { EventPages, LogPart } from '../store/event-pages.ts';
+import type { EventDelivery } from './contract.ts';
+import { encodeEventCursor } from './cursor.ts';
+import type { EventDecoder } from './decode-event.ts';
+import { completePart, type EventFilter, matchesEvent, selectivePart } from './event-filter.ts';
+import type { LogReader } from './log-reader.ts';
+import type { PullSource } from './pull-stream.ts';
+import { TIME_TOLERANCE_MS } from './read-events.ts';
+
+export interface WatchEventsDeps {
+  readonly model: Model;
+  readonly logId: string;
+  readonly pages: EventPages;
+  readonly logReader: LogReader;
+  readonly decode: EventDecoder;
+}
+
+const PAGE_COUNT = 200;
+/** Farther behind than this, a filter is looked up in its index instead of passing the whole log before it. */
+const FAR_COUNT = 2_000;
+
+/**
+ * Every event that matches, once, in order of position, from `begin` (exclusive) on; CAUGHT_UP when it reaches the end
+ * of the log the first time, and again whenever it had fallen behind by a page. Its cursor is good after any of them.
+ * Any combination of conditions is served: while tailing they are evaluated here. Holds one page at most; a slow reader
+ * reads on from the log. An event that this process cannot read ends the stream with UNKNOWN_EVENT (retryable).
+ */
+export class EventSource implements PullSource<EventDelivery> {
+  readonly #deps: WatchEventsDeps;
+  readonly #filter: EventFilter;
+  readonly #part: LogPart;
+  readonly #begin: Promise<number>;
+  readonly #unlisten: () => void;
+  /** Everything up to here was looked at. */
+  #position: number | undefined;
+  #page: LogDocument[] = [];
+  #caughtUp = false;
+
+  constructor(deps: WatchEventsDeps, filter: EventFilter, begin: Promise<number>, wake: () => void) {
+    this.#deps = deps;
+    this.#filter = filter;
+    this.#part = selectivePart(deps.model, filter);
+    this.#begin = begin;
+    // Listening starts before the first read, so no advance falls between the two.
+    this.#unlisten = deps.logReader.onAdvance(wake);
+  }
+
+  async take(): Promise<EventDelivery | undefined> {
+    this.#position ??= await this.#begin;
+    for (;;) {
+      const event = this.#page.shift();
+      if (event !== undefined) {
+        return { signal: 'UPDATE', cursor: this.#cursorAt(event._id), event: this.#deps.decode(event) };
+      }
+      const atEnd = await this.#readPage(this.#position);
+      if (!atEnd || this.#page.length > 0) continue;
+      if (this.#caughtUp) return undefined;
+      this.#caughtUp = true;
+      return { signal: 'CAUGHT_UP', cursor: this.#cursorAt(this.#position), event: null };
+    }
+  }
+
+  stop(): void {
+    this.#unlisten();
+    this.#page = [];
+  }
+
+  #cursorAt(position: number): string {
+    return encodeEventCursor(this.#deps.logId, position);
+  }
+
+  /** Returns true when the end of the log is reached. */
+  async #readPage(position: number): Promise<boolean> {
+    const { end } = this.#deps.logReader;
+    if (this.#part.by !== 'position' && end - position > FAR_COUNT) {
+      await this.#lookUp(position, end);
+      return false;
+    }
+    const events = await this.#deps.logReader.read(position, PAGE_COUNT);
+    this.#position = events.at(-1)?._id ?? position;
+    this.#page = events.filter((event) => matchesEvent(this.#filter, event));
+    if (events.length === PAGE_COUNT) this.#caughtUp = false;
+    return events.length === 0;
+  }
+
+  /** The log had reached `end` before the look-up, so a page that is not full has all there is up to it. */
+  async #lookUp(position: number, end: number): Promise<void> {
+    const { part } = await completePart(this.#deps.model, this.#deps.pages, this.#filter, this.#part);
+    const scan = { part, after: position, before: end + 1, backward: false, limit: PAGE_COUNT };
+    const empty = part.by === 'type' && part.types.length === 0;
+    const events = empty ? [] : await this.#deps.pages.scan(scan);
+    this.#caughtUp = false;
+    this.#position = events.length === PAGE_COUNT ? (events.at(-1)?._id ?? end) : end;
+    this.#page = events.filter((event) => matchesEvent(this.#filter, event));
+  }
+}
+
+/** A cursor of another gateway may be newer than what a new primary shows for a moment. */
+const END_WAITS_MS = [50, 200, 800] as const;
+
+/** Position that an event stream begins after: the cursor, else `since`, else the end of the log. Throws BAD_CURSOR. */
+export async function beginOfEvents(
+  { pages }: Pick<WatchEventsDeps, 'pages'>,
+  { since }: EventFilter,
+  cursor: number | undefined,
+): Promise<number> {
+  if (cursor === undefined) {
+    return since === undefined
+      ? pages.end()
+      : (await pages.positionAt(new Date(since.getTime() - TIME_TOLERANCE_MS))) - 1;
+  }
+  for (const waitMs of [...END_WAITS_MS, undefined]) {
+    if (cursor <= (await pages.end())) return cursor;
+    if (waitMs !== undefined) await new Promise((resolve) => setTimeout(resolve, waitMs));
+  }
+  throw new MillraceError('BAD_CURSOR', 'This cursor lies beyond the end of the log: it was issued by another one.');
+}
