@@ -1,11 +1,15 @@
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { EnvelopArmorPlugin } from '@escape.tech/graphql-armor';
 import { useCSRFPrevention } from '@graphql-yoga/plugin-csrf-prevention';
 import type { ExecutionArgs, GraphQLSchema } from 'graphql';
 import { useServer } from 'graphql-ws/use/ws';
 import { createYoga } from 'graphql-yoga';
 import { WebSocketServer } from 'ws';
+import { clientErrors } from '../../src/gateway/client-errors.ts';
+import { documentCaches } from '../../src/gateway/document-cache.ts';
+import { limits } from '../../src/gateway/limits.ts';
+import { plugins } from '../../src/gateway/plugins/index.ts';
+import { createLogger } from '../../src/logger.ts';
 
 export interface YogaServer {
   readonly url: string;
@@ -13,22 +17,27 @@ export interface YogaServer {
 }
 
 /**
- * Yoga and graphql-ws as their documents wire them, with the safety that Millrace's gateway has (limits, CSRF
- * prevention, masked errors): what is compared is the work behind the schema, not the options before it.
+ * Yoga and graphql-ws as their documents wire them, with the options of Millrace's gateway (limits, document caches,
+ * masked errors) taken from its own source, and CSRF prevention by Yoga's plugin: what is compared is the work behind
+ * the schema, not the options before it.
  */
 export async function startYoga(schema: GraphQLSchema): Promise<YogaServer> {
+  const clientError = clientErrors({ logger: createLogger({ level: 'error', pretty: false }), production: true });
   const yoga = createYoga({
     schema,
-    logging: false,
-    landingPage: false,
+    plugins: [...plugins({ production: true, clientError }), useCSRFPrevention()],
+    maskedErrors: { maskError: clientError, isDev: false },
+    parserAndValidationCache: documentCaches(),
+    maxRequestBodySize: limits.bodyMaxBytes,
     graphiql: false,
+    landingPage: false,
     multipart: false,
-    maskedErrors: true,
+    batching: false,
     cors: false,
-    plugins: [EnvelopArmorPlugin(), useCSRFPrevention()],
+    logging: false,
   });
   const server = createServer(yoga);
-  const sockets = new WebSocketServer({ server, path: yoga.graphqlEndpoint, maxPayload: 128 * 1024 });
+  const sockets = new WebSocketServer({ server, path: yoga.graphqlEndpoint, maxPayload: limits.socketMessageMaxBytes });
   const disposable = useServer(
     {
       execute: (args) => enveloped(args).execute(args),
