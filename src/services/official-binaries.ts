@@ -36,6 +36,8 @@ export async function officialMongod(folder: string, { report, signal }: Officia
   // It finds the archive that is there, and unpacks it.
   const path = await MongoBinary.download({ ...plan, downloadDir: folder, checkMD5: false });
   await rename(path, join(folder, mongodProgram));
+  // The package remembers for the life of the process where it put the binary, which is not where it stays.
+  DryMongoBinary.binaryCache.delete(plan.version);
 }
 
 const REDIS_VERSION = '7.2.15';
