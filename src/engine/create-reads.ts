@@ -8,7 +8,6 @@ import { createEventDecoder, type EventDecoder } from './decode-event.ts';
 import { checkEventFilter } from './event-filter.ts';
 import type { FeedTiming } from './feed-run.ts';
 import type { HintBus, ViewHint } from './hint-bus.ts';
-import { createLogPulse } from './log-pulse.ts';
 import type { LogReader } from './log-reader.ts';
 import { createOpenStreams } from './open-streams.ts';
 import { runQuery } from './query-runner.ts';
@@ -97,7 +96,6 @@ function createWatches(deps: ReadsDeps, views: ViewHandles, decode: EventDecoder
   const { logId } = deps.settings;
   const timing = { ...TIMING, ...deps.timing };
   const streams = createOpenStreams();
-  const pulse = createLogPulse(deps, timing.pollMs);
   const feeds = new Map<string, ViewFeed>();
   const watched = (name: string): WatchListDeps => {
     const view = views.get(name);
@@ -122,7 +120,7 @@ function createWatches(deps: ReadsDeps, views: ViewHandles, decode: EventDecoder
       // "Now" is the time of this call, not of the first message that is asked for.
       const begin = beginOfEvents(source, filter, after == null ? undefined : decodeEventCursor(after, logId));
       begin.catch(() => undefined);
-      return streams.open<EventDelivery>(signal, (wake) => pulse.during(new EventSource(source, filter, begin, wake)));
+      return streams.open<EventDelivery>(signal, (wake) => new EventSource(source, filter, begin, wake));
     },
     note: (hint) => feeds.get(hint.view)?.note(hint),
     get state() {
@@ -131,7 +129,6 @@ function createWatches(deps: ReadsDeps, views: ViewHandles, decode: EventDecoder
     },
     close() {
       streams.close();
-      pulse.close();
       for (const feed of feeds.values()) feed.close();
     },
   };

@@ -1,4 +1,5 @@
 import type { Model } from '../define/model.ts';
+import { DOCUMENT_ID_MAX_LENGTH, idProblem } from '../define/stream-key.ts';
 import type { View } from '../define/view.ts';
 import { MillraceError } from '../errors.ts';
 import type { ViewDocument } from '../store/documents.ts';
@@ -69,22 +70,9 @@ export function toRecord(stored: ViewDocument): ViewRecord {
   return record;
 }
 
-const ID_MAX_LENGTH = 1_024;
-
 /** Throws BAD_INPUT for what cannot be the id of a document. */
 export function checkDocumentId(id: unknown): string {
-  if (
-    typeof id === 'string' &&
-    id.length > 0 &&
-    id.length <= ID_MAX_LENGTH &&
-    id.isWellFormed() &&
-    !/\p{Cc}/u.test(id)
-  ) {
-    return id;
-  }
-  throw new MillraceError(
-    'BAD_INPUT',
-    `An id must be a string of 1 to ${ID_MAX_LENGTH} characters of well-formed Unicode without control characters.`,
-    { details: { field: 'id' } },
-  );
+  const problem = idProblem(id, DOCUMENT_ID_MAX_LENGTH);
+  if (problem === undefined && typeof id === 'string') return id;
+  throw new MillraceError('BAD_INPUT', `The id ${problem}.`, { details: { field: 'id' } });
 }

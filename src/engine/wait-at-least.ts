@@ -1,6 +1,7 @@
 import { LRUCache } from 'lru-cache';
 import { type ConsumerModel, type Model, recorded } from '../define/model.ts';
 import { partitionOf } from '../define/partition.ts';
+import { documentKeys } from '../define/project.ts';
 import { MillraceError } from '../errors.ts';
 import type { LogDocument } from '../store/documents.ts';
 import type { EventPages } from '../store/event-pages.ts';
@@ -124,7 +125,7 @@ function partitionsOf(
   partitionCount: number,
 ): Iterable<number> {
   try {
-    const keys = consumer.projector.keysOf(recorded(model, { ...document, position: document._id }));
+    const keys = documentKeys(consumer.projector, recorded(model, { ...document, position: document._id }));
     return new Set(keys.map((key) => partitionOf(key, partitionCount)));
   } catch {
     // This process cannot read the event (newer code wrote it) or route it. All partitions pass it in the end, so
