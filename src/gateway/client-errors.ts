@@ -51,9 +51,11 @@ function innermost(error: unknown): unknown {
 }
 
 /** Errors about variables come without a code and without a path. What authors throw stays as they wrote it. */
-function codeOf(cause: GraphQLError, outer: GraphQLError | undefined): { readonly code?: string } {
+function codeOf(cause: GraphQLError, outer: GraphQLError | undefined): Readonly<Record<string, unknown>> {
   if (cause.extensions.code !== undefined || outer?.extensions.code !== undefined) return {};
-  return (outer ?? cause).path === undefined ? { code: 'BAD_USER_INPUT' satisfies ErrorCode } : {};
+  if ((outer ?? cause).path !== undefined) return {};
+  // As for errors of validation: 400 for clients that speak GraphQL over HTTP, 200 for those that ask for plain JSON.
+  return { code: 'BAD_USER_INPUT' satisfies ErrorCode, http: { spec: true, status: 400 } };
 }
 
 function withOuter(outer: GraphQLError | undefined, inner: string, production: boolean): string {

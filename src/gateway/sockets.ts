@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import type { IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { GRAPHQL_TRANSPORT_WS_PROTOCOL } from 'graphql-ws';
@@ -91,6 +92,8 @@ function liveSocket(
   let alive = true;
   let running = 0;
   const gone = new AbortController();
+  // Each subscription of the socket listens; their number is limited elsewhere.
+  setMaxListeners(0, gone.signal);
   const connection: Connection = {
     socket,
     headers: request.headers,
