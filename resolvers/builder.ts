@@ -1,6 +1,6 @@
 import SchemaBuilder from '@pothos/core';
 import type { GatewayContext } from '../src/gateway/context.ts';
-import { MillraceError } from '../src/index.ts';
+import { isMillraceError, MillraceError } from '../src/index.ts';
 import { defineScalars } from './scalars.ts';
 
 interface MillraceTypes {
@@ -35,6 +35,7 @@ export function createSchemaBuilder(): MillraceBuilder {
     try {
       return toSchema(...options);
     } catch (cause) {
+      if (isMillraceError(cause)) throw cause;
       const message = cause instanceof Error ? cause.message : String(cause);
       throw new MillraceError(
         /duplicate/i.test(message) ? 'NAME_TAKEN' : 'DEFINITION_INVALID',

@@ -54,14 +54,14 @@ function inputItem(builder: MillraceBuilder, shape: Shape, base: string, place: 
   // Nested types are made before this one is implemented, so that a name taken is found here and not at toSchema().
   const members = shape.fields().map((field) => ({
     field,
+    name: checkedName(field.name, place),
     typed: inputTypeOf(builder, field.shape, fieldBase + pascalCase(field.name), `${place}, field "${field.name}"`),
   }));
   builder.inputType(ref, {
     ...described(shape.description),
     fields: (t) => {
       const map: Record<string, InputFieldMap[string]> = {};
-      for (const { field, typed } of members) {
-        const name = checkedName(field.name, place);
+      for (const { field, name, typed } of members) {
         const common = described(field.shape.description);
         map[name] = typed.list
           ? t.field({ type: [typed.type], required: listRequired(field, typed), ...common })

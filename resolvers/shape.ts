@@ -75,7 +75,7 @@ function readPlain(
     const values = Array.isArray(node.enum) ? { enum: node.enum.filter((value) => value !== null) } : {};
     const rest =
       types.length === 1 ? readPlain({ ...node, type: types[0], ...values }, source, name, depth, node) : undefined;
-    return { ...(rest ?? scalar('JSON')), nullable: nullable || rest === undefined };
+    return { ...(rest ?? scalar('JSON')), nullable };
   }
   if (Array.isArray(node.enum)) return readValues(node.enum, name);
   if ('const' in node) return readValues([node.const], name);
