@@ -1,6 +1,7 @@
-import type { EventData, EventMap, EventOf, EventSource, MessageOf } from './event.ts';
+import type { EventData, EventMap, EventOf, MessageOf } from './event.ts';
 import type { CommandChecks, EventChecks } from './json.ts';
-import type { Schema, SchemaInput, SchemaMap, SchemaOutput } from './schema.ts';
+import type { Literal } from './literal.ts';
+import type { SchemaInput, SchemaMap, SchemaOutput } from './schema.ts';
 
 type Name<M> = keyof M & string;
 
@@ -94,44 +95,48 @@ export interface AggregateSpec<N extends string, C extends SchemaMap, E extends 
   readonly fields?: { readonly [K in Name<C>]?: { readonly [F in keyof SchemaInput<C[K]> & string]?: FieldOptions } };
   readonly initial: () => S;
   /** State after an event. Pure; returns a new value, never changes the old one (states are cached and shared). */
-  readonly evolve: { readonly [K in Name<E>]: Evolve<E[K], S> };
+  readonly evolve: { readonly [K in Name<E>]: Evolve<E[K], S, E> };
   /** The events that a command causes, `[]` for none, or a refusal. Pure. Throwing means a technical failure. */
-  readonly decide: { readonly [K in Name<C>]: Decide<C[K], E, S, R> };
+  readonly decide: { readonly [K in Name<C>]: Decide<C[K], E, S, R, C> };
 }
 
-/*
- * Handler types are conditional types on purpose, here and in projector.ts: TypeScript fills in what it knows so far into
- * a deferred type before it looks into a handler, and into a plain function type only afterwards. Without that, literals
- * in what a handler returns widen ('open' to string).
- */
-type Evolve<D, S> = [D] extends [EventSource] ? (state: NoInfer<S>, data: EventData<D>) => NoInfer<S> : never;
-type Decide<D, E extends EventMap, S, R extends string> = [D] extends [Schema]
+/** `string` is what TypeScript infers where there are no `rejections`: then no code is one. (A default for `R` would undo literal.ts.) */
+type Codes<R extends string> = string extends R ? never : R;
+/** Conditional types on purpose: see literal.ts. */
+type Evolve<D, S, E> = [E] extends [unknown]
+  ? (state: NoInfer<S>, data: EventData<D>) => NoInfer<S>
+  : (state: NoInfer<S>, data: EventData<D>) => Literal;
+type Decide<D, E extends EventMap, S, R extends string, C> = [C] extends [unknown]
   ? (
       state: NoInfer<S>,
       data: SchemaOutput<D>,
-      ctx: DecideContext<R>,
-    ) => EventOf<E> | readonly EventOf<E>[] | Rejection<R>
-  : never;
+      ctx: DecideContext<Codes<R>>,
+    ) => EventOf<E> | readonly EventOf<E>[] | Rejection<Codes<R>>
+  : (state: NoInfer<S>, data: SchemaOutput<D>, ctx: DecideContext<Codes<R>>) => Literal;
 
 /**
  * Declares an aggregate: commands in, events out, one stream an instance. See docs/getting-started.md.
  * Checked when the modules are started: DEFINITION_INVALID or SCHEMA_NOT_DERIVABLE.
  */
-export function aggregate<
-  const N extends string,
-  C extends SchemaMap,
-  E extends EventMap,
-  S,
-  const R extends string = never,
->(spec: AggregateSpec<N, C, E, S, R>): Aggregate<N, C, E, S, R> {
-  const { evolve, decide } = spec;
+export function aggregate<const N extends string, C extends SchemaMap, E extends EventMap, S, const R extends string>(
+  spec: AggregateSpec<N, C, E, S, R>,
+): Aggregate<N, C, E, S, Codes<R>> {
+  // Conditional types whose condition always holds: what TypeScript cannot see here.
+  const evolve = spec.evolve as { readonly [K in Name<E>]: (state: S, data: EventData<E[K]>) => S };
+  const decide = spec.decide as {
+    readonly [K in Name<C>]: (
+      state: S,
+      data: SchemaOutput<C[K]>,
+      ctx: DecideContext<Codes<R>>,
+    ) => EventOf<E> | readonly EventOf<E>[] | Rejection<Codes<R>>;
+  };
   return {
     kind: 'aggregate',
     name: spec.name,
     description: spec.description,
     commands: spec.commands,
     events: spec.events,
-    rejections: spec.rejections ?? [],
+    rejections: (spec.rejections ?? []) as readonly Codes<R>[],
     creates: spec.creates ?? [],
     closes: spec.closes ?? [],
     fields: { ...spec.fields },

@@ -25,7 +25,7 @@ export function eventModel(
   const steps = upcastSteps(version, upcast, place);
 
   const decode = (schemaVersion: number, data: unknown): unknown => {
-    if (!(schemaVersion <= version && schemaVersion >= 1)) {
+    if (!Number.isInteger(schemaVersion) || schemaVersion > version || schemaVersion < 1) {
       throw new MillraceError(
         'UNKNOWN_EVENT',
         `Event "${type}" is stored in version ${schemaVersion}; this process knows it up to version ${version}. Deploy the newer code here.`,

@@ -2,9 +2,7 @@ import { MillraceError } from '../errors.ts';
 import type { AnyRecorded } from './event.ts';
 import type { Projector } from './projector.ts';
 import { describeIssues, parse } from './schema.ts';
-
-/** Longest document id, in UTF-16 code units: room for an aggregate's id and more. */
-export const DOCUMENT_ID_MAX_LENGTH = 1024;
+import { DOCUMENT_ID_MAX_LENGTH, idProblem } from './stream-key.ts';
 
 /**
  * Ids of the documents that `event` concerns, each once; none when the projector has no handler for it.
@@ -14,13 +12,8 @@ export function documentKeys(projector: Projector, event: AnyRecorded): readonly
   if (!projector.handles.includes(event.type)) return [];
   const keys = projector.keysOf(event);
   for (const key of keys) {
-    if (typeof key === 'string' && key.length > 0 && key.length <= DOCUMENT_ID_MAX_LENGTH) continue;
-    const shown = typeof key === 'string' ? `one of ${key.length} characters` : String(key);
-    throw documentError(
-      projector,
-      event,
-      `\`key\` names the document id ${shown}. Use 1 to ${DOCUMENT_ID_MAX_LENGTH} characters.`,
-    );
+    const problem = idProblem(key, DOCUMENT_ID_MAX_LENGTH);
+    if (problem !== undefined) throw documentError(projector, event, `\`key\` names a document id that ${problem}`);
   }
   return keys;
 }

@@ -1,5 +1,6 @@
 import { type Contract, handlerNames } from './aggregate.ts';
 import type { AnyRecorded, EventMap, EventOf, Recorded } from './event.ts';
+import type { Literal } from './literal.ts';
 import type { SchemaMap } from './schema.ts';
 import type { Doc, View } from './view.ts';
 
@@ -37,10 +38,9 @@ export interface ProjectorSpec<A extends readonly Contract[], V extends View> {
   readonly on: { readonly [K in EventsFrom<A>['type']]?: Project<EventNamed<EventsFrom<A>, K>, V> };
 }
 
-/** A conditional type on purpose: see aggregate.ts. */
 type Project<M extends Message, V extends View> = [V] extends [View]
   ? (doc: Doc<V> | undefined, event: Recorded<M>, key: string) => Doc<V> | null | undefined
-  : never;
+  : (doc: Doc<V> | undefined, event: Recorded<M>, key: string) => Literal;
 
 /**
  * Declares the projector of a view. Its handlers are pure: they get the document (undefined while there is none) and the

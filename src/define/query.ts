@@ -1,4 +1,5 @@
 import type { InputCheck, OutputCheck } from './json.ts';
+import type { Literal } from './literal.ts';
 import type { Schema, SchemaInput, SchemaOutput } from './schema.ts';
 import type { Doc, ScalarField, View } from './view.ts';
 
@@ -52,10 +53,9 @@ export interface AnyQuery {
   readonly run: (input: never, read: Reader) => Promise<unknown>;
 }
 
-/** A conditional type on purpose: see aggregate.ts. */
 type Run<I extends Schema, O extends Schema> = [O] extends [Schema]
   ? (input: SchemaOutput<I>, read: Reader) => Promise<SchemaOutput<O>>
-  : never;
+  : (input: SchemaOutput<I>, read: Reader) => Promise<Literal>;
 
 /**
  * Declares a read over views. `input` may transform what clients send; `output` is what GraphQL derives its type from.
@@ -70,7 +70,8 @@ export function query<const N extends string, I extends Schema, O extends Schema
   readonly output: O & OutputCheck<O>;
   readonly run: Run<I, O>;
 }): Query<N, I, O> {
-  const { name, description, input, output, run } = spec;
+  const { name, description, input, output } = spec;
+  const run = spec.run as Query<N, I, O>['run'];
   return { kind: 'query', name, description, input, output, run };
 }
 export type QueryInput<Q> = Q extends Query<string, infer I, infer _O> ? SchemaInput<I> : never;

@@ -10,6 +10,8 @@ export interface StreamAddress {
 
 /** Longest aggregate id, in UTF-16 code units. */
 export const ID_MAX_LENGTH = 256;
+/** Longest id of a document, in UTF-16 code units: room for the id of an aggregate and what a projector's `key` adds. */
+export const DOCUMENT_ID_MAX_LENGTH = 1024;
 export const DEFAULT_TENANT = 'default';
 
 const escapePart = (part: string): string =>
@@ -26,11 +28,14 @@ export function parseStreamKey(key: string): StreamAddress {
   return { tenant: unescapePart(tenant), aggregate: unescapePart(aggregate), id: unescapePart(id) };
 }
 
-/** Why a string cannot be an id (of an aggregate, document or command), or undefined when it can. */
-export function idProblem(id: unknown): string | undefined {
+/**
+ * Why a string cannot be an id (of an aggregate or command; of a document with DOCUMENT_ID_MAX_LENGTH), or undefined when
+ * it can.
+ */
+export function idProblem(id: unknown, maxLength: number = ID_MAX_LENGTH): string | undefined {
   if (typeof id !== 'string') return `must be a string, is ${id === null ? 'null' : typeof id}`;
   if (id.length === 0) return 'must not be empty';
-  if (id.length > ID_MAX_LENGTH) return `must not be longer than ${ID_MAX_LENGTH} characters, has ${id.length}`;
+  if (id.length > maxLength) return `must not be longer than ${maxLength} characters, has ${id.length}`;
   // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are exactly what is refused
   if (/[\u0000-\u001f\u007f]/.test(id)) return 'must not contain control characters';
   if (!id.isWellFormed()) return 'must be well-formed Unicode';

@@ -32,6 +32,6 @@ export function view<const N extends string, S extends Schema>(
     readonly description?: string;
   } = {},
 ): View<N, S> {
-  const indexes = (options.indexes ?? []).map((index) => ({ ...index }) as IndexSpec);
+  const indexes = (options.indexes ?? []) as readonly IndexSpec[];
   return { kind: 'view', name, schema, indexes, description: options.description };
 }

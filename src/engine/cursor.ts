@@ -1,4 +1,4 @@
-import { idProblem } from '../define/stream-key.ts';
+import { DOCUMENT_ID_MAX_LENGTH, idProblem } from '../define/stream-key.ts';
 import { MillraceError } from '../errors.ts';
 import type { ViewBuild } from '../store/view-documents.ts';
 import { isScalar, type Scalar } from './scalar.ts';
@@ -71,7 +71,7 @@ export function decodeListCursor(
   }
   if (ofOrder !== order) throw new MillraceError('BAD_CURSOR', 'This cursor belongs to a list with another sort.');
   const key = tagged.map(untag);
-  if (key.length !== length || idProblem(key.at(-1)) !== undefined) throw unreadable();
+  if (key.length !== length || idProblem(key.at(-1), DOCUMENT_ID_MAX_LENGTH) !== undefined) throw unreadable();
   return key;
 }
 
