@@ -3,7 +3,8 @@
 FROM node:22-bookworm-slim AS build
 WORKDIR /app
 COPY package.json package-lock.json .npmrc ./
-RUN npm ci --omit=optional
+# Not `npm ci`: see scripts/setup.mjs.
+RUN npm install --no-save --no-audit --no-fund
 COPY . .
 RUN npm run build && npx tsc -p examples/tsconfig.build.json
 RUN npm prune --omit=dev --omit=optional

@@ -34,15 +34,19 @@ export function ensureDependencies(folder) {
   const started = Date.now();
   // npm names its own script when it runs us; run by hand, npm is on the PATH.
   const npm = process.env.npm_execpath;
-  const args = ['ci', '--include=dev', '--include=optional', '--no-audit', '--no-fund', '--loglevel=error'];
-  const [program, programArgs] = npm?.endsWith('.js') ? [process.execPath, [npm, ...args]] : ['npm', args];
+  // Not `npm ci`: it refuses a lock file that lacks binaries for platforms which its author's registry did not have.
+  // Versions and hashes are those of the lock file all the same, and it stays as it is.
+  const args = ['install', '--no-save', '--include=dev', '--include=optional', '--no-audit', '--no-fund'];
+  const [program, programArgs] = npm?.endsWith('.js')
+    ? [process.execPath, [npm, ...args, '--loglevel=error']]
+    : ['npm', [...args, '--loglevel=error']];
   const result = spawnSync(program, programArgs, {
     cwd: folder,
     stdio: ['ignore', 'inherit', 'inherit'],
     shell: program === 'npm' && process.platform === 'win32',
   });
   if (result.error) fail(`npm could not be started: ${result.error.message}`);
-  if (result.status !== 0) fail(`npm ci failed in ${folder}; see above.`);
+  if (result.status !== 0) fail(`npm install failed in ${folder}; see above.`);
   console.error(`Dependencies installed in ${((Date.now() - started) / 1000).toFixed(1)} s.`);
 }
 
