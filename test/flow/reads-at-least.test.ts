@@ -1,0 +1,204 @@
+import { describe, expect, it } from 'vitest';
+import { partitionOf } from '../../src/define/partition.ts';
+import { encodeToken } from '../../src/engine/token.ts';
+import type { LogDocument } from '../../src/store/documents.ts';
+import { codeOf, type Gateway, GENERATION, lost, type ReadsFixture, readsFixture } from './reads-fixture.ts';
+
+const fixture: ReadsFixture = await readsFixture({ worker: false });
+const gateway: Gateway = await fixture.gateway();
+
+const tokenOf = (events: readonly LogDocument[]): string =>
+  encodeToken({
+    logId: 'main',
+    stream: events[0]!.stream,
+    commandId: events[0]!.commandId,
+    firstVersion: events[0]!.version,
+    eventCount: events.length,
+  });
+const put = (id: string, commandId = 'command') => ({ type: 'ItemPut', id, commandId });
+const behind = (reason: string) => ({
+  code: 'VIEW_BEHIND',
+  details: { view: 'item', reason, retryAfterMs: expect.any(Number) },
+});
+
+describe('a read with atLeast', () => {
+  it('is VIEW_BEHIND, LAGGING, while no worker has created the view', async () => {
+    const token = tokenOf(await fixture.place([put('early')]));
+    const read = gateway.reads.document('item', 'early', { atLeast: token, timeoutMs: 50 });
+    await expect(read).rejects.toMatchObject(behind('LAGGING'));
+    await fixture.startWorker();
+  });
+
+  it('is VIEW_BEHIND, PLACING, while the events are not in the log, and waits for them', async () => {
+    const id = 'placing';
+    const token = encodeToken({
+      logId: 'main',
+      stream: `default/item/${id}`,
+      commandId: 'command',
+      firstVersion: 1,
+      eventCount: 1,
+    });
+    const early = gateway.reads.document('item', id, { atLeast: token, timeoutMs: 30 });
+    await expect(early).rejects.toMatchObject(behind('PLACING'));
+    const waiting = gateway.reads.document('item', id, { atLeast: token });
+    const [placed] = await fixture.place([put(id)]);
+    await fixture.write({ [id]: { group: 'g', rank: 1 } }, { checkpoint: placed!._id });
+    expect(await waiting).toMatchObject({ document: { rank: 1 } });
+  });
+
+  it('is never stale: 300 writes, each read at once by its token, on hints', async () => {
+    let stale = 0;
+    const one = async (n: number): Promise<void> => {
+      const id = `fresh${n % 30}`;
+      const events = await placing(() => fixture.place([put(id, `c${n}`)]));
+      const written = fixture.write({ [id]: { group: 'g', rank: n } }, { checkpoint: events[0]!._id });
+      const seen = await gateway.reads.document('item', id, { atLeast: tokenOf(events) });
+      if (Number(seen?.document.rank ?? -1) < n) stale++;
+      await written;
+    };
+    for (let start = 0; start < 300; start += 10) {
+      await Promise.all(Array.from({ length: 10 }, (_, n) => one(start + n)));
+    }
+    expect(stale).toBe(0);
+  });
+  let turn: Promise<unknown> = Promise.resolve();
+  const placing = <T>(work: () => Promise<T>): Promise<T> => {
+    const next = turn.then(work);
+    turn = next;
+    return next;
+  };
+
+  it('comes through without any hint', async () => {
+    const events = await fixture.place([put('unhinted')], false);
+    const waiting = gateway.reads.documents('item', { atLeast: tokenOf(events), first: 1 });
+    await fixture.write({ unhinted: { group: 'g', rank: 5 } }, { checkpoint: events[0]!._id, route: lost });
+    await waiting;
+    expect(await gateway.reads.document('item', 'unhinted')).toMatchObject({ document: { rank: 5 } });
+  });
+
+  it('costs one look-up when the view is there already, and none when the token is known', async () => {
+    const events = await fixture.place([put('known')]);
+    await fixture.write({ known: { group: 'g', rank: 5 } }, { checkpoint: events[0]!._id });
+    const reads = async (): Promise<number> => {
+      const { db, client } = fixture.connection;
+      const { totals } = await client.db('admin').command({ top: 1 });
+      return ['events', 'partitions', 'consumers'].reduce(
+        (sum, name) => sum + Number(totals[`${db.databaseName}.${name}`]?.queries?.count ?? 0),
+        0,
+      );
+    };
+    await gateway.reads.document('item', 'known', {
+      atLeast: tokenOf(await fixture.place([{ type: 'ItemSeen', id: 'x' }])),
+    });
+    const before = await reads();
+    await gateway.reads.document('item', 'known', { atLeast: tokenOf(events), timeoutMs: 0 });
+    const between = await reads();
+    await gateway.reads.document('item', 'known', { atLeast: tokenOf(events), timeoutMs: 0 });
+    expect([between - before, (await reads()) - between]).toEqual([1, 0]);
+  });
+
+  it('waits for every document that the events concern, by the key of the projector', async () => {
+    const [from, to] = ['from', 'to'];
+    expect(partitionOf(from, 16)).not.toBe(partitionOf(to, 16));
+    const events = await fixture.place([{ type: 'ItemMoved', id: from, data: { to } }]);
+    await fixture.advance(from, events[0]!._id);
+    const read = (timeoutMs: number) => gateway.reads.document('item', from, { atLeast: tokenOf(events), timeoutMs });
+    await expect(read(50)).rejects.toMatchObject(behind('LAGGING'));
+    await fixture.advance(to, events[0]!._id);
+    await read(5_000);
+  });
+
+  it('waits for all events of a commit', async () => {
+    const events = await fixture.place([put('many'), put('many'), put('many')]);
+    await fixture.advance('many', events[1]!._id);
+    const read = gateway.reads.document('item', 'many', { atLeast: tokenOf(events), timeoutMs: 30 });
+    await expect(read).rejects.toMatchObject(behind('LAGGING'));
+    await fixture.advance('many', events[2]!._id);
+    await gateway.reads.document('item', 'many', { atLeast: tokenOf(events), timeoutMs: 0 });
+  });
+
+  it('does not wait for what the view does not handle, nor for a command without events', async () => {
+    const events = await fixture.place([{ type: 'ItemSeen', id: 'seen' }]);
+    await gateway.reads.document('item', 'seen', { atLeast: tokenOf(events), timeoutMs: 0 });
+    const empty = encodeToken({
+      logId: 'main',
+      stream: 'default/item/x',
+      commandId: 'c',
+      firstVersion: null,
+      eventCount: 0,
+    });
+    await gateway.reads.document('item', 'x', { atLeast: empty, timeoutMs: 0 });
+  });
+
+  it('waits for all partitions when newer code wrote the event', async () => {
+    const events = await fixture.place([{ ...put('newer'), schemaVersion: 9 }]);
+    const read = () => gateway.reads.document('item', 'newer', { atLeast: tokenOf(events), timeoutMs: 0 });
+    await fixture.advance('newer', events[0]!._id);
+    await expect(read()).rejects.toMatchObject(behind('LAGGING'));
+    for (const id of idsOfAllPartitions()) await fixture.advance(id, events[0]!._id);
+    await read();
+  });
+
+  it('is VIEW_BEHIND, PARKED, when a handler fails there', async () => {
+    const id = 'parked';
+    const events = await fixture.place([put(id)]);
+    const failure = {
+      key: id,
+      position: events[0]!._id,
+      eventType: 'ItemPut',
+      code: 'HANDLER_FAILED',
+      message: 'x',
+      attempts: 3,
+      since: new Date(),
+    };
+    const _id = `main/items/${GENERATION}/${partitionOf(id, 16)}`;
+    const partitions = fixture.connection.db.collection<{ _id: string }>('partitions');
+    await partitions.updateOne({ _id }, { $set: { failure } });
+    const read = gateway.reads.document('item', id, { atLeast: tokenOf(events), timeoutMs: 30 });
+    await expect(read).rejects.toMatchObject(behind('PARKED'));
+    await partitions.updateOne({ _id }, { $unset: { failure: '' } });
+  });
+
+  it('of a query waits for the views that it reads', async () => {
+    const [seen] = await fixture.place([{ type: 'ItemSeen', id: 'seen' }]);
+    await gateway.reads.ask('top', { group: 'g', limit: 1 }, { atLeast: tokenOf([seen!]), timeoutMs: 0 });
+    const events = await fixture.place([put('asked')]);
+    const ask = (timeoutMs: number) =>
+      gateway.reads.ask('top', { group: 'q', limit: 1 }, { atLeast: tokenOf(events), timeoutMs });
+    await expect(ask(20)).rejects.toMatchObject(behind('LAGGING'));
+    await fixture.write({ asked: { group: 'q', rank: 9 } }, { checkpoint: events[0]!._id });
+    expect(await ask(0)).toEqual([{ id: 'asked', rank: 9 }]);
+  });
+
+  it('is refused with BAD_TOKEN for a token that is none, of another log, or of events of another command', async () => {
+    const read = (atLeast: unknown) =>
+      codeOf(() => gateway.reads.document('item', 'x', { atLeast: atLeast as string }));
+    for (const token of ['', 'x', { $ne: null }, 5, 'A'.repeat(1_000_000)]) expect(await read(token)).toBe('BAD_TOKEN');
+    const token = { logId: 'main', stream: 'default/item/early', commandId: 'command', firstVersion: 1, eventCount: 1 };
+    expect(await read(encodeToken({ ...token, logId: 'other' }))).toBe('BAD_TOKEN');
+    expect(await read(encodeToken({ ...token, commandId: 'forged' }))).toBe('BAD_TOKEN');
+  });
+
+  it.each([-1, 0.5, Number.NaN, 1e9, '5', Number.POSITIVE_INFINITY])(
+    'is refused with BAD_INPUT for the timeout %j',
+    async (timeoutMs) => {
+      expect(await codeOf(() => gateway.reads.document('item', 'x', { timeoutMs: timeoutMs as number }))).toBe(
+        'BAD_INPUT',
+      );
+    },
+  );
+
+  it('ends with SHUTTING_DOWN when the process stops', async () => {
+    const stopping = await fixture.gateway();
+    const events = await fixture.place([put('stopped')]);
+    const waiting = codeOf(() => stopping.reads.document('item', 'stopped', { atLeast: tokenOf(events) }));
+    stopping.reads.close();
+    expect(await waiting).toBe('SHUTTING_DOWN');
+  });
+});
+
+function idsOfAllPartitions(): readonly string[] {
+  const ids = new Map<number, string>();
+  for (let n = 0; ids.size < 16; n++) ids.set(partitionOf(`k${n}`, 16), `k${n}`);
+  return [...ids.values()];
+}
