@@ -40,33 +40,38 @@ export async function officialMongod(folder: string, { report, signal }: Officia
   DryMongoBinary.binaryCache.delete(plan.version);
 }
 
-const REDIS_VERSION = '7.2.15';
-const REDIS_SHA256 = '7bf7975331511fdb788e85dae63964b128fccee1df026a10db57444babc9c9c4';
-export const officialRedisOrigin = `redis.io source ${REDIS_VERSION}`;
+export interface RedisRelease {
+  readonly version: string;
+  readonly sha256: string;
+}
+
+const redisRelease: RedisRelease = {
+  version: '7.2.15',
+  sha256: '7bf7975331511fdb788e85dae63964b128fccee1df026a10db57444babc9c9c4',
+};
+export const officialRedisOrigin = `redis.io source ${redisRelease.version}`;
 
 /** Redis has no official binaries: its source is compiled here, which takes a C compiler, make and about a minute. */
-export async function officialRedis(folder: string, { env, report, signal }: OfficialOptions): Promise<void> {
+export async function officialRedis(
+  folder: string,
+  { env, report, signal }: OfficialOptions,
+  { version, sha256 }: RedisRelease = redisRelease,
+): Promise<void> {
   for (const tool of ['make', 'cc']) {
     if ((await which([tool], env)) === undefined)
       throw new Error(`Redis would have to be compiled; ${tool} is missing`);
   }
   const { RedisBinary } = await optionalPackage(() => import('redis-memory-server'));
   const mirror = env.REDISMS_DOWNLOAD_MIRROR ?? 'https://download.redis.io';
-  const name = `redis-${REDIS_VERSION}.tar.gz`;
-  await download({
-    url: `${mirror}/releases/${name}`,
-    target: join(folder, name),
-    sha256: REDIS_SHA256,
-    label: `Redis ${REDIS_VERSION}`,
-    report,
-    signal,
-  });
+  const name = `redis-${version}.tar.gz`;
+  const archive = { url: `${mirror}/releases/${name}`, target: join(folder, name), sha256 };
+  await download({ ...archive, label: `Redis ${version}`, report, signal });
   report.line('  compiling Redis (about a minute) …');
   process.env.MAKEFLAGS ??= '-j2';
-  const path = await RedisBinary.getPath({ version: REDIS_VERSION, downloadDir: folder, systemBinary: '' });
+  // It finds the archive that is there, unpacks and compiles it.
+  const path = await RedisBinary.getPath({ version, downloadDir: folder, systemBinary: '' });
   await copyFile(path, join(folder, 'redis-server'));
-  await rm(join(folder, REDIS_VERSION), { recursive: true, force: true });
-  await rm(join(folder, name), { force: true });
+  await rm(join(folder, version), { recursive: true, force: true });
 }
 
 async function optionalPackage<Package>(load: () => Promise<Package>): Promise<Package> {

@@ -7,6 +7,7 @@ import { promisify } from 'node:util';
 import { crc32, deflateRawSync } from 'node:zlib';
 import { afterAll, afterEach, beforeEach, describe, expect, inject, test } from 'vitest';
 import { findMongod, findRedisServer, provideServers, type Report } from '../../src/services/index.ts';
+import { officialRedis } from '../../src/services/official-binaries.ts';
 import { unpackWheel, type Wheel } from '../../src/services/python-wheel.ts';
 import { silentReport } from '../../src/services/report.ts';
 import { which } from '../../src/services/which.ts';
@@ -154,6 +155,32 @@ describe('the official MongoDB', () => {
     expect(lines.join('\n')).toMatch(/official binary: .*sha256 .*expected 0{64}: not used/);
     expect(await readdir(env.MILLRACE_CACHE_DIR)).toEqual([]);
   });
+});
+
+test('Redis is compiled from its source', async () => {
+  const version = '7.2.99';
+  const content = join(folder, 'source', `redis-${version}`);
+  await mkdir(join(content, 'src'), { recursive: true });
+  const script = '#!/bin/sh\\necho "Redis server v=7.2.99"\\n';
+  await writeFile(
+    join(content, 'Makefile'),
+    `all:\n\tprintf '${script}' > src/redis-server; chmod +x src/redis-server\n`,
+  );
+  const archive = join(folder, 'redis.tgz');
+  await run('tar', ['-czf', archive, '-C', join(folder, 'source'), `redis-${version}`]);
+  const file = await readFile(archive);
+  const { REDISMS_DOWNLOAD_MIRROR } = await bareMachine((_request, response) => response.end(file));
+  const env = { ...process.env, REDISMS_DOWNLOAD_MIRROR };
+  const target = join(folder, 'compiled');
+  await mkdir(target);
+  const release = { version, sha256: createHash('sha256').update(file).digest('hex') };
+  const done = officialRedis(target, { env, report: silentReport }, release);
+  if ((await which(['make'], env)) === undefined || (await which(['cc'], env)) === undefined) {
+    await expect(done).rejects.toThrow('is missing');
+    return;
+  }
+  await done;
+  expect((await run(join(target, 'redis-server'), [])).stdout).toContain('v=7.2.99');
 });
 
 test('Redis source with another hash is not compiled', async () => {
