@@ -1,6 +1,5 @@
 import type { Db } from 'mongodb';
 import type { LeaseDocument } from './documents.ts';
-import { isDuplicateKey } from './mongo-errors.ts';
 
 /** Who does work that one process should do. Times are the server's. A lost lease costs work, never correctness. */
 export interface LeaseStore {
@@ -16,16 +15,17 @@ export function createLeaseStore(db: Db): LeaseStore {
   const leases = db.collection<LeaseDocument>('leases');
   return {
     async acquire(id, holder, ttlMs) {
-      const free = { $or: [{ holder }, { $expr: { $lte: ['$expiresAt', '$$NOW'] } }] };
-      const taken = { $set: { holder: { $literal: holder }, expiresAt: { $add: ['$$NOW', ttlMs] } } };
-      try {
-        const { matchedCount, upsertedCount } = await leases.updateOne({ _id: id, ...free }, [taken], { upsert: true });
-        return matchedCount + upsertedCount > 0;
-      } catch (error) {
-        // The lease exists and belongs to another: the filter missed it and the upsert met its _id.
-        if (isDuplicateKey(error)) return false;
-        throw error;
-      }
+      // A missing lease has no expiry, which is before every time.
+      const mine = { $or: [{ $eq: ['$holder', { $literal: holder }] }, { $lte: ['$expiresAt', '$$NOW'] }] };
+      const take = {
+        holder: { $cond: [mine, { $literal: holder }, '$holder'] },
+        expiresAt: { $cond: [mine, { $add: ['$$NOW', ttlMs] }, '$expiresAt'] },
+      };
+      const after = await leases.findOneAndUpdate({ _id: id }, [{ $set: take }], {
+        upsert: true,
+        returnDocument: 'after',
+      });
+      return after?.holder === holder;
     },
     async release(id, holder) {
       await leases.updateOne({ _id: id, holder }, [{ $set: { expiresAt: '$$NOW' } }]);
