@@ -6,7 +6,7 @@ import { runCli } from '../src/cli/main.ts';
 import { isMillraceError, MillraceError } from '../src/errors.ts';
 import { type ProvidedServers, provideServers, terminalReport } from '../src/services/index.ts';
 
-const DATA_DIR = '.millrace';
+const DATA_DIR = process.env.MILLRACE_DATA_DIR || '.millrace';
 /** Stopping the application, then the servers, is to take less than 5 s together. */
 const SHUTDOWN_TIMEOUT_MS = 2_500;
 
