@@ -3,7 +3,7 @@ import type { GatewayContext } from '../src/gateway/context.ts';
 import { isMillraceError, MillraceError } from '../src/index.ts';
 import { defineScalars } from './scalars.ts';
 
-interface MillraceTypes {
+export interface MillraceTypes {
   Context: GatewayContext;
   Scalars: {
     ID: { Input: string; Output: string };
