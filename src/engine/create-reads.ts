@@ -5,7 +5,6 @@ import type { ViewStore } from '../store/view-documents.ts';
 import type { EventDelivery, ReadOptions, Runtime, ViewChange } from './contract.ts';
 import { decodeEventCursor } from './cursor.ts';
 import { createEventDecoder, type EventDecoder } from './decode-event.ts';
-import { checkEventFilter } from './event-filter.ts';
 import type { FeedTiming } from './feed-run.ts';
 import type { HintBus, ViewHint } from './hint-bus.ts';
 import type { LogReader } from './log-reader.ts';
@@ -20,7 +19,7 @@ import { planList } from './view-plan.ts';
 import { createAtLeast } from './wait-at-least.ts';
 import { documentSource } from './watch-document.ts';
 import { ListSource, type WatchListDeps } from './watch-documents.ts';
-import { beginOfEvents, EventSource } from './watch-events.ts';
+import { beginOfEvents, EventSource, planWatch } from './watch-events.ts';
 
 export interface ReadsDeps {
   readonly model: Model;
@@ -115,12 +114,12 @@ function createWatches(deps: ReadsDeps, views: ViewHandles, decode: EventDecoder
       return streams.open<ViewChange>(signal, (wake) => new ListSource(source, plan, wake));
     },
     watchEvents(input, after, signal) {
-      const filter = checkEventFilter(input);
+      const plan = planWatch(model, input);
       const source = { model, logId, pages: deps.events, logReader: deps.logReader, decode };
       // "Now" is the time of this call, not of the first message that is asked for.
-      const begin = beginOfEvents(source, filter, after == null ? undefined : decodeEventCursor(after, logId));
+      const begin = beginOfEvents(source, plan.filter, after == null ? undefined : decodeEventCursor(after, logId));
       begin.catch(() => undefined);
-      return streams.open<EventDelivery>(signal, (wake) => new EventSource(source, filter, begin, wake));
+      return streams.open<EventDelivery>(signal, (wake) => new EventSource(source, plan, begin, wake));
     },
     note: (hint) => feeds.get(hint.view)?.note(hint),
     get state() {

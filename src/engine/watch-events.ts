@@ -2,10 +2,10 @@ import type { Model } from '../define/model.ts';
 import { MillraceError } from '../errors.ts';
 import type { LogDocument } from '../store/documents.ts';
 import type { EventPages, LogPart } from '../store/event-pages.ts';
-import type { EventDelivery } from './contract.ts';
+import type { EventDelivery, EventFilterInput } from './contract.ts';
 import { encodeEventCursor } from './cursor.ts';
 import type { EventDecoder } from './decode-event.ts';
-import { completePart, type EventFilter, matchesEvent, selectivePart } from './event-filter.ts';
+import { checkEventFilter, completePart, type EventFilter, matchesEvent, selectivePart } from './event-filter.ts';
 import type { LogReader } from './log-reader.ts';
 import type { PullSource } from './pull-stream.ts';
 import { TIME_TOLERANCE_MS } from './read-events.ts';
@@ -18,6 +18,17 @@ export interface WatchEventsDeps {
   readonly decode: EventDecoder;
 }
 
+/** What to watch. */
+export interface EventPlan {
+  readonly filter: EventFilter;
+  readonly part: LogPart;
+}
+/** Throws BAD_INPUT and UNKNOWN_AGGREGATE. Any combination of conditions is served. */
+export function planWatch(model: Model, input: EventFilterInput): EventPlan {
+  const filter = checkEventFilter(input);
+  return { filter, part: selectivePart(model, filter) };
+}
+
 const PAGE_COUNT = 200;
 /** Farther behind than this, a filter is looked up in its index instead of passing the whole log before it. */
 const FAR_COUNT = 2_000;
@@ -25,7 +36,7 @@ const FAR_COUNT = 2_000;
 /**
  * Every event that matches, once, in order of position, from `begin` (exclusive) on; CAUGHT_UP when it reaches the end
  * of the log the first time, and again whenever it had fallen behind by a page. Its cursor is good after any of them.
- * Any combination of conditions is served: while tailing they are evaluated here. Holds one page at most; a slow reader
+ * Conditions are evaluated here while it tails the log. Holds one page at most; a slow reader
  * reads on from the log. An event that this process cannot read ends the stream with UNKNOWN_EVENT (retryable).
  */
 export class EventSource implements PullSource<EventDelivery> {
@@ -39,10 +50,10 @@ export class EventSource implements PullSource<EventDelivery> {
   #page: LogDocument[] = [];
   #caughtUp = false;
 
-  constructor(deps: WatchEventsDeps, filter: EventFilter, begin: Promise<number>, wake: () => void) {
+  constructor(deps: WatchEventsDeps, plan: EventPlan, begin: Promise<number>, wake: () => void) {
     this.#deps = deps;
-    this.#filter = filter;
-    this.#part = selectivePart(deps.model, filter);
+    this.#filter = plan.filter;
+    this.#part = plan.part;
     this.#begin = begin;
     // Listening starts before the first read, so no advance falls between the two.
     this.#unlisten = deps.logReader.onAdvance(wake);
