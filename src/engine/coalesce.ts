@@ -35,8 +35,7 @@ export function batchByKey<Key, Value>(
   return async (key) => {
     if (collecting === undefined) {
       const keys = new Set<Key>();
-      const turn = new Promise<void>((resolve) => setImmediate(resolve));
-      const answer = turn.then(() => {
+      const answer = endOfTurn().then(() => {
         collecting = undefined;
         return read([...keys]);
       });
@@ -46,3 +45,20 @@ export function batchByKey<Key, Value>(
     return (await collecting.answer).get(key);
   };
 }
+
+/** Equal reads of one turn of the event loop share an answer. The read starts after every call that it serves. */
+export function shareByKey<Value>(): (key: string, read: () => Promise<Value>) => Promise<Value> {
+  const collecting = new Map<string, Promise<Value>>();
+  return (key, read) => {
+    const known = collecting.get(key);
+    if (known !== undefined) return known;
+    const answer = endOfTurn().then(() => {
+      collecting.delete(key);
+      return read();
+    });
+    collecting.set(key, answer);
+    return answer;
+  };
+}
+
+const endOfTurn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));

@@ -54,7 +54,7 @@ export function createReads(deps: ReadsDeps): Reads {
   const { model } = deps;
   const { logId, atLeastTimeoutMs } = deps.settings;
   const views = createViewHandles(model, deps.views);
-  const reads = createViewReads({ logId, store: deps.views });
+  const reads = createViewReads({ logId });
   const decode = createEventDecoder(model);
   const atLeast = createAtLeast({ model, logId, events: deps.events, logReader: deps.logReader });
   const ready = (options: ReadOptions | undefined): Ready => readiness(atLeast, options, atLeastTimeoutMs);

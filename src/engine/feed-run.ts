@@ -1,3 +1,4 @@
+import { partitionOf } from '../define/partition.ts';
 import type { Logger } from '../logger.ts';
 import type { ViewDocument } from '../store/documents.ts';
 import type { PartitionState, ViewStore } from '../store/view-documents.ts';
@@ -203,10 +204,12 @@ export class FeedRun {
     // Stale after a failover: look again.
     if (upTo < track.heard)
       throw new Error(`partition ${partition} is read at revision ${upTo}, heard of ${track.heard}`);
-    const wanted = this.audience.wantedIds();
+    const count = await this.#view.progress.partitionCount();
+    const ids = this.audience.wantedIds();
+    const wanted = ids?.filter((id) => count === undefined || partitionOf(id, count) === partition);
     if (wanted !== undefined && wanted.length <= WANTED_MAX_COUNT) {
       for (const document of await store.byIds(this.#view.build, wanted)) {
-        if (document._partition === partition) this.#tell(document);
+        this.#tell(document);
       }
     } else {
       let from: { readonly revision: number; readonly id?: string } = { revision: after };

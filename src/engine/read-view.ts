@@ -1,12 +1,11 @@
 import { MillraceError } from '../errors.ts';
-import type { ViewStore } from '../store/view-documents.ts';
 import type { Page, ReadOptions, Runtime, ViewRecord } from './contract.ts';
 import { decodeListCursor, encodeListCursor } from './cursor.ts';
 import { PAGE_DEFAULT_COUNT, readPage, readPageInput } from './page.ts';
 import { checkFilter } from './view-filter.ts';
 import { checkDocumentId, toRecord, type ViewHandle, type ViewHandles } from './view-handles.ts';
 import { type Order, planList } from './view-plan.ts';
-import { type ListKey, listKey, readSlice } from './view-scan.ts';
+import { type ListKey, listKey } from './view-scan.ts';
 import { AT_LEAST_MAX_MS, type AtLeast } from './wait-at-least.ts';
 
 export type ListQuery = Parameters<Runtime['documents']>[1];
@@ -19,7 +18,7 @@ export interface ViewReads {
 /** Resolves when a view is as new as the reader asked for. */
 export type Ready = (view: ViewHandle) => Promise<void>;
 
-export function createViewReads(deps: { readonly logId: string; readonly store: ViewStore }): ViewReads {
+export function createViewReads(deps: { readonly logId: string }): ViewReads {
   return {
     async document(view, id, ready) {
       checkDocumentId(id);
@@ -36,7 +35,7 @@ export function createViewReads(deps: { readonly logId: string; readonly store: 
       await ready(view);
       return readPage(
         request,
-        (slice) => readSlice(deps.store, view.build, plan, slice),
+        (slice) => view.readSlice(plan, slice),
         (document) => ({
           cursor: encodeListCursor(deps.logId, view.build, { order, key: listKey(plan.order, document) }),
           node: toRecord(document),

@@ -4,9 +4,13 @@ import type { View } from '../define/view.ts';
 import { MillraceError } from '../errors.ts';
 import type { ViewDocument } from '../store/documents.ts';
 import type { ViewBuild, ViewStore } from '../store/view-documents.ts';
-import { batchByKey } from './coalesce.ts';
+import { batchByKey, shareByKey } from './coalesce.ts';
 import type { ViewRecord } from './contract.ts';
+import { typeRank } from './scalar.ts';
+import { filterKey } from './view-filter.ts';
+import type { ViewPlan } from './view-plan.ts';
 import { createViewProgress, type ViewProgress } from './view-progress.ts';
+import { type ListKey, type ListSlice, readSlice } from './view-scan.ts';
 
 /** A view as this process reads it: one a name. */
 export interface ViewHandle {
@@ -15,6 +19,8 @@ export interface ViewHandle {
   readonly progress: ViewProgress;
   /** Document or tombstone; reads of one turn of the event loop share a round trip. */
   read(id: string): Promise<ViewDocument | undefined>;
+  /** Part of a list; equal reads of one turn share a round trip. */
+  readSlice(plan: ViewPlan, slice: ListSlice): Promise<readonly ViewDocument[]>;
 }
 
 export interface ViewHandles {
@@ -33,7 +39,14 @@ export function createViewHandles(model: Model, store: ViewStore): ViewHandles {
       const documents = await store.byIds(build, ids);
       return new Map(documents.map((document) => [document._id, document]));
     });
-    handles.set(name, { view, build, progress: createViewProgress(store, consumer), read });
+    const share = shareByKey<readonly ViewDocument[]>();
+    handles.set(name, {
+      view,
+      build,
+      progress: createViewProgress(store, consumer),
+      read,
+      readSlice: (plan, slice) => share(sliceKey(plan, slice), () => readSlice(store, build, plan, slice)),
+    });
   }
   return {
     get(name) {
@@ -43,6 +56,13 @@ export function createViewHandles(model: Model, store: ViewStore): ViewHandles {
     },
     find: (name) => handles.get(name),
   };
+}
+
+/** Equal slices have equal keys, others never. */
+function sliceKey(plan: ViewPlan, { after, before, inclusive, turned, limit }: ListSlice): string {
+  const tagged = (key: ListKey | undefined): unknown =>
+    key?.map((value) => [typeRank(value), typeof value === 'number' ? String(value) : value]);
+  return JSON.stringify([filterKey(plan.filter), plan.order, tagged(after), tagged(before), inclusive, turned, limit]);
 }
 
 const marks: ReadonlySet<string> = new Set([

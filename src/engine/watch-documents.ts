@@ -6,7 +6,7 @@ import type { PullSource } from './pull-stream.ts';
 import type { FeedLease } from './view-feed.ts';
 import { type CheckedFilter, matches } from './view-filter.ts';
 import type { ViewPlan } from './view-plan.ts';
-import { type ListKey, listKey, readSlice } from './view-scan.ts';
+import { type ListKey, listKey } from './view-scan.ts';
 import { type CursorKeeper, changeOf, createCursorKeeper, type WatchDeps } from './watch-document.ts';
 
 export interface WatchListDeps extends WatchDeps {
@@ -132,9 +132,8 @@ export class ListSource implements PullSource<ViewChange> {
   }
 
   async #readPage(): Promise<void> {
-    const { store, view } = this.#deps;
     const slice = { after: this.#after, turned: false, limit: SNAPSHOT_PAGE_COUNT };
-    const page = await readSlice(store, view.build, this.#plan, slice);
+    const page = await this.#deps.view.readSlice(this.#plan, slice);
     const last = page.at(-1);
     if (last !== undefined) this.#after = listKey(this.#plan.order, last);
     this.#lastPage = page.length < SNAPSHOT_PAGE_COUNT;

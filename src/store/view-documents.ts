@@ -1,5 +1,15 @@
-import { type ClientSession, type Collection, type Db, type Document, MaxKey, MinKey, type MongoClient } from 'mongodb';
+import {
+  type ClientSession,
+  type Collection,
+  type Db,
+  type Document,
+  MaxKey,
+  MinKey,
+  type MongoClient,
+  MongoServerError,
+} from 'mongodb';
 import type { IndexSpec, View } from '../define/view.ts';
+import { MillraceError } from '../errors.ts';
 import { createCausalReads } from './causal-reads.ts';
 import type { ConsumerDocument, PartitionDocument, ViewDocument } from './documents.ts';
 
@@ -125,7 +135,9 @@ export function createViewStore(client: MongoClient, db: Db, logId: string): Vie
         .min(boundDocument(index, part.from))
         .max(boundDocument(index, part.to))
         .sort(keysDocument(index, part.backward ? -1 : 1));
-      return cursor.toArray() as Promise<ViewDocument[]>;
+      return (cursor.toArray() as Promise<ViewDocument[]>).catch((error) =>
+        Promise.reject(explainScan(error, build, index)),
+      );
     });
 
   return {
@@ -155,6 +167,16 @@ export function createViewStore(client: MongoClient, db: Db, logId: string): Vie
           .toArray();
       }),
   };
+}
+
+const BAD_VALUE = 2;
+/** A declared index that is not there: no worker with this code has started yet, or somebody dropped it. */
+function explainScan(error: unknown, { view }: ViewBuild, index: IndexKeys): unknown {
+  const missing = error instanceof MongoServerError && error.code === BAD_VALUE && error.message.includes('hint');
+  if (!missing) return error;
+  const keys = index.map(([field, direction]) => `${field}: ${direction}`).join(', ');
+  const message = `View "${view}" declares an index that MongoDB does not have: { ${keys} }. Start a worker with this code, it creates it.`;
+  return new MillraceError('INDEX_MISSING', message, { cause: error, details: { view } });
 }
 
 /** The next string in MongoDB's order: nothing lies between the two. */

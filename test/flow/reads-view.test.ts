@@ -145,7 +145,7 @@ const shapes: readonly (() => { filter?: Record<string, Record<string, unknown>>
   }),
   () => ({ filter: { flag: random.of([{ eq: null }, { gt: false }, { lte: true }]) } }),
 ];
-const cases: readonly ListCase[] = Array.from({ length: 120 }, (_, n) => {
+const cases: readonly ListCase[] = Array.from({ length: 76 }, (_, n) => {
   const { filter = {}, sort = [] } = shapes[n % shapes.length]!();
   return { filter: filterOf(filter), sort };
 });
@@ -256,6 +256,21 @@ describe('a list', () => {
     expect(await codeOf(() => gateway.reads.documents('item', { after: { $gt: '' } as unknown as string }))).toBe(
       'BAD_CURSOR',
     );
+  });
+  it('shares its reads with equal lists of the same moment', async () => {
+    const before = await operations();
+    const pages = await Promise.all(
+      Array.from({ length: 50 }, () => gateway.reads.documents('item', { filter: filterOf({ group: { eq: 'a' } }) })),
+    );
+    expect((await operations()) - before).toBe(1);
+    expect(new Set(pages.map((page) => String(idsOf(page)))).size).toBe(1);
+  });
+  it('is refused with INDEX_MISSING when a declared index is not in MongoDB', async () => {
+    await fixture.collection.dropIndex('text_1__id_1');
+    const list = () => gateway.reads.documents('item', { sort: [{ field: 'text', direction: 1 }] });
+    expect(await codeOf(list)).toBe('INDEX_MISSING');
+    await fixture.startWorker();
+    await list();
   });
   it('is refused with INDEX_MISSING when no index serves it', async () => {
     expect(
