@@ -1,9 +1,12 @@
-import { mkdtemp, rm, statfs } from 'node:fs/promises';
+import { mkdtemp, readdir, rename, rm, statfs } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TestProject } from 'vitest/node';
 import { provideServers, terminalReport } from '../../src/services/index.ts';
+import { tryLock } from '../../src/services/process-lock.ts';
 
+const PREFIX = 'millrace-test-';
+const LOCK = 'run.lock';
 const ENOUGH_MEMORY_BYTES = 4_000_000_000;
 
 declare module 'vitest' {
@@ -19,7 +22,9 @@ declare module 'vitest' {
  * The data lies in memory where there is room: what is written is still journaled, only the disk does not wait.
  */
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
-  const dataRoot = await mkdtemp(join(await fastFolder(), 'millrace-test-'));
+  const parent = await fastFolder();
+  await removeLeftovers(parent);
+  const dataRoot = await lockedFolder(parent);
   try {
     const servers = await provideServers({
       dataDir: join(dataRoot, 'shared'),
@@ -36,6 +41,25 @@ export default async function setup(project: TestProject): Promise<() => Promise
   } catch (error) {
     await rm(dataRoot, { recursive: true, force: true });
     throw error;
+  }
+}
+
+/** Gets its name only once it is locked: until then nobody takes it for a leftover. */
+async function lockedFolder(parent: string): Promise<string> {
+  const draft = await mkdtemp(join(parent, '.millrace-'));
+  await tryLock(join(draft, LOCK));
+  const folder = join(parent, `${PREFIX}${draft.slice(-6)}`);
+  await rename(draft, folder);
+  return folder;
+}
+
+/** A run that was killed leaves its data behind, and in memory that costs memory. */
+async function removeLeftovers(parent: string): Promise<void> {
+  for (const name of await readdir(parent)) {
+    if (!name.startsWith(PREFIX)) continue;
+    const folder = join(parent, name);
+    const attempt = await tryLock(join(folder, LOCK)).catch(() => undefined);
+    if (attempt?.held === true) await rm(folder, { recursive: true, force: true });
   }
 }
 
