@@ -1,5 +1,5 @@
 import { createServer, type Server, type ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import type { AddressInfo, Socket } from 'node:net';
 import type { GraphQLSchema } from 'graphql';
 import type { Runtime } from '../engine/contract.ts';
 import { MillraceError } from '../errors.ts';
@@ -88,6 +88,7 @@ export async function startGateway(options: {
     }
   });
   harden(server, sockets);
+  const silent = silentConnections(server);
   const port = await listen(server, host, settings.http.port);
   const timeoutMs = Math.min(DRAIN_MAX_MS, settings.shutdownTimeoutMs / 2);
   let stopped: Promise<void> | undefined;
@@ -96,7 +97,7 @@ export async function startGateway(options: {
     port,
     stop: () => {
       draining = true;
-      stopped ??= stop(server, sockets, running, streams, timeoutMs);
+      stopped ??= stop({ server, sockets, running, streams, silent, timeoutMs });
       return stopped;
     },
   };
@@ -154,22 +155,37 @@ function addressText(host: string): string {
   return host.includes(':') ? `[${host}]` : host;
 }
 
-async function stop(
-  server: Server,
-  sockets: SocketDoor,
-  running: ReadonlySet<ServerResponse>,
-  streams: WeakSet<ServerResponse>,
-  timeoutMs: number,
-): Promise<void> {
+/** Connections that have not asked anything yet: Node takes them for busy, so a stop would wait for them. */
+function silentConnections(server: Server): ReadonlySet<Socket> {
+  const silent = new Set<Socket>();
+  server.on('connection', (socket: Socket) => {
+    silent.add(socket);
+    socket.once('close', () => silent.delete(socket));
+  });
+  server.on('request', ({ socket }) => silent.delete(socket));
+  server.on('upgrade', ({ socket }) => silent.delete(socket));
+  return silent;
+}
+
+async function stop(of: {
+  readonly server: Server;
+  readonly sockets: SocketDoor;
+  readonly running: ReadonlySet<ServerResponse>;
+  readonly streams: WeakSet<ServerResponse>;
+  readonly silent: ReadonlySet<Socket>;
+  readonly timeoutMs: number;
+}): Promise<void> {
+  const { server, timeoutMs } = of;
   const closed = new Promise<void>((resolve) => server.close(() => resolve()));
   server.closeIdleConnections();
+  for (const socket of of.silent) socket.destroy();
   // A stream that ended well would not be taken up again: it is cut, and its client connects elsewhere.
-  for (const response of running) {
-    if (streams.has(response)) response.destroy();
+  for (const response of of.running) {
+    if (of.streams.has(response)) response.destroy();
     else if (!response.headersSent) response.setHeader('connection', 'close');
   }
   const late = setTimeout(() => server.closeAllConnections(), timeoutMs);
-  await sockets.drain(timeoutMs);
+  await of.sockets.drain(timeoutMs);
   await closed;
   clearTimeout(late);
 }
