@@ -54,7 +54,7 @@ export function ensureDependencies(folder) {
  * Compares what is installed with the lock file, package by package: times of files say little after a checkout, and a
  * needless reinstall costs a minute.
  */
-function whyInstall(folder) {
+export function whyInstall(folder) {
   if (!existsSync(join(folder, 'node_modules', '.package-lock.json'))) return 'none yet';
   const wanted = readPackages(join(folder, 'package-lock.json'));
   const installed = readPackages(join(folder, 'node_modules', '.package-lock.json'));

@@ -1,0 +1,96 @@
+import { execFile } from 'node:child_process';
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, inject, test } from 'vitest';
+import { root, whyInstall } from '../../scripts/setup.mjs';
+
+let folder: string;
+
+beforeEach(async () => {
+  folder = await mkdtemp(join(inject('dataRoot'), 'scripts-'));
+});
+
+afterEach(() => rm(folder, { recursive: true, force: true }));
+
+describe('the closing line of .ci/run', () => {
+  const counts = { numPassedTests: 3, numFailedTests: 0, numPendingTests: 0, numTodoTests: 0, success: true };
+  const file = (status: string, tests: readonly string[]) => ({
+    status,
+    assertionResults: tests.map((one) => ({ status: one })),
+  });
+
+  async function count(report: unknown): Promise<{ readonly line: string | undefined; readonly code: number }> {
+    const path = join(folder, 'report.json');
+    if (report !== undefined) await writeFile(path, JSON.stringify(report));
+    return new Promise((resolve) => {
+      execFile(process.execPath, [join(root, 'scripts', 'count-tests.mjs'), path], (error, stdout) => {
+        resolve({ line: stdout.trimEnd().split('\n').at(-1), code: error === null ? 0 : Number(error.code) });
+      });
+    });
+  }
+
+  test('counts what passed', async () => {
+    const testResults = [file('passed', ['passed', 'passed', 'passed'])];
+    expect(await count({ ...counts, testResults })).toEqual({ line: '3 passed, 0 failed', code: 0 });
+  });
+
+  test('names skipped tests', async () => {
+    const testResults = [file('passed', ['passed', 'skipped'])];
+    const report = { ...counts, numPendingTests: 1, numTodoTests: 1, testResults };
+    expect(await count(report)).toEqual({ line: '3 passed, 0 failed, 2 skipped', code: 0 });
+  });
+
+  test('fails when a test failed, and when a file could not be loaded', async () => {
+    const failing = {
+      ...counts,
+      numFailedTests: 1,
+      success: false,
+      testResults: [file('failed', ['failed', 'passed'])],
+    };
+    expect(await count(failing)).toEqual({ line: '3 passed, 1 failed', code: 1 });
+    const broken = { ...counts, success: false, testResults: [file('passed', ['passed']), file('failed', [])] };
+    expect(await count(broken)).toEqual({ line: '3 passed, 1 failed', code: 1 });
+  });
+
+  test('fails when no test ran or there is no report', async () => {
+    expect(await count({ ...counts, numPassedTests: 0, testResults: [] })).toEqual({
+      line: '0 passed, 0 failed',
+      code: 1,
+    });
+    await rm(join(folder, 'report.json'));
+    expect(await count(undefined)).toEqual({ line: '0 passed, 1 failed', code: 1 });
+  });
+});
+
+describe('dependencies are installed', () => {
+  type Packages = Readonly<Record<string, object>>;
+
+  async function project(wanted: Packages, installed?: Packages): Promise<string> {
+    await writeFile(join(folder, 'package-lock.json'), JSON.stringify({ packages: { '': {}, ...wanted } }));
+    if (installed !== undefined) {
+      await mkdir(join(folder, 'node_modules'));
+      const hidden = join(folder, 'node_modules', '.package-lock.json');
+      await writeFile(hidden, JSON.stringify({ packages: installed }));
+    }
+    return folder;
+  }
+  const a = { 'node_modules/a': { version: '1.0.0' } };
+
+  test('on a fresh clone', async () => {
+    expect(whyInstall(await project(a))).toBe('none yet');
+  });
+
+  test('when one is missing or has another version', async () => {
+    expect(whyInstall(await project(a, {}))).toBe('node_modules/a is missing');
+    await rm(join(folder, 'node_modules'), { recursive: true });
+    expect(whyInstall(await project(a, { 'node_modules/a': { version: '0.9.0' } }))).toBe(
+      'node_modules/a is not 1.0.0',
+    );
+  });
+
+  test('not again when all are there, whatever this platform leaves out', async () => {
+    const wanted = { ...a, 'node_modules/b-darwin': { version: '1.0.0', optional: true } };
+    expect(whyInstall(await project(wanted, a))).toBeUndefined();
+    expect(whyInstall(root)).toBeUndefined();
+  });
+});
