@@ -18,6 +18,8 @@ export interface Projector<A extends readonly Contract[] = readonly Contract[], 
   readonly description: string | undefined;
   readonly from: A;
   readonly into: V;
+  /** True when the spec has no `key`: an event concerns the document with its aggregate's id. */
+  readonly routesById: boolean;
   /** Document ids that an event concerns; default: the id of the event's aggregate. */
   readonly keysOf: (event: AnyRecorded) => readonly string[];
   /** Event types with a handler. */
@@ -63,6 +65,7 @@ export function projector<const A extends readonly Contract[], V extends View>(
     description: spec.description,
     from: spec.from,
     into: spec.into,
+    routesById: key === undefined,
     keysOf: (event) => {
       if (key === undefined) return [event.stream.id];
       const keys = key(event as Recorded<EventsFrom<A>>);

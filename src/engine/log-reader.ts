@@ -22,6 +22,8 @@ export interface LogReader {
 
 /** A LogReader that looks at the log by itself, so that a lost hint is found; `close` ends that. */
 export interface OwnedLogReader extends LogReader {
+  /** Looks up the end of the log now. Calls at the same time share a look that began after all of them. */
+  refresh(): Promise<void>;
   close(): void;
 }
 export interface LogReaderOptions {
@@ -59,9 +61,31 @@ export async function createLogReader(
     if (last !== undefined) advance(last._id);
     return found;
   };
+  let looking: Promise<void> | undefined;
+  let nextLook: Promise<void> | undefined;
+  const look = (): Promise<void> => {
+    looking = log
+      .end()
+      .then(advance)
+      .finally(() => {
+        looking = undefined;
+      });
+    return looking;
+  };
+  /** A look under way may have begun before the news: wait for the one after it, together with all who ask meanwhile. */
+  const refresh = (): Promise<void> => {
+    if (looking === undefined) return look();
+    nextLook ??= looking
+      .catch(() => undefined)
+      .then(() => {
+        nextLook = undefined;
+        return look();
+      });
+    return nextLook;
+  };
   const poll = setInterval(() => {
     if (heard) heard = false;
-    else log.end().then(advance, () => undefined);
+    else refresh().catch(() => undefined);
   }, options.pollMs ?? 1_000);
   poll.unref();
   const deaf = hints.listen((hint) => {
@@ -88,6 +112,7 @@ export async function createLogReader(
       advance(last._id);
     },
     advance,
+    refresh,
     onAdvance(listener) {
       listeners.add(listener);
       return () => listeners.delete(listener);

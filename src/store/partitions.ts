@@ -62,7 +62,7 @@ export interface PartitionStore {
 /** Bytes of documents in one command, by estimate; MongoDB takes 48 MB. */
 const COMMAND_MAX_BYTES = 12_000_000;
 const COMMAND_MAX_DOCUMENTS = 5_000;
-const LOCKED_MAX_MS = 2_000;
+const LOCKED_MAX_MS = 500;
 const KEYS_PER_READ = 1_000;
 
 export function partitionId(logId: string, { consumer, generation, partition }: PartitionRef): string {

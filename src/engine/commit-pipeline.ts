@@ -1,0 +1,230 @@
+import { MillraceError } from '../errors.ts';
+import type { ViewDocument } from '../store/documents.ts';
+import type { PartitionFailure, PartitionMove, PartitionStore, ViewWrites } from '../store/partitions.ts';
+import type { TransactionEnd } from '../store/transactions.ts';
+import type { ViewBuild } from '../store/view-documents.ts';
+import { type DocumentState, documentOf } from './document-cache.ts';
+import type { PartitionHead } from './partition-head.ts';
+
+/** What one batch does to one partition. */
+export interface Step {
+  readonly head: PartitionHead;
+  readonly build: ViewBuild;
+  readonly from: { readonly checkpoint: number; readonly revision: number };
+  readonly revision: number;
+  checkpoint: number;
+  readonly changed: Map<string, DocumentState>;
+  failure: PartitionFailure | undefined;
+  eventCount: number;
+  lastPosition: number;
+}
+
+/** A partition's part of a batch, written. */
+export interface WrittenStep {
+  readonly build: ViewBuild;
+  readonly partition: number;
+  readonly revision: number;
+  readonly checkpoint: number;
+  readonly documents: readonly ViewDocument[];
+}
+
+export type LostEnd = Exclude<TransactionEnd, { kind: 'committed' }>;
+
+export interface PipelineOptions {
+  readonly store: Pick<PartitionStore, 'commit' | 'moveEach'>;
+  readonly onWritten: (steps: readonly WrittenStep[]) => void;
+  /** These were not written, or nobody knows. They were told to forget what they know. */
+  readonly onLost: (steps: readonly Step[], end: LostEnd) => void;
+}
+
+/** Events and bytes that wait for their transaction before handlers pause. */
+const BATCH_MAX_EVENTS = 2_000;
+const BATCH_MAX_BYTES = 8_000_000;
+/** After a trouble with several partitions in one transaction each goes alone for a while, so that one cannot stop the others. */
+const ALONE_MS = 1_000;
+
+/**
+ * The transactions of one process, one after the other. While one is under way the partitions go on handling, on top of what
+ * is not written yet; all they do meanwhile is the next transaction. When one fails, what was built on it is thrown away.
+ */
+export class CommitPipeline {
+  readonly #options: PipelineOptions;
+  #pending = new Batch();
+  #underWay: Promise<void> | undefined;
+  #aloneUntilMs = 0;
+  readonly #room: (() => void)[] = [];
+  #lazy: readonly PartitionHead[] = [];
+
+  constructor(options: PipelineOptions) {
+    this.#options = options;
+  }
+
+  /** The partition's part of the next transaction; its revision is settled now. */
+  step(head: PartitionHead, build: ViewBuild): Step {
+    const known = this.#pending.steps.get(head);
+    if (known !== undefined) return known;
+    if (head.tip === undefined) throw new MillraceError('INTERNAL', 'A partition was run before it was read.');
+    const step: Step = {
+      head,
+      build,
+      from: head.tip,
+      revision: head.tip.revision + 1,
+      checkpoint: head.tip.checkpoint,
+      changed: new Map(),
+      failure: undefined,
+      eventCount: 0,
+      lastPosition: 0,
+    };
+    this.#pending.steps.set(head, step);
+    head.queuedCount++;
+    return step;
+  }
+
+  change(step: Step, key: string, state: DocumentState): void {
+    step.changed.set(key, state);
+    this.#pending.bytes += state.bytes;
+  }
+
+  /** The step has handled everything up to `checkpoint`. */
+  reach(step: Step, checkpoint: number, eventCount: number): void {
+    step.checkpoint = checkpoint;
+    step.eventCount += eventCount;
+    step.head.tip = { checkpoint, revision: step.revision };
+    this.#pending.eventCount += eventCount;
+  }
+
+  /** Starts what is next unless something is under way, which then does it. */
+  kick(): void {
+    if (this.#underWay !== undefined) return;
+    const next = this.#takeLazy() ?? this.#takeBatch();
+    if (next === undefined) return;
+    this.#underWay = next.finally(() => {
+      this.#underWay = undefined;
+      this.kick();
+    });
+  }
+
+  /** Moves checkpoints over events that are not these partitions'; no effects, no revision. In turn with the transactions. */
+  moveLazily(heads: readonly PartitionHead[]): void {
+    this.#lazy = heads;
+    this.kick();
+  }
+
+  #takeBatch(): Promise<void> | undefined {
+    const batch = this.#pending;
+    if (batch.steps.size === 0) return undefined;
+    this.#pending = new Batch();
+    for (const resolve of this.#room.splice(0)) resolve();
+    return this.#write([...batch.steps.values()]);
+  }
+
+  #takeLazy(): Promise<void> | undefined {
+    const heads = this.#lazy;
+    this.#lazy = [];
+    const moves: PartitionMove[] = [];
+    const moved: PartitionHead[] = [];
+    for (const head of heads) {
+      const { tip, scanned, queuedCount, failure, doubted } = head;
+      if (tip === undefined || doubted || queuedCount > 0 || failure !== undefined || scanned <= tip.checkpoint)
+        continue;
+      const to = { checkpoint: scanned, revision: tip.revision };
+      moves.push({ ...head.ref, from: tip, to, failure: undefined });
+      head.tip = to;
+      head.queuedCount++;
+      moved.push(head);
+    }
+    if (moves.length === 0) return undefined;
+    const done = (): void => {
+      for (const head of moved) {
+        head.queuedCount = Math.max(0, head.queuedCount - 1);
+        head.settle();
+      }
+    };
+    // Whether each was still where it was believed to be shows with its next transaction.
+    return this.#options.store.moveEach(moves).then(done, () => {
+      for (const head of moved) {
+        this.#forget(head);
+        head.settle();
+      }
+    });
+  }
+
+  get full(): boolean {
+    return this.#pending.eventCount >= BATCH_MAX_EVENTS || this.#pending.bytes >= BATCH_MAX_BYTES;
+  }
+
+  /** Resolves when handlers may go on. */
+  async room(): Promise<void> {
+    while (this.full) {
+      const room = new Promise<void>((resolve) => this.#room.push(resolve));
+      this.kick();
+      await room;
+    }
+  }
+
+  /** Resolves when everything handled so far is written or lost. */
+  async idle(): Promise<void> {
+    while (this.#underWay !== undefined) await this.#underWay;
+  }
+
+  async #write(steps: readonly Step[]): Promise<void> {
+    if (steps.length > 1 && performance.now() < this.#aloneUntilMs) {
+      await Promise.all(steps.map((step) => this.#writeTogether([step])));
+    } else await this.#writeTogether(steps);
+  }
+
+  async #writeTogether(steps: readonly Step[]): Promise<void> {
+    const moves = steps.map(moveOf);
+    const written = steps.map(writtenOf);
+    const end = await this.#options.store.commit(moves, writesOf(written));
+    if (end.kind !== 'committed') {
+      if (steps.length > 1) this.#aloneUntilMs = performance.now() + ALONE_MS;
+      for (const { head } of steps) this.#forget(head);
+      this.#options.onLost(steps, end);
+      return;
+    }
+    for (const { head, revision } of steps) {
+      head.queuedCount--;
+      head.committedRevision = revision;
+      head.documents.shrink(revision);
+    }
+    this.#options.onWritten(written);
+    for (const { head } of steps) head.settle();
+  }
+
+  #forget(head: PartitionHead): void {
+    this.#pending.steps.delete(head);
+    head.forget();
+  }
+}
+
+class Batch {
+  readonly steps = new Map<PartitionHead, Step>();
+  eventCount = 0;
+  bytes = 0;
+}
+
+const moveOf = ({ head, from, revision, checkpoint, failure }: Step): PartitionMove => ({
+  ...head.ref,
+  from,
+  to: { checkpoint, revision },
+  failure,
+});
+
+function writtenOf({ head, build, revision, checkpoint, changed }: Step): WrittenStep {
+  const { partition } = head.ref;
+  const documents = Array.from(changed, ([key, state]) => documentOf(key, partition, state));
+  return { build, partition, revision, checkpoint, documents };
+}
+
+/** By collection: one command for all partitions of a view. */
+function writesOf(steps: readonly WrittenStep[]): readonly ViewWrites[] {
+  const byView = new Map<string, { build: ViewBuild; documents: ViewDocument[] }>();
+  for (const { build, documents } of steps) {
+    if (documents.length === 0) continue;
+    const known = byView.get(build.view);
+    if (known === undefined) byView.set(build.view, { build, documents: [...documents] });
+    else known.documents.push(...documents);
+  }
+  return [...byView.values()];
+}

@@ -1,0 +1,316 @@
+import type { AnyRecorded } from '../define/event.ts';
+import type { ConsumerModel, Model } from '../define/model.ts';
+import { projectDocument } from '../define/project.ts';
+import { MillraceError } from '../errors.ts';
+import type { LogDocument } from '../store/documents.ts';
+import type { PartitionStore } from '../store/partitions.ts';
+import type { ViewBuild } from '../store/view-documents.ts';
+import { backoffMs } from './backoff.ts';
+import type { CommitPipeline, LostEnd, Step } from './commit-pipeline.ts';
+import type { DecodeOnce } from './decode-once.ts';
+import { ABSENT, changed, type DocumentState, stateOf } from './document-cache.ts';
+import type { OwnedLogReader } from './log-reader.ts';
+import { failureOf, retryDelayMs } from './partition-failure.ts';
+import { PartitionHead } from './partition-head.ts';
+import { type Stretch, stretchOf, type Task } from './stretch.ts';
+
+export interface RunnerOptions {
+  readonly model: Model;
+  readonly consumer: ConsumerModel;
+  readonly partitionCount: number;
+  readonly reader: Pick<OwnedLogReader, 'end' | 'read'>;
+  readonly store: Pick<PartitionStore, 'read' | 'documents'>;
+  readonly pipeline: CommitPipeline;
+  readonly decode: DecodeOnce;
+  readonly onTrouble: (error: unknown) => void;
+}
+
+const STRETCH_MAX_EVENTS = 1_000;
+/** A partition whose record is not there (yet). */
+const ABSENT_PAUSE_MS = 500;
+/** Memory for view documents of one consumer. */
+const CACHE_MAX_BYTES = 48_000_000;
+
+/** Runs the handlers of one consumer over its partitions, in order for each. Writing is the pipeline's. */
+export class ConsumerRunner {
+  readonly consumer: ConsumerModel;
+  readonly build: ViewBuild;
+  readonly heads: readonly PartitionHead[];
+  readonly #options: RunnerOptions;
+  #running: Promise<void> | undefined;
+  #ahead: { readonly after: number; readonly events: Promise<readonly LogDocument[]> } | undefined;
+  #timer: NodeJS.Timeout | undefined;
+  #stopped = false;
+  #troubles = 0;
+
+  constructor(options: RunnerOptions) {
+    this.#options = options;
+    this.consumer = options.consumer;
+    const { name, generation, projector } = options.consumer;
+    this.build = { view: projector.into.name, generation };
+    const cacheMaxBytes = CACHE_MAX_BYTES / options.partitionCount;
+    this.heads = Array.from(
+      { length: options.partitionCount },
+      (_, partition) => new PartitionHead({ consumer: name, generation, partition }, cacheMaxBytes),
+    );
+  }
+
+  /** There may be news for these partitions; all of them when left out. */
+  wake(partitions?: Iterable<number>, options: { readonly doubt?: boolean } = {}): void {
+    const woken = partitions === undefined ? this.heads : Array.from(partitions, (partition) => this.heads[partition]);
+    const now = performance.now();
+    for (const head of woken) {
+      // A failing partition rests until its next attempt is due; whoever wakes it then, the sweep at the latest.
+      if (head === undefined || (head.failure !== undefined && head.notBeforeMs > now)) continue;
+      head.dirty = true;
+      if (options.doubt) head.doubted = true;
+    }
+    this.#start();
+  }
+
+  /** Resolves when the partition has nothing more to do for now: level with the log, failing, or lost to others. */
+  runUntilLevel(partition: number): Promise<void> {
+    const head = this.heads[partition];
+    if (head === undefined || this.#stopped) return Promise.resolve();
+    const level = new Promise<void>((resolve) => head.waiters.push(resolve));
+    this.wake([partition], { doubt: true });
+    head.settle();
+    return level;
+  }
+
+  /** A transaction with this partition failed: begin again, a little later when the surroundings are to blame. */
+  lost(step: Step, end: LostEnd, alone: boolean): void {
+    const { head } = step;
+    const { kind } = end;
+    if (kind === 'unstorable') {
+      if (alone && step.eventCount <= 1) head.poison = { position: step.lastPosition, error: unstorable(end.error) };
+      else if (alone) head.carefulUntil = step.checkpoint;
+    } else if (kind !== 'refused') {
+      this.#troubles++;
+      const maxMs = kind === 'conflict' ? 200 : 2_000;
+      head.notBeforeMs = performance.now() + backoffMs(this.#troubles, { firstMs: 10, maxMs });
+    }
+    this.wake([head.ref.partition]);
+  }
+
+  written(): void {
+    this.#troubles = 0;
+  }
+
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    clearTimeout(this.#timer);
+    await this.#running;
+    for (const head of this.heads) {
+      head.dirty = false;
+      head.settle();
+    }
+  }
+
+  #start(): void {
+    if (this.#stopped || this.#running !== undefined) return;
+    this.#running = this.#run().finally(() => {
+      this.#running = undefined;
+      // Woken between the last look and this moment.
+      if (this.#ready().length > 0) this.#start();
+    });
+  }
+
+  #ready(): readonly PartitionHead[] {
+    const now = performance.now();
+    return this.#stopped ? [] : this.heads.filter((head) => head.dirty && head.notBeforeMs <= now);
+  }
+
+  async #run(): Promise<void> {
+    // Let everything that the same tick brings come together.
+    await Promise.resolve();
+    for (let ready = this.#ready(); ready.length > 0; ready = this.#ready()) {
+      try {
+        await this.#options.pipeline.room();
+        await this.#learn(ready);
+        await this.#advance(ready);
+      } catch (error) {
+        this.#options.onTrouble(error);
+        const notBeforeMs = performance.now() + backoffMs(++this.#troubles, { firstMs: 20, maxMs: 2_000 });
+        for (const head of ready) head.notBeforeMs = Math.max(head.notBeforeMs, notBeforeMs);
+      }
+      // Handlers are synchronous: let sockets and timers have their turn.
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    this.#wakeLater();
+  }
+
+  /** Partitions that wait for a time are looked at again then; failing ones are left to the sweep. */
+  #wakeLater(): void {
+    const waiting = this.heads.filter((head) => head.dirty).map((head) => head.notBeforeMs);
+    if (waiting.length === 0) return;
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.#start(), Math.max(1, Math.min(...waiting) - performance.now()));
+  }
+
+  /** Reads where partitions are that this process does not know, or doubts. */
+  async #learn(heads: readonly PartitionHead[]): Promise<void> {
+    const doubted = heads.filter((head) => head.tip === undefined || (head.doubted && head.queuedCount === 0));
+    if (doubted.length === 0) return;
+    const { name, generation } = this.consumer;
+    const epochs = doubted.map(({ epoch }) => epoch);
+    const readings = await this.#options.store.read([{ consumer: name, generation }]);
+    doubted.forEach((head, index) => {
+      const reading = readings.find(({ partition }) => partition === head.ref.partition);
+      if (reading !== undefined && head.epoch === epochs[index]) head.learn(reading);
+    });
+  }
+
+  /** One stretch for those that are furthest behind, and one for those that it does not reach. */
+  async #advance(ready: readonly PartitionHead[]): Promise<void> {
+    const known = ready.filter((head) => head.tip !== undefined);
+    for (const head of ready) if (head.tip === undefined) head.notBeforeMs = performance.now() + ABSENT_PAUSE_MS;
+    if (known.length === 0) return;
+    const left = await this.#advanceFrom(known);
+    if (left.length > 0) await this.#advanceFrom(left);
+    this.#options.pipeline.kick();
+    for (const head of ready) head.settle();
+  }
+
+  async #advanceFrom(heads: readonly PartitionHead[]): Promise<readonly PartitionHead[]> {
+    const after = Math.min(...heads.map(({ scanned }) => scanned));
+    const events = await this.#read(after);
+    const to = events.at(-1)?._id ?? after;
+    if (to === after && after < this.#options.reader.end) {
+      throw new MillraceError(
+        'INTERNAL',
+        `The log cannot be read after ${after}, though it has been heard to go further.`,
+      );
+    }
+    const near = heads.filter(({ scanned }) => scanned <= to);
+    const stretch = stretchOf({ ...this.#options, events, heads: near });
+    const epochs = near.map(({ epoch }) => epoch);
+    await this.#fetchDocuments(stretch.tasks);
+    near.forEach((head, index) => {
+      // Meanwhile a transaction below this one failed: what was read belongs to another past.
+      if (head.epoch === epochs[index] && head.tip !== undefined) this.#runHead(head, stretch, to);
+    });
+    return heads.filter((head) => !near.includes(head));
+  }
+
+  async #read(after: number): Promise<readonly LogDocument[]> {
+    const { reader } = this.#options;
+    const ahead = this.#ahead?.after === after ? this.#ahead.events : undefined;
+    this.#ahead = undefined;
+    const events = await (ahead ?? reader.read(after, STRETCH_MAX_EVENTS));
+    const last = events.at(-1)?._id ?? after;
+    if (events.length === STRETCH_MAX_EVENTS && last < reader.end) {
+      const next = reader.read(last, STRETCH_MAX_EVENTS);
+      next.catch(() => undefined);
+      this.#ahead = { after: last, events: next };
+    }
+    return events;
+  }
+
+  /** Documents that are not in memory: one read for all partitions. */
+  async #fetchDocuments(tasks: ReadonlyMap<PartitionHead, readonly Task[]>): Promise<void> {
+    const missing = new Map<string, PartitionHead>();
+    for (const [head, list] of tasks) {
+      for (const { keys } of list) {
+        for (const key of keys) if (head.documents.get(key) === undefined) missing.set(key, head);
+      }
+    }
+    if (missing.size === 0) return;
+    const epochs = new Map(Array.from(tasks.keys(), (head) => [head, head.epoch]));
+    const found = await this.#options.store.documents(this.build, [...missing.keys()]);
+    const states = new Map(found.map((document) => [document._id, stateOf(document)]));
+    for (const [key, head] of missing) {
+      if (head.epoch === epochs.get(head)) head.documents.set(key, states.get(key) ?? ABSENT);
+    }
+  }
+
+  /** Handles a partition's share of a stretch. Up to where it came is one step of the next transaction. */
+  #runHead(head: PartitionHead, stretch: Stretch, to: number): void {
+    const stuck = stretch.stuck.get(head);
+    const end = stuck === undefined ? to : stuck.position - 1;
+    const tasks = stretch.tasks.get(head) ?? [];
+    const run = this.#handle(head, tasks);
+    const reached = Math.max(head.scanned, run.stoppedAt === undefined ? end : run.stoppedAt - 1);
+    const cause = run.failure ?? (stuck?.cause && { ...stuck.cause, position: stuck.position });
+    const { pipeline } = this.#options;
+    const mended = head.failure !== undefined && reached >= head.failure.position;
+    if (run.handledCount > 0 || cause !== undefined || mended) {
+      const step = pipeline.step(head, this.build);
+      if (cause !== undefined) head.failure = failureOf(cause, head.failure);
+      else if (mended) head.failure = undefined;
+      step.failure = head.failure;
+      pipeline.reach(step, reached, run.handledCount);
+    }
+    head.scanned = reached;
+    if (head.failure !== undefined) head.notBeforeMs = performance.now() + retryDelayMs(head.failure.attempts);
+    const halted = cause !== undefined || stuck !== undefined;
+    head.dirty = !halted && head.scanned < this.#options.reader.end;
+  }
+
+  /** Runs handlers in order until one fails. */
+  #handle(head: PartitionHead, tasks: readonly Task[]): HandleResult {
+    let handledCount = 0;
+    for (const { event, keys } of tasks) {
+      const { position } = event;
+      if (handledCount > 0 && position <= head.carefulUntil) return { handledCount, stoppedAt: position };
+      // Dropped from memory between reading and here: the next round reads it again.
+      if (keys.some((key) => head.documents.get(key) === undefined)) return { handledCount, stoppedAt: position };
+      let key = '';
+      try {
+        if (head.poison?.position === position) throw head.poison.error;
+        const results: Result[] = [];
+        for (key of keys) {
+          const before = head.documents.get(key) ?? ABSENT;
+          const next = projectDocument(this.consumer.projector, before.author, event, key);
+          if (next === undefined || (next === null && before.author === undefined)) continue;
+          results.push({ key, before, next: next ?? undefined });
+        }
+        this.#apply(head, event, results);
+      } catch (error) {
+        head.poison = undefined;
+        return {
+          handledCount,
+          stoppedAt: position,
+          failure: { position, key: key || (keys[0] ?? ''), eventType: event.type, error },
+        };
+      }
+      handledCount++;
+    }
+    return { handledCount };
+  }
+
+  #apply(head: PartitionHead, { position, commandId }: AnyRecorded, results: readonly Result[]): void {
+    const { pipeline } = this.#options;
+    const step = pipeline.step(head, this.build);
+    step.lastPosition = position;
+    const change = { position, revision: step.revision, commandId };
+    const states = results.map(({ key, before, next }) => [key, changed(before, next, change)] as const);
+    for (const [key, state] of states) {
+      head.documents.set(key, state);
+      pipeline.change(step, key, state);
+    }
+  }
+}
+
+interface Result {
+  readonly key: string;
+  readonly before: DocumentState;
+  readonly next: Readonly<Record<string, unknown>> | undefined;
+}
+interface HandleResult {
+  readonly handledCount: number;
+  readonly stoppedAt?: number;
+  readonly failure?: {
+    readonly position: number;
+    readonly key: string;
+    readonly eventType: string;
+    readonly error: unknown;
+  };
+}
+
+const unstorable = (cause: unknown): MillraceError =>
+  new MillraceError(
+    'VIEW_DOCUMENT_INVALID',
+    `MongoDB does not take the document: ${cause instanceof Error ? cause.message : String(cause)}`,
+    { cause },
+  );

@@ -1,0 +1,123 @@
+import type { ConsumerModel, Model } from '../define/model.ts';
+import { MillraceError } from '../errors.ts';
+import type { Logger } from '../logger.ts';
+import type { WakeUps } from '../queue/wake-ups.ts';
+import type { DeliveryStore } from '../store/delivery-store.ts';
+import { CommitPipeline, type WrittenStep } from './commit-pipeline.ts';
+import { ConsumerRunner } from './consumer-runner.ts';
+import { type DecodeOnce, decodeOnce } from './decode-once.ts';
+import type { HintBus } from './hint-bus.ts';
+import type { OwnedLogReader } from './log-reader.ts';
+import type { Membership } from './membership.ts';
+
+export interface DeliveryOptions {
+  readonly store: Pick<DeliveryStore, 'partitions' | 'consumers'>;
+  readonly model: Model;
+  readonly reader: OwnedLogReader;
+  readonly hints: Pick<HintBus, 'publish'>;
+  readonly membership: Pick<Membership, 'alone' | 'buryDead' | 'onChange'>;
+  /** Without jobs only this process runs its consumers. */
+  readonly wakeUps?: WakeUps;
+  readonly logger: Logger;
+  /** Shared with others of this process that decode the log. */
+  readonly decode?: DecodeOnce;
+}
+
+const LAZY_MS = 1_000;
+
+/** Carries events to the consumers of this process: who is woken, when, and what is told after it was written. */
+export class Delivery {
+  readonly #options: DeliveryOptions;
+  readonly #pipeline: CommitPipeline;
+  readonly #runners = new Map<string, ConsumerRunner>();
+  readonly #stops: (() => void)[] = [];
+  #lazy: NodeJS.Timeout | undefined;
+
+  constructor(options: DeliveryOptions) {
+    this.#options = options;
+    this.#pipeline = new CommitPipeline({
+      store: options.store.partitions,
+      onWritten: (steps) => this.#tell(steps),
+      onLost: (steps, end) => {
+        if (end.kind === 'conflict') void options.membership.buryDead();
+        if (end.kind === 'failed' || end.kind === 'unknown' || end.kind === 'unstorable') this.#trouble(end.error);
+        for (const step of steps) this.#runners.get(step.head.ref.consumer)?.lost(step, end, steps.length === 1);
+      },
+    });
+  }
+
+  /** Creates generations that are new, then runs. Failing partitions are tried again at once: the code may have been mended. */
+  async start(): Promise<void> {
+    const { model, store, reader, membership, wakeUps } = this.#options;
+    const decode = this.#options.decode ?? decodeOnce(model);
+    const common = { model, reader, store: store.partitions, pipeline: this.#pipeline, decode };
+    for (const consumer of model.consumers) {
+      const { partitionCount } = await store.consumers.ensure(consumer);
+      const onTrouble = (error: unknown): void => this.#trouble(error);
+      this.#runners.set(consumer.name, new ConsumerRunner({ ...common, consumer, partitionCount, onTrouble }));
+    }
+    await this.#wakeFailing();
+    this.#stops.push(
+      reader.onAdvance(() => this.#wakeOwned()),
+      membership.onChange(() => this.#wakeOwned()),
+    );
+    for (const [name, runner] of this.#runners) {
+      wakeUps?.work({ consumer: name, version: runner.consumer.version }, async (partition) => {
+        // The news may be younger than what this process has heard of the log.
+        await reader.refresh();
+        await runner.runUntilLevel(partition);
+      });
+    }
+    this.#lazy = setInterval(() => {
+      this.#pipeline.moveLazily([...this.#runners.values()].flatMap(({ heads }) => heads));
+    }, LAZY_MS);
+    this.#wakeOwned();
+  }
+
+  /** Runs a partition here, whoever else may; for the sweep. */
+  wake(consumer: string, partitions: Iterable<number>): void {
+    this.#runners.get(consumer)?.wake(partitions, { doubt: true });
+  }
+
+  /** The consumer as this process runs it. */
+  consumer(name: string): ConsumerModel | undefined {
+    return this.#runners.get(name)?.consumer;
+  }
+
+  /** No new work; what was handled is written. Jobs in hand end. */
+  async stop(): Promise<void> {
+    clearInterval(this.#lazy);
+    for (const stop of this.#stops) stop();
+    await Promise.all([...this.#runners.values()].map((runner) => runner.stop()));
+    await this.#pipeline.idle();
+  }
+
+  /** Alone with the consumers: Redis is not in the way. */
+  #wakeOwned(): void {
+    if (this.#options.wakeUps !== undefined && !this.#options.membership.alone) return;
+    for (const runner of this.#runners.values()) runner.wake();
+  }
+
+  async #wakeFailing(): Promise<void> {
+    const generations = [...this.#runners.values()].map(({ consumer: { name, generation } }) => ({
+      consumer: name,
+      generation,
+    }));
+    for (const { consumer, partition, failure } of await this.#options.store.partitions.read(generations)) {
+      if (failure !== undefined) this.#runners.get(consumer)?.wake([partition]);
+    }
+  }
+
+  #tell(steps: readonly WrittenStep[]): void {
+    for (const { build, partition, revision, checkpoint, documents } of steps) {
+      const ids = documents.map(({ _id }) => _id);
+      this.#options.hints.publish({ kind: 'view', ...build, partition, revision, checkpoint, ids, documents });
+    }
+    for (const runner of this.#runners.values()) runner.written();
+  }
+
+  #trouble(error: unknown): void {
+    const code = error instanceof MillraceError ? error.code : undefined;
+    this.#options.logger.warn({ error: String(error), code }, 'delivery is disturbed; it goes on by itself');
+  }
+}

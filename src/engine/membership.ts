@@ -1,0 +1,105 @@
+import type { Logger } from '../logger.ts';
+import type { Instance, InstanceIdentity, InstanceStore } from '../store/instances.ts';
+import { type Repeating, repeat } from './repeat.ts';
+
+const HEARTBEAT_MS = 1_000;
+/** Silent for so long, by the server's clock: dead. Its sessions are killed; if it lives after all, its transaction fails and is done again. */
+export const DEAD_AFTER_MS = 3_000;
+/** How often conflicts may ask for the dead. */
+const LOOK_MS = 250;
+/** Roles of processes that run consumers. */
+const CONSUMING: ReadonlySet<string> = new Set(['all', 'worker', 'consumers']);
+
+/** Which processes of the deployment live, and that this one does. */
+export class Membership {
+  readonly #store: InstanceStore;
+  readonly #self: InstanceIdentity;
+  readonly #sessions: () => readonly unknown[];
+  readonly #logger: Logger;
+  readonly #listeners = new Set<() => void>();
+  #living: readonly Instance[] = [];
+  #beating: Repeating | undefined;
+  #looking: Promise<void> | undefined;
+  #lookedAtMs = -LOOK_MS;
+
+  constructor(options: {
+    readonly store: InstanceStore;
+    readonly self: InstanceIdentity;
+    /** Ids of the sessions whose transactions others must end when this process dies. */
+    readonly sessions: () => readonly unknown[];
+    readonly logger: Logger;
+  }) {
+    this.#store = options.store;
+    this.#self = options.self;
+    this.#sessions = options.sessions;
+    this.#logger = options.logger;
+  }
+
+  /** Resolves when this process is registered and knows the others. */
+  async start(): Promise<void> {
+    await this.#beat();
+    const round = async (): Promise<number> => {
+      await this.#beat().catch((error: unknown) => {
+        this.#logger.debug({ error: String(error) }, 'heartbeat failed');
+      });
+      return HEARTBEAT_MS;
+    };
+    this.#beating = repeat(round, { firstMs: HEARTBEAT_MS });
+  }
+
+  /** No other living process runs consumers: partitions are called directly and no jobs are needed. */
+  get alone(): boolean {
+    return !this.#living.some(({ _id, role }) => _id !== this.#self.id && CONSUMING.has(role));
+  }
+
+  /** Living processes that run consumers, this one included. */
+  get consumingCount(): number {
+    return this.#living.filter(({ role }) => CONSUMING.has(role)).length;
+  }
+
+  /** Called after the set of living processes was read. Returns how to stop. */
+  onChange(listener: () => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  /** Frees what dead processes left locked. Cheap to call often; never throws. */
+  async buryDead(): Promise<void> {
+    if (this.#looking !== undefined) return this.#looking;
+    if (performance.now() - this.#lookedAtMs < LOOK_MS) return;
+    this.#lookedAtMs = performance.now();
+    this.#looking = this.#bury().finally(() => {
+      this.#looking = undefined;
+    });
+    return this.#looking;
+  }
+
+  /** Leaves at once, so that the others need not wait for silence. */
+  async stop(): Promise<void> {
+    await this.#beating?.stop();
+    await this.#store.remove(this.#self.id).catch(() => undefined);
+  }
+
+  async #beat(): Promise<void> {
+    await this.#store.heartbeat(this.#self, this.#sessions());
+    const before = this.#living.map(({ _id }) => _id).join();
+    this.#living = (await this.#store.list()).filter(({ ageMs }) => ageMs < DEAD_AFTER_MS);
+    if (this.#living.map(({ _id }) => _id).join() !== before) for (const listener of this.#listeners) listener();
+  }
+
+  async #bury(): Promise<void> {
+    try {
+      for (const instance of await this.#store.list()) {
+        if (instance.ageMs < DEAD_AFTER_MS || instance._id === this.#self.id) continue;
+        if (!(await this.#store.bury(instance))) continue;
+        const { _id: id, host, pid, ageMs } = instance;
+        this.#logger.warn(
+          { instance: id, host, processId: pid, silentMs: Math.round(ageMs) },
+          'a process died; its sessions were killed',
+        );
+      }
+    } catch (error) {
+      this.#logger.warn({ error: String(error) }, 'sessions of a dead process could not be killed');
+    }
+  }
+}

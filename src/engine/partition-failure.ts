@@ -1,0 +1,36 @@
+import { type ErrorCode, MillraceError } from '../errors.ts';
+import type { PartitionFailure } from '../store/partitions.ts';
+
+const RETRY_FIRST_MS = 1_000;
+const RETRY_MAX_MS = 30_000;
+const MESSAGE_MAX_LENGTH = 300;
+
+/** How long a failing partition rests after its nth attempt (from 1). */
+export const retryDelayMs = (attempts: number): number =>
+  Math.min(RETRY_MAX_MS, RETRY_FIRST_MS * 2 ** Math.min(attempts - 1, 10));
+
+/** The record of a failed attempt; counts on from `before` while it is the same event and key. */
+export function failureOf(
+  cause: { readonly position: number; readonly key: string; readonly eventType: string; readonly error: unknown },
+  before: PartitionFailure | undefined,
+): PartitionFailure {
+  const { position, key, eventType, error } = cause;
+  const again = before?.position === position && before.key === key ? before : undefined;
+  const code: ErrorCode = error instanceof MillraceError ? error.code : 'HANDLER_FAILED';
+  return {
+    key,
+    position,
+    eventType,
+    code,
+    message: describe(error),
+    attempts: (again?.attempts ?? 0) + 1,
+    since: again?.since ?? new Date(),
+  };
+}
+
+/** One short line: errors of handlers may carry whatever the handler had in hand. */
+function describe(error: unknown): string {
+  const text = error instanceof Error ? `${error.name}: ${error.message}` : `thrown: ${typeof error}`;
+  const [line = ''] = text.split(/[\r\n]/, 1);
+  return line.length > MESSAGE_MAX_LENGTH ? `${line.slice(0, MESSAGE_MAX_LENGTH)}…` : line;
+}

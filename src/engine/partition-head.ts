@@ -1,0 +1,69 @@
+import type { PartitionFailure, PartitionReading, PartitionRef } from '../store/partitions.ts';
+import { DocumentCache } from './document-cache.ts';
+
+/** An event that could not be written, though its handler ran. */
+export interface Poison {
+  readonly position: number;
+  readonly error: unknown;
+}
+
+/** One partition as this process knows it, with what it has handled and not yet written. */
+export class PartitionHead {
+  readonly ref: PartitionRef;
+  readonly documents: DocumentCache;
+  /** As the database is, or will be once everything handed to the pipeline is written. Undefined: read it first. */
+  tip: { readonly checkpoint: number; readonly revision: number } | undefined;
+  /** No event of this partition is unhandled up to here; at or after `tip.checkpoint`. */
+  scanned = 0;
+  committedRevision = 0;
+  failure: PartitionFailure | undefined;
+  /** There may be news. */
+  dirty = false;
+  /** The partition may have been moved by others since it was last looked at. */
+  doubted = true;
+  /** Batches of the pipeline that it is part of. */
+  queuedCount = 0;
+  /** Not before this time (performance.now()). */
+  notBeforeMs = 0;
+  /** One event a batch up to this position: one of them cannot be written. */
+  carefulUntil = 0;
+  poison: Poison | undefined;
+  /** Changes whenever what was known is thrown away. */
+  epoch = 0;
+  readonly waiters: (() => void)[] = [];
+
+  constructor(ref: PartitionRef, cacheMaxBytes: number) {
+    this.ref = ref;
+    this.documents = new DocumentCache(cacheMaxBytes);
+  }
+
+  /** Takes over what the database says. Documents stay valid while the revision is unbroken. */
+  learn({ checkpoint, revision, failure }: PartitionReading): void {
+    this.doubted = false;
+    if (this.tip?.revision === revision && this.tip.checkpoint === checkpoint) return;
+    if (this.tip?.revision !== revision) {
+      this.documents.clear();
+      this.epoch++;
+      this.scanned = checkpoint;
+    }
+    this.tip = { checkpoint, revision };
+    this.scanned = Math.max(this.scanned, checkpoint);
+    this.committedRevision = revision;
+    this.failure = failure;
+  }
+
+  /** What was handled may not have been written: begin again from the database. */
+  forget(): void {
+    this.tip = undefined;
+    this.documents.clear();
+    this.epoch++;
+    this.doubted = true;
+    this.queuedCount = 0;
+  }
+
+  /** Answers those who wait for it to be level or at rest. */
+  settle(): void {
+    if (this.dirty || this.queuedCount > 0) return;
+    for (const waiter of this.waiters.splice(0)) waiter();
+  }
+}

@@ -1,0 +1,115 @@
+import type { Model } from '../define/model.ts';
+import type { Logger } from '../logger.ts';
+import type { WakeUps } from '../queue/wake-ups.ts';
+import type { DeliveryStore } from '../store/delivery-store.ts';
+import { refKey } from '../store/log.ts';
+import type { PartitionReading } from '../store/partitions.ts';
+import type { Delivery } from './delivery.ts';
+import { keepLease, type LeaseKeeper } from './lease-keeper.ts';
+import type { Membership } from './membership.ts';
+import { retryDelayMs } from './partition-failure.ts';
+import { type Repeating, repeat } from './repeat.ts';
+import type { Sequencer } from './sequencer.ts';
+
+export interface SweepOptions {
+  readonly store: DeliveryStore;
+  readonly model: Model;
+  readonly instanceId: string;
+  readonly membership: Pick<Membership, 'buryDead'>;
+  readonly intervalMs: number;
+  readonly logger: Logger;
+  /** Of this process, where it has them. */
+  readonly delivery?: Pick<Delivery, 'wake'>;
+  readonly sequencer?: Pick<Sequencer, 'rescan' | 'leads'>;
+  readonly wakeUps?: Pick<WakeUps, 'wake'>;
+}
+
+/** A partition that lags and was not written for so long gets a push. */
+const STANDS_STILL_MS = 2_000;
+
+/**
+ * Heals what lost jobs, lost hints and dead processes leave behind. It lives in the workers and looks at progress in MongoDB,
+ * never at jobs: Redis may be empty or away. One process does it, by a lease; two doing it would do no harm.
+ */
+export class Sweep {
+  readonly #options: SweepOptions;
+  #lease: LeaseKeeper | undefined;
+  #rounds: Repeating | undefined;
+  /** Unplaced commits at the last look. */
+  #unplaced: ReadonlySet<string> = new Set();
+
+  constructor(options: SweepOptions) {
+    this.#options = options;
+  }
+
+  start(): void {
+    const { store, instanceId, logger, intervalMs } = this.#options;
+    this.#lease = keepLease({
+      leases: store.leases,
+      id: `${store.logId}/sweep`,
+      holder: instanceId,
+      logger,
+      onGain: () => this.#rounds?.now(),
+      onLoss: () => undefined,
+    });
+    const round = async (): Promise<number> => {
+      if (this.#lease?.held) {
+        await this.#sweep().catch((error: unknown) =>
+          logger.warn({ error: String(error) }, 'sweep failed; the next one follows'),
+        );
+      }
+      return intervalMs;
+    };
+    this.#rounds = repeat(round, { firstMs: intervalMs });
+  }
+
+  async stop(): Promise<void> {
+    await this.#rounds?.stop();
+    await this.#lease?.stop();
+  }
+
+  async #sweep(): Promise<void> {
+    await this.#options.membership.buryDead();
+    await this.#pushPartitions();
+    await this.#lookForUnplaced();
+  }
+
+  async #pushPartitions(): Promise<void> {
+    const { store, model, delivery, wakeUps } = this.#options;
+    const end = await store.log.end();
+    const generations = model.consumers.map(({ name, generation }) => ({ consumer: name, generation }));
+    const still = (await store.partitions.read(generations)).filter((reading) => needsPush(reading, end));
+    for (const { name, version } of model.consumers) {
+      const partitions = still.filter(({ consumer }) => consumer === name).map(({ partition }) => partition);
+      if (partitions.length === 0) continue;
+      delivery?.wake(name, partitions);
+      if (delivery === undefined) wakeUps?.wake({ consumer: name, version }, partitions);
+    }
+  }
+
+  /** A commit that two looks in a row found unplaced was left behind: the sequencer searches. */
+  async #lookForUnplaced(): Promise<void> {
+    const { store, sequencer, logger } = this.#options;
+    const unplaced = new Set(await newestUnplaced(store));
+    const left = [...unplaced].filter((commit) => this.#unplaced.has(commit));
+    this.#unplaced = unplaced;
+    if (left.length === 0) return;
+    logger.warn({ commits: left.length, here: sequencer?.leads ?? false }, 'commits wait for their place in the log');
+    if (sequencer?.leads) sequencer.rescan();
+  }
+}
+
+function needsPush({ checkpoint, failure, idleMs }: PartitionReading, end: number): boolean {
+  if (checkpoint >= end) return false;
+  return idleMs >= (failure === undefined ? STANDS_STILL_MS : retryDelayMs(failure.attempts));
+}
+
+const LOOK_AT_COMMITS = 50;
+
+/** Of the newest commits those whose events are not all in the log, by stream and version. */
+export async function newestUnplaced(store: Pick<DeliveryStore, 'feed' | 'log'>): Promise<readonly string[]> {
+  const heads = await store.feed.backward(undefined, LOOK_AT_COMMITS);
+  const refs = heads.map(({ stream, version, eventCount }) => ({ stream, version: version + eventCount - 1 }));
+  const placed = await store.log.placed(refs);
+  return refs.map(({ stream, version }) => refKey(stream, version)).filter((key) => !placed.has(key));
+}

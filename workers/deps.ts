@@ -1,0 +1,64 @@
+import { hostname } from 'node:os';
+import type { Model } from '../src/define/model.ts';
+import { type DecodeOnce, decodeOnce } from '../src/engine/decode-once.ts';
+import type { HintBus } from '../src/engine/hint-bus.ts';
+import type { OwnedLogReader } from '../src/engine/log-reader.ts';
+import { Membership } from '../src/engine/membership.ts';
+import type { Logger } from '../src/logger.ts';
+import type { RedisConnections } from '../src/queue/redis.ts';
+import { createWakeUps, type WakeUps } from '../src/queue/wake-ups.ts';
+import type { Settings } from '../src/settings.ts';
+import type { DeliveryStore } from '../src/store/delivery-store.ts';
+
+/** What a process brings; it also closes these. */
+export interface ProcessDeps {
+  readonly store: DeliveryStore;
+  readonly model: Model;
+  readonly settings: Pick<Settings, 'logId' | 'job' | 'sweepIntervalMs' | 'shutdownTimeoutMs'> & {
+    readonly redis: Pick<Settings['redis'], 'prefix'>;
+  };
+  readonly logger: Logger;
+  readonly hints: HintBus;
+  readonly reader: OwnedLogReader;
+  readonly redis: RedisConnections;
+  /** Unique for every start of a process. */
+  readonly instanceId: string;
+  /** `all` and `worker` run consumers. */
+  readonly role: 'all' | 'worker' | 'sequencer' | 'consumers' | 'sweep';
+}
+
+/** What the roles of one process share. */
+export interface WorkerDeps extends ProcessDeps {
+  readonly membership: Membership;
+  readonly wakeUps: WakeUps;
+  readonly decode: DecodeOnce;
+}
+
+/** `stop` is graceful and bounded: no new work, jobs in hand finished or given back. */
+export interface RunningRole {
+  stop(): Promise<void>;
+}
+
+/** Registers the process among the living; call it before any role starts, and `leave` after all have stopped. */
+export async function joinWorkers(deps: ProcessDeps): Promise<WorkerDeps & { readonly leave: () => Promise<void> }> {
+  const { store, settings, logger, instanceId, role } = deps;
+  const membership = new Membership({
+    store: store.instances,
+    self: { id: instanceId, host: hostname(), pid: process.pid, role },
+    sessions: () => store.partitions.sessionIds(),
+    logger,
+  });
+  await membership.start();
+  const wakeUps = createWakeUps(deps.redis, {
+    prefix: settings.redis.prefix,
+    logId: settings.logId,
+    lockMs: settings.job.lockMs,
+    stalledCheckMs: settings.job.stalledCheckMs,
+    logger,
+  });
+  const leave = async (): Promise<void> => {
+    await wakeUps.close(settings.shutdownTimeoutMs);
+    await membership.stop();
+  };
+  return { ...deps, membership, wakeUps, decode: decodeOnce(deps.model), leave };
+}
