@@ -6,7 +6,7 @@ import { createDeliveryStore } from '../store/delivery-store.ts';
 /** `millrace verify`: compares all commits with the log; 0 when they agree, 1 when they do not. Reads only. */
 export async function verify(options: { readonly json?: boolean | undefined }): Promise<number> {
   // Redis holds nothing to compare; its address is not asked for.
-  const settings = readSettings({ REDIS_URL: 'redis://127.0.0.1', ...process.env });
+  const settings = readSettings({ ...process.env, REDIS_URL: process.env.REDIS_URL || 'redis://127.0.0.1' });
   const { client, db } = await connect({ ...settings.mongodb, appName: 'millrace-verify' });
   try {
     const store = createDeliveryStore(client, db, settings.logId);

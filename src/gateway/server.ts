@@ -1,11 +1,11 @@
-import { createServer, type Server, type ServerResponse } from 'node:http';
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
 import type { GraphQLSchema } from 'graphql';
 import type { Runtime } from '../engine/contract.ts';
 import { MillraceError } from '../errors.ts';
 import type { Logger } from '../logger.ts';
 import type { Settings } from '../settings.ts';
-import { refuse } from './answers.ts';
+import { type Refusal, refuse } from './answers.ts';
 import { clientErrors } from './client-errors.ts';
 import { graphqlDoor } from './door.ts';
 import { answerHealth, answerReady } from './health.ts';
@@ -59,33 +59,11 @@ export async function startGateway(options: {
   });
   const sockets = socketDoor({ origins, protocol: socketProtocol({ runtime, yoga, clientError }), logger });
 
-  let draining = false;
+  const life = { draining: false };
   const server = createServer((request, response) => {
-    switch (request.url?.split('?', 1)[0]) {
-      case '/graphql':
-        if (draining) {
-          return refuse(response, {
-            status: 503,
-            code: 'SHUTTING_DOWN',
-            message: 'This gateway is shutting down; send the request again.',
-            headers: { connection: 'close', 'retry-after': '1' },
-          });
-        }
-        running.add(response);
-        response.once('close', () => running.delete(response));
-        return door(request, response);
-      case '/health':
-        return answerHealth(response);
-      case '/ready':
-        answerReady(response, runtime, draining, logger).catch((error: unknown) => response.destroy(error as Error));
-        return;
-      default:
-        return refuse(response, {
-          status: 404,
-          code: 'NO_SUCH_PATH',
-          message: 'There is nothing here. GraphQL is at /graphql.',
-        });
-    }
+    running.add(response);
+    response.once('close', () => running.delete(response));
+    route(request, response, { door, runtime, logger, draining: life.draining });
   });
   harden(server, sockets);
   const silent = silentConnections(server);
@@ -96,12 +74,51 @@ export async function startGateway(options: {
     url: `http://${addressText(host)}:${port}`,
     port,
     stop: () => {
-      draining = true;
+      life.draining = true;
       stopped ??= stop({ server, sockets, running, streams, silent, timeoutMs });
       return stopped;
     },
   };
 }
+
+/** Paths are compared whole: what only begins or ends like one of them is none of them. */
+function route(
+  request: IncomingMessage,
+  response: ServerResponse,
+  to: {
+    readonly door: (request: IncomingMessage, response: ServerResponse) => void;
+    readonly runtime: Runtime;
+    readonly logger: Logger;
+    readonly draining: boolean;
+  },
+): void {
+  switch (request.url?.split('?', 1)[0]) {
+    case '/graphql':
+      if (to.draining) refuse(response, shuttingDown);
+      else to.door(request, response);
+      return;
+    case '/health':
+      answerHealth(response);
+      return;
+    case '/ready':
+      answerReady(response, to.runtime, to.draining, to.logger).catch(() => response.destroy());
+      return;
+    default:
+      refuse(response, nothingHere);
+  }
+}
+
+const shuttingDown: Refusal = {
+  status: 503,
+  code: 'SHUTTING_DOWN',
+  message: 'This gateway is shutting down; send the request again.',
+  headers: { connection: 'close', 'retry-after': '1' },
+};
+const nothingHere: Refusal = {
+  status: 404,
+  code: 'NO_SUCH_PATH',
+  message: 'There is nothing here. GraphQL is at /graphql.',
+};
 
 function harden(server: Server, sockets: SocketDoor): void {
   server.requestTimeout = limits.requestTimeoutMs;

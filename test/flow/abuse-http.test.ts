@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { connect } from 'node:net';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { gzipSync } from 'node:zlib';
+import { getIntrospectionQuery } from 'graphql';
 import { describe, expect, test } from 'vitest';
 import { abuseSchema } from '../setup/abuse-schema.ts';
 import { answerOf, post, startBank } from '../setup/gateway.ts';
@@ -334,6 +335,12 @@ describe('an error', () => {
       ]);
     },
   );
+});
+
+test('outside production the whole schema can be read, within the limits', async () => {
+  const { data, errors } = await bank.ask(getIntrospectionQuery());
+  expect(errors).toEqual([]);
+  expect(data.__schema.types.length).toBeGreaterThan(20);
 });
 
 describe('in production', () => {

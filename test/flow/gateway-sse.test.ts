@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { get } from 'node:http';
+import { createClient } from 'graphql-sse';
 import { expect, test } from 'vitest';
 import { startBank } from '../setup/gateway.ts';
 
@@ -64,7 +65,16 @@ test('a subscription over SSE: the snapshot, then each update', async () => {
   abort.abort();
 });
 
-test('a GET opens a stream too, as EventSource clients of graphql-sse do', async () => {
+test("graphql-sse's own client reads a subscription and leaves it", async () => {
+  const client = createClient({ url: `${bank.url}/graphql`, retryAttempts: 0 });
+  const changes = client.iterate({ query: 'subscription { accountChanged(id: "nobody") { signal node { id } } }' });
+  const first = await changes.next();
+  expect(first.value?.data).toMatchObject({ accountChanged: { node: null } });
+  await changes.return?.();
+  client.dispose();
+});
+
+test('a GET opens a stream too, for clients like EventSource', async () => {
   const query = encodeURIComponent('subscription { accountChanged(id: "nobody") { signal } }');
   const status = await new Promise<string>((resolve, reject) => {
     const headers = { accept: 'text/event-stream', 'x-requested-with': 'test' };
