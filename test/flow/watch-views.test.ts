@@ -192,6 +192,33 @@ describe('a subscription to a list', () => {
     expect(client.problems).toEqual([]);
   });
 
+  it('never sends of the snapshot what changed before it was its turn', async () => {
+    const group = 'turn';
+    const ids = Array.from({ length: 30 }, (_, n) => `t${String(n).padStart(2, '0')}`);
+    await fixture.write(Object.fromEntries(ids.map((id) => [id, item(1, group)])));
+    const controller = new AbortController();
+    const stream = gateway.reads.watchDocuments('item', filterOf({ group: { eq: group } }), controller.signal);
+    const slow = stream[Symbol.asyncIterator]();
+    expect((await slow.next()).value.id).toBe('t00');
+    const quick = watchList({ group: { eq: group } });
+    await fixture.write({ t00: null, t10: item(2, 'elsewhere'), t11: null, t12: item(2, group), t99: item(2, group) });
+    await level(quick, { group: { eq: group } });
+    await quick.leave();
+    const messages: string[] = [];
+    for (let caughtUp = false; !caughtUp || messages.length < 30; ) {
+      const { value } = await slow.next();
+      caughtUp ||= value.signal === 'CAUGHT_UP';
+      messages.push(`${value.signal} ${value.id} ${value.node?.document.rank}`);
+    }
+    const rest = ids.slice(1).filter((id) => !['t10', 't11'].includes(id));
+    expect(messages.slice(0, 28)).toEqual([
+      ...rest.map((id) => `SNAPSHOT ${id} ${id === 't12' ? 2 : 1}`),
+      'CAUGHT_UP null undefined',
+    ]);
+    expect(messages.slice(28).sort()).toEqual(['REMOVED t00 undefined', 'UPDATE t99 2']);
+    controller.abort();
+  });
+
   it('gives a cursor of the beginning until it is caught up, then one that holds everything sent', async () => {
     const client = watchList({ group: { eq: 'list' } });
     await until('CAUGHT_UP', () => client.caughtUp || undefined);
