@@ -4,7 +4,8 @@ import type { EventPages } from '../store/event-pages.ts';
 import type { ViewStore } from '../store/view-documents.ts';
 import type { EventDelivery, ReadOptions, Runtime, ViewChange } from './contract.ts';
 import { decodeEventCursor } from './cursor.ts';
-import { createEventDecoder, type EventDecoder } from './decode-event.ts';
+import { decodeEvent, type ToEvent } from './decode-event.ts';
+import { type DecodeOnce, decodeOnce } from './decode-once.ts';
 import type { FeedTiming } from './feed-run.ts';
 import type { HintBus, ViewHint } from './hint-bus.ts';
 import type { LogReader } from './log-reader.ts';
@@ -29,6 +30,8 @@ export interface ReadsDeps {
   readonly logReader: LogReader;
   readonly settings: { readonly logId: string; readonly atLeastTimeoutMs: number };
   readonly logger: Logger;
+  /** Shared with others of this process that decode the log. */
+  readonly decode?: DecodeOnce;
   readonly timing?: Partial<FeedTiming>;
 }
 
@@ -55,10 +58,11 @@ export function createReads(deps: ReadsDeps): Reads {
   const { logId, atLeastTimeoutMs } = deps.settings;
   const views = createViewHandles(model, deps.views);
   const reads = createViewReads({ logId });
-  const decode = createEventDecoder(model);
-  const atLeast = createAtLeast({ model, logId, events: deps.events, logReader: deps.logReader });
+  const decode = deps.decode ?? decodeOnce(model);
+  const atLeast = createAtLeast({ model, logId, events: deps.events, logReader: deps.logReader, decode });
+  const toEvent = decodeEvent(decode);
   const ready = (options: ReadOptions | undefined): Ready => readiness(atLeast, options, atLeastTimeoutMs);
-  const watches = createWatches(deps, views, decode);
+  const watches = createWatches(deps, views, toEvent);
   const unlisten = deps.hintBus.listen((hint) => {
     if (hint.kind !== 'view') return;
     const view = views.find(hint.view);
@@ -70,7 +74,7 @@ export function createReads(deps: ReadsDeps): Reads {
     document: async (name, id, options) => reads.document(views.get(name), id, ready(options)),
     documents: async (name, query) => reads.documents(views.get(name), query, ready(query)),
     ask: async (name, input, options) => runQuery({ model, views, reads }, name, input, ready(options)),
-    events: async (filter, page) => readEvents({ model, logId, pages: deps.events, decode }, filter, page),
+    events: async (filter, page) => readEvents({ model, logId, pages: deps.events, toEvent }, filter, page),
     watchDocument: watches.watchDocument,
     watchDocuments: watches.watchDocuments,
     watchEvents: watches.watchEvents,
@@ -90,7 +94,7 @@ type Watches = Pick<Reads, 'watchDocument' | 'watchDocuments' | 'watchEvents' | 
 };
 
 /** Bad names, ids, filters and cursors are thrown by the call itself; what fails later, by the stream. */
-function createWatches(deps: ReadsDeps, views: ViewHandles, decode: EventDecoder): Watches {
+function createWatches(deps: ReadsDeps, views: ViewHandles, toEvent: ToEvent): Watches {
   const { model, logger, views: store } = deps;
   const { logId } = deps.settings;
   const timing = { ...TIMING, ...deps.timing };
@@ -115,7 +119,7 @@ function createWatches(deps: ReadsDeps, views: ViewHandles, decode: EventDecoder
     },
     watchEvents(input, after, signal) {
       const plan = planWatch(model, input);
-      const source = { model, logId, pages: deps.events, logReader: deps.logReader, decode };
+      const source = { model, logId, pages: deps.events, logReader: deps.logReader, toEvent };
       // "Now" is the time of this call, not of the first message that is asked for.
       const begin = beginOfEvents(source, plan.filter, after == null ? undefined : decodeEventCursor(after, logId));
       begin.catch(() => undefined);

@@ -1,21 +1,17 @@
 import type { AnyRecorded } from '../define/event.ts';
-import { type Model, recorded } from '../define/model.ts';
 import type { LogDocument } from '../store/documents.ts';
-
-/** Turns log documents into events of today's version; each document once, however many readers share it. */
-export type EventDecoder = (document: LogDocument) => AnyRecorded;
+import type { DecodeOnce } from './decode-once.ts';
 
 /**
- * Throws UNKNOWN_EVENT (retryable: a process with newer code knows it) or EVENT_INVALID. A reader meets the error at the
- * event; it is never skipped.
+ * A log document as an event of today's version. Throws UNKNOWN_EVENT (retryable: a process with newer code knows it) or
+ * EVENT_INVALID: a reader meets the error at the event, which is never skipped.
  */
-export function createEventDecoder(model: Model): EventDecoder {
-  const decoded = new WeakMap<LogDocument, AnyRecorded>();
+export type ToEvent = (document: LogDocument) => AnyRecorded;
+
+export function decodeEvent(decode: DecodeOnce): ToEvent {
   return (document) => {
-    const known = decoded.get(document);
-    if (known !== undefined) return known;
-    const event = recorded(model, { ...document, position: document._id });
-    decoded.set(document, event);
-    return event;
+    const decoded = decode(document);
+    if (decoded.ok) return decoded.event;
+    throw decoded.error;
   };
 }

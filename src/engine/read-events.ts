@@ -3,7 +3,7 @@ import type { Model } from '../define/model.ts';
 import type { EventPages, LogPart } from '../store/event-pages.ts';
 import type { EventFilterInput, Page, PageInput } from './contract.ts';
 import { decodeEventCursor, encodeEventCursor } from './cursor.ts';
-import type { EventDecoder } from './decode-event.ts';
+import type { ToEvent } from './decode-event.ts';
 import { checkEventFilter, completePart, planEvents } from './event-filter.ts';
 import { readPage, readPageInput } from './page.ts';
 
@@ -18,7 +18,7 @@ export interface EventReadDeps {
   readonly model: Model;
   readonly logId: string;
   readonly pages: EventPages;
-  readonly decode: EventDecoder;
+  readonly toEvent: ToEvent;
 }
 
 /**
@@ -61,7 +61,7 @@ export async function readEvents(
         at: { since, until },
       });
     },
-    (document) => ({ cursor: encodeEventCursor(deps.logId, document._id), node: deps.decode(document) }),
+    (document) => ({ cursor: encodeEventCursor(deps.logId, document._id), node: deps.toEvent(document) }),
   );
 }
 

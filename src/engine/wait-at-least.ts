@@ -1,12 +1,12 @@
 import { LRUCache } from 'lru-cache';
-import { type ConsumerModel, type Model, recorded } from '../define/model.ts';
-import { partitionOf } from '../define/partition.ts';
-import { documentKeys } from '../define/project.ts';
+import type { ConsumerModel, Model } from '../define/model.ts';
 import { MillraceError } from '../errors.ts';
 import type { LogDocument } from '../store/documents.ts';
 import type { EventPages } from '../store/event-pages.ts';
+import type { DecodeOnce } from './decode-once.ts';
 import type { LogReader } from './log-reader.ts';
 import { createPlacements } from './placements.ts';
+import { routeEvent } from './route-event.ts';
 import { decodeToken } from './token.ts';
 import type { ViewProgress } from './view-progress.ts';
 import { wakeable } from './wakeable.ts';
@@ -38,6 +38,7 @@ export interface AtLeastDeps {
   readonly logId: string;
   readonly events: EventPages;
   readonly logReader: Pick<LogReader, 'onAdvance'>;
+  readonly decode: DecodeOnce;
 }
 
 export function createAtLeast(deps: AtLeastDeps): AtLeast {
@@ -93,45 +94,32 @@ function needFinder(
         'This token names events of another command. Pass the `token` of the receipt as it came.',
       );
     }
-    const handled = documents.filter(({ type }) => consumer.handles.has(type));
     // Until a worker has created this generation nobody has applied anything.
-    const count = handled.length === 0 ? 1 : await partitionCount();
+    const count = await partitionCount();
     if (count === undefined) return 'LAGGING';
-    const need = computeNeed(deps.model, consumer, handled, count);
+    const need = computeNeed(deps, consumer, documents, count);
     known.set(key, need);
     return need;
   };
 }
 
 function computeNeed(
-  model: Model,
+  { model, decode }: AtLeastDeps,
   consumer: ConsumerModel,
   documents: readonly LogDocument[],
   partitionCount: number,
 ): Need {
   const need = new Map<number, number>();
   for (const document of documents) {
-    for (const partition of partitionsOf(model, consumer, document, partitionCount)) {
-      need.set(partition, Math.max(document._id, need.get(partition) ?? 0));
-    }
+    const route = routeEvent(model, consumer, partitionCount, decode, document);
+    if (route.kind === 'skip') continue;
+    // This process cannot read the event or tell its keys (newer code may). All partitions pass it in the end, so waiting
+    // for all of them is never wrong.
+    const partitions =
+      route.kind === 'run' ? route.targets.map(({ partition }) => partition) : Array(partitionCount).keys();
+    for (const partition of partitions) need.set(partition, Math.max(document._id, need.get(partition) ?? 0));
   }
   return need;
-}
-
-function partitionsOf(
-  model: Model,
-  consumer: ConsumerModel,
-  document: LogDocument,
-  partitionCount: number,
-): Iterable<number> {
-  try {
-    const keys = documentKeys(consumer.projector, recorded(model, { ...document, position: document._id }));
-    return new Set(keys.map((key) => partitionOf(key, partitionCount)));
-  } catch {
-    // This process cannot read the event (newer code wrote it) or route it. All partitions pass it in the end, so
-    // waiting for all of them is never wrong.
-    return Array(partitionCount).keys();
-  }
 }
 
 const reached = (progress: ViewProgress, need: Need): boolean =>

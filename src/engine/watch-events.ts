@@ -4,7 +4,7 @@ import type { LogDocument } from '../store/documents.ts';
 import type { EventPages, LogPart } from '../store/event-pages.ts';
 import type { EventDelivery, EventFilterInput } from './contract.ts';
 import { encodeEventCursor } from './cursor.ts';
-import type { EventDecoder } from './decode-event.ts';
+import type { ToEvent } from './decode-event.ts';
 import { checkEventFilter, completePart, type EventFilter, matchesEvent, selectivePart } from './event-filter.ts';
 import type { LogReader } from './log-reader.ts';
 import type { PullSource } from './pull-stream.ts';
@@ -15,7 +15,7 @@ export interface WatchEventsDeps {
   readonly logId: string;
   readonly pages: EventPages;
   readonly logReader: LogReader;
-  readonly decode: EventDecoder;
+  readonly toEvent: ToEvent;
 }
 
 /** What to watch. */
@@ -64,7 +64,7 @@ export class EventSource implements PullSource<EventDelivery> {
     for (;;) {
       const event = this.#page.shift();
       if (event !== undefined) {
-        return { signal: 'UPDATE', cursor: this.#cursorAt(event._id), event: this.#deps.decode(event) };
+        return { signal: 'UPDATE', cursor: this.#cursorAt(event._id), event: this.#deps.toEvent(event) };
       }
       const atEnd = await this.#readPage(this.#position);
       if (!atEnd || this.#page.length > 0) continue;

@@ -10,7 +10,8 @@ import { randomUUID } from 'node:crypto';
 import { z } from 'zod';
 import type { EventFilterInput, PageInput } from '../../src/engine/contract.ts';
 import { encodeEventCursor } from '../../src/engine/cursor.ts';
-import { createEventDecoder } from '../../src/engine/decode-event.ts';
+import { decodeEvent } from '../../src/engine/decode-event.ts';
+import { decodeOnce } from '../../src/engine/decode-once.ts';
 import { readEvents } from '../../src/engine/read-events.ts';
 import { aggregate, buildModel, event, module, streamKey } from '../../src/index.ts';
 import { type Connection, connect } from '../../src/store/connect.ts';
@@ -82,7 +83,7 @@ export interface PageCost {
 
 /** What pages cost at the start, in the middle and at the end of a log, by MongoDB's profiler (explain of each read). */
 export async function measurePages({ client, db }: Connection, count: number): Promise<readonly PageCost[]> {
-  const deps = { model, logId: LOG_ID, pages: createEventPages(client, db), decode: createEventDecoder(model) };
+  const deps = { model, logId: LOG_ID, pages: createEventPages(client, db), toEvent: decodeEvent(decodeOnce(model)) };
   const filters: Readonly<Record<string, EventFilterInput>> = {
     none: {},
     'rare type': { types: ['ItemSeen'] },
