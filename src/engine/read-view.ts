@@ -3,7 +3,7 @@ import type { Page, ReadOptions, Runtime, ViewRecord } from './contract.ts';
 import { decodeListCursor, encodeListCursor } from './cursor.ts';
 import { PAGE_DEFAULT_COUNT, readPage, readPageInput } from './page.ts';
 import { checkFilter } from './view-filter.ts';
-import { checkDocumentId, toRecord, type ViewHandle, type ViewHandles } from './view-handles.ts';
+import { checkDocumentId, toRecord, type ViewHandle } from './view-handles.ts';
 import { type Order, planList } from './view-plan.ts';
 import { type ListKey, listKey } from './view-scan.ts';
 import { AT_LEAST_MAX_MS, type AtLeast } from './wait-at-least.ts';

@@ -53,6 +53,8 @@ export const itemView = view('item', z.object({ id: z.string(), ...fields }), {
     { flag: 1 },
   ],
 });
+/** The projector cannot handle it. */
+export const POISON_RANK = -666;
 const items = projector({
   name: 'items',
   version: 3,
@@ -60,7 +62,10 @@ const items = projector({
   into: itemView,
   key: (one) => (one.type === 'ItemMoved' ? [one.stream.id, one.data.to] : one.stream.id),
   on: {
-    ItemPut: (_doc, { stream, data }) => ({ id: stream.id, ...data }),
+    ItemPut: (_doc, { stream, data }) => {
+      if (data.rank === POISON_RANK) throw new Error('this rank breaks the handler');
+      return { id: stream.id, ...data };
+    },
     ItemMoved: (doc) => doc,
   },
 });
