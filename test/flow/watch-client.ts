@@ -1,0 +1,93 @@
+import type { ViewChange } from '../../src/engine/contract.ts';
+import { decodeViewCursor } from '../../src/engine/cursor.ts';
+import { checkFilter, matches } from '../../src/engine/view-filter.ts';
+import { toRecord } from '../../src/engine/view-handles.ts';
+import { until } from '../setup/until.ts';
+import { filterOf, type Gateway, type Item, type ReadsFixture } from './reads-fixture.ts';
+
+export type Conditions = Parameters<typeof filterOf>[0];
+export const item = (rank: number, group = 'a'): Item => ({ group, rank });
+
+/** What a client has after each message; checks on the way that versions only rise and cursors never go back. */
+export class Client {
+  readonly messages: ViewChange[] = [];
+  readonly documents = new Map<string, ViewChange['node']>();
+  readonly problems: string[] = [];
+  readonly #controller = new AbortController();
+  readonly #versions = new Map<string, number>();
+  readonly ended: Promise<void>;
+  #revisions: readonly number[] = [];
+  caughtUp = false;
+
+  constructor(open: (signal: AbortSignal) => AsyncIterable<ViewChange>) {
+    this.ended = this.#run(open(this.#controller.signal));
+  }
+  leave(): Promise<void> {
+    this.#controller.abort();
+    return this.ended;
+  }
+  async #run(stream: AsyncIterable<ViewChange>): Promise<void> {
+    for await (const message of stream) this.#take(message);
+  }
+  #take(message: ViewChange): void {
+    this.messages.push(message);
+    const { signal, id, node, cursor } = message;
+    const { revisions } = decodeViewCursor(cursor, 'main');
+    if (this.#revisions.some((revision, partition) => (revisions[partition] ?? 0) < revision)) {
+      this.problems.push(`the cursor went back: ${this.#revisions.join()} to ${revisions.join()}`);
+    }
+    this.#revisions = revisions;
+    if (signal === 'CAUGHT_UP') this.caughtUp = true;
+    if (id === null) return;
+    const version = node?.version;
+    if (version !== undefined && version <= (this.#versions.get(id) ?? 0)) {
+      this.problems.push(`${id} went from version ${this.#versions.get(id)} to ${version}`);
+    }
+    if (signal === 'SNAPSHOT' && this.caughtUp) this.problems.push(`SNAPSHOT of ${id} after CAUGHT_UP`);
+    if (version !== undefined) this.#versions.set(id, version);
+    if (signal === 'REMOVED' || node === null) this.documents.delete(id);
+    else this.documents.set(id, node);
+  }
+}
+/** Clients of a gateway, and what they should have in the end. */
+export function watching(fixture: ReadsFixture, gateway: Gateway) {
+  const watchOne = (id: string, of: Gateway = gateway): Client =>
+    new Client((signal) => of.reads.watchDocument('item', id, signal));
+  const watchList = (filter?: Conditions, of: Gateway = gateway): Client =>
+    new Client((signal) => of.reads.watchDocuments('item', filter && filterOf(filter), signal));
+  const signals = ({ messages }: Client): string[] => messages.map(({ signal }) => signal);
+  const message = (client: Client, count: number): Promise<ViewChange> =>
+    until(`${count} messages`, () => client.messages[count - 1], { seen: () => client.messages });
+
+  /** Documents that exist and match, as a client should have them. */
+  function living(filter: Conditions = {}): Map<string, ViewChange['node']> {
+    const checked = checkFilter(filterOf(filter));
+    const documents = [...fixture.written.values()].filter(
+      (one) => one._deleted === undefined && matches(checked, one),
+    );
+    return new Map(documents.map((one) => [one._id, toRecord(one)]));
+  }
+  const versionsOf = (documents: ReadonlyMap<string, ViewChange['node']>): string[] =>
+    [...documents].map(([id, node]) => `${id} v${node?.version}`).sort();
+  const level = (client: Client, filter?: Conditions): Promise<true> =>
+    until(
+      'the client has what the view has',
+      () => (String(versionsOf(client.documents)) === String(versionsOf(living(filter))) ? true : undefined),
+      { timeoutMs: 15_000, seen: () => difference(client, living(filter)) },
+    );
+  const difference = (client: Client, expected: Map<string, ViewChange['node']>): unknown => {
+    const [mine, theirs] = [new Set(versionsOf(client.documents)), new Set(versionsOf(expected))];
+    return {
+      onlyClient: [...mine].filter((one) => !theirs.has(one)),
+      onlyView: [...theirs].filter((one) => !mine.has(one)),
+    };
+  };
+
+  /** Reads of the view's documents so far. */
+  async function reads(): Promise<number> {
+    const { totals } = await fixture.connection.client.db('admin').command({ top: 1 });
+    return Number(totals[fixture.collection.namespace]?.queries?.count ?? 0);
+  }
+
+  return { watchOne, watchList, signals, message, living, versionsOf, level, reads };
+}
