@@ -9,6 +9,7 @@ import { backoffMs } from './backoff.ts';
 import { keepLease, type LeaseKeeper } from './lease-keeper.ts';
 import { Placement } from './placement.ts';
 import { unplacedCommits } from './placement-scan.ts';
+import { RecentIds } from './recent-ids.ts';
 
 export interface SequencerOptions {
   readonly feed: CommitFeed;
@@ -31,6 +32,8 @@ const BATCH_MAX_COMMITS = 1_000;
 const INBOX_MAX_COMMITS = 5_000;
 const TOKEN_SAVE_MS = 1_000;
 
+/** Offered commits whose echo in the change stream is still to come, at most. */
+const OFFERED_COUNT = 20_000;
 /** Batches of the change stream or the scan in memory (each at most 16 MB) before they are read no further. */
 const INBOX_MAX_BATCHES = 4;
 
@@ -104,6 +107,7 @@ class Term {
   readonly #abort = new AbortController();
   readonly #placement: Placement;
   readonly #inbox: Delivery[] = [];
+  readonly #offered = new RecentIds(OFFERED_COUNT);
   #inboxCount = 0;
   #wakeDrain: (() => void) | undefined;
   #wakePump: (() => void) | undefined;
@@ -120,7 +124,10 @@ class Term {
   }
 
   offer(commits: readonly CommitDocument[]): void {
-    if (this.#inboxCount < INBOX_MAX_COMMITS) this.#enqueue({ commits, offered: true });
+    if (this.#inboxCount >= INBOX_MAX_COMMITS) return;
+    // From here on they lie in the inbox before their echoes, so the echoes are not needed.
+    for (const { _id } of commits) this.#offered.add(_id);
+    this.#enqueue({ commits, offered: true });
   }
 
   rescan(): void {
@@ -159,7 +166,7 @@ class Term {
           await this.#scan();
         } else stream = await feed.open({ token });
         while (!this.#stopped) {
-          const next = await stream.next();
+          const next = await stream.next((id) => this.#offered.has(id));
           failures = 0;
           token = next.token;
           this.#enqueue(next);

@@ -1,4 +1,4 @@
-import type { Db, Document, MongoClient, Timestamp } from 'mongodb';
+import { BSON, type Db, type Document, type MongoClient, type Timestamp } from 'mongodb';
 import { MillraceError } from '../errors.ts';
 import type { CommitDocument } from './documents.ts';
 import { errorCode, isStreamLost } from './mongo-errors.ts';
@@ -8,8 +8,13 @@ export type FeedTime = Timestamp;
 
 /** Commits in commit order (majority), as they come. */
 export interface CommitStream {
-  /** Waits up to half a second for news; `commits` may be empty. `token` goes on after them. */
-  next(): Promise<{ readonly commits: readonly CommitDocument[]; readonly token: unknown }>;
+  /**
+   * Waits up to half a second for news; `commits` may be empty. `token` goes on after them. Commits whose id is `known` are
+   * left out without being decoded.
+   */
+  next(
+    known: (id: string) => boolean,
+  ): Promise<{ readonly commits: readonly CommitDocument[]; readonly token: unknown }>;
   close(): Promise<void>;
 }
 
@@ -102,7 +107,7 @@ async function openStream(client: MongoClient, db: Db, start: Document): Promise
   const session = client.startSession({ causalConsistency: false });
   const ask = async (command: Document): Promise<Document> => {
     try {
-      return await db.command(command, { session, signal: AbortSignal.timeout(WATCHDOG_MS) });
+      return await db.command(command, { session, signal: AbortSignal.timeout(WATCHDOG_MS), fieldsAsRaw: RAW_BATCHES });
     } catch (error) {
       throw isStreamLost(error)
         ? new FeedLostError(`change stream lost (${errorCode(error)})`, { cause: error })
@@ -124,14 +129,14 @@ async function openStream(client: MongoClient, db: Db, start: Document): Promise
   const { id } = opened.cursor;
   let first: Document | undefined = opened;
   return {
-    async next() {
+    async next(known) {
       const reply: Document =
         first ?? (await ask({ getMore: id, collection: 'commits', batchSize: 1_000, maxTimeMS: AWAIT_MS }));
       first = undefined;
       const { firstBatch, nextBatch = firstBatch, postBatchResumeToken, id: still } = reply.cursor;
       // Dropped or renamed: the server ends the stream, and its token leads nowhere.
       if (isClosed(still)) throw new FeedLostError('change stream ended by the server (collection dropped or renamed)');
-      return { commits: nextBatch.map((change: Document) => change.fullDocument), token: postBatchResumeToken };
+      return { commits: unknownCommits(nextBatch, known), token: postBatchResumeToken };
     },
     async close() {
       const gone = db.command(
@@ -142,6 +147,41 @@ async function openStream(client: MongoClient, db: Db, start: Document): Promise
       await session.endSession();
     },
   };
+}
+
+/** Batches come as raw BSON: most changes are echoes of what this process wrote, and decoding costs more than all the rest. */
+const RAW_BATCHES = { firstBatch: true, nextBatch: true };
+
+function unknownCommits(changes: readonly Buffer[], known: (id: string) => boolean): readonly CommitDocument[] {
+  const commits: CommitDocument[] = [];
+  for (const change of changes) {
+    const id = commitIdOf(change);
+    if (id !== undefined && known(id)) continue;
+    const { fullDocument } = BSON.deserialize(change);
+    commits.push(fullDocument as CommitDocument);
+  }
+  return commits;
+}
+
+const EMBEDDED = 0x03;
+const STRING = 0x02;
+const ID_FIELD = Buffer.from('_id\0');
+const DOCUMENT_FIELD = Buffer.from('fullDocument\0');
+
+/** Reads `{ _id: {…}, fullDocument: { _id: '…' …` without decoding the rest; undefined when it looks otherwise. */
+export function commitIdOf(change: Buffer): string | undefined {
+  let at = 4;
+  const isField = (type: number, name: Buffer): boolean =>
+    change[at] === type && change.compare(name, 0, name.length, at + 1, at + 1 + name.length) === 0;
+  if (!isField(EMBEDDED, ID_FIELD)) return undefined;
+  at += 1 + ID_FIELD.length;
+  at += change.readInt32LE(at);
+  if (!isField(EMBEDDED, DOCUMENT_FIELD)) return undefined;
+  at += 1 + DOCUMENT_FIELD.length + 4;
+  if (!isField(STRING, ID_FIELD)) return undefined;
+  at += 1 + ID_FIELD.length;
+  const length = change.readInt32LE(at);
+  return change.toString('utf8', at + 4, at + 4 + length - 1);
 }
 
 const isClosed = (cursorId: unknown): boolean => String(cursorId) === '0';

@@ -112,12 +112,7 @@ export function createPartitionStore(client: MongoClient, db: Db, logId: string)
           moves.map((move) => updateOf(logId, move)),
         );
         if (moved !== moves.length) return false;
-        for (const { build, documents } of writes) {
-          for (const chunk of inChunks(documents)) {
-            const updates = chunk.map((document) => ({ q: { _id: document._id }, u: document, upsert: true }));
-            await runUpdates(db, scope, viewCollectionName(build), updates);
-          }
-        }
+        for (const write of writes) await writeDocuments(db, scope, write);
         return true;
       }),
 
@@ -159,6 +154,28 @@ function updateOf(logId: string, move: PartitionMove): { q: Document; u: Documen
   };
 }
 
+/**
+ * Changed documents are deleted and inserted: inside a transaction that costs MongoDB half of what replacing them one by one
+ * does (measured on 6.0: 35–45 µs against 80–100 µs a document with three indexes), and new ones need no deletion at all.
+ */
+async function writeDocuments(db: Db, scope: TransactionScope, { build, documents }: ViewWrites): Promise<void> {
+  const { session, deadline } = scope;
+  const options = { session, signal: deadline, ignoreUndefined: true };
+  const collection = viewCollectionName(build);
+  for (const chunk of inChunks(documents)) {
+    const known = chunk.filter(({ _version }) => _version > 1).map(({ _id }) => _id);
+    if (known.length > 0) {
+      await db.command({ delete: collection, deletes: [{ q: { _id: { $in: known } }, limit: 0 }] }, options);
+    }
+    refuseWriteErrors(await db.command({ insert: collection, documents: chunk, ordered: true }, options));
+  }
+}
+
+function refuseWriteErrors(reply: Document): void {
+  const [first] = Array.isArray(reply.writeErrors) ? reply.writeErrors : [];
+  if (first !== undefined) throw new MongoServerError({ message: String(first.errmsg), code: Number(first.code) });
+}
+
 /** A plain command: the driver's bulk classes would measure every document once more. Returns how many matched. */
 async function runUpdates(
   db: Db,
@@ -168,8 +185,7 @@ async function runUpdates(
 ): Promise<number> {
   const command = { update: collection, updates, ordered: true };
   const reply = await db.command(command, { session, signal: deadline, ignoreUndefined: true });
-  const [first] = Array.isArray(reply.writeErrors) ? reply.writeErrors : [];
-  if (first !== undefined) throw new MongoServerError({ message: String(first.errmsg), code: Number(first.code) });
+  refuseWriteErrors(reply);
   return Number(reply.n);
 }
 
