@@ -24,7 +24,7 @@ const options = readOptions(process.argv.slice(2));
 const unknown = [...(options.only ?? [])].filter((name) => !Object.hasOwn(FAMILIES, name));
 if (unknown.length > 0) throw new Error(`--only takes ${Object.keys(FAMILIES).join(', ')}; not ${unknown.join(', ')}`);
 
-const servers = await getServers();
+const servers = getServers();
 const prefix = `bench${Date.now().toString(36)}`;
 const bench: Bench = {
   options,
@@ -40,10 +40,9 @@ try {
   }
   const page = resultsPage(await describeMachine(bench), options, table(groups));
   console.log(`\n${table(groups)}\n`);
-  if (options.only === undefined) await writeFile(new URL('RESULTS.md', import.meta.url), page);
+  if (options.only === undefined && !options.quick) await writeFile(new URL('RESULTS.md', import.meta.url), page);
 } finally {
   await dropDatabases(servers.mongodbUrl);
-  await servers.stop();
 }
 
 async function dropDatabases(url: string): Promise<void> {

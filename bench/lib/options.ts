@@ -1,5 +1,9 @@
-/** What `npm run bench -- …` takes. */
+/**
+ * What `npm run bench -- …` takes: `--only append,http,flow,log,memory`, `--seconds` of a round, `--rounds`, `--events`,
+ * `--subscribers`, `--quick`. RESULTS.md is written by whole runs only: neither `--only` nor `--quick`.
+ */
 export interface BenchOptions {
+  readonly quick: boolean;
   readonly only: ReadonlySet<string> | undefined;
   /** Length of one round. */
   readonly roundMs: number;
@@ -35,6 +39,7 @@ export function readOptions(args: readonly string[]): BenchOptions {
   const quick = args.includes('--quick');
   const only = value('--only');
   return {
+    quick,
     only: only === undefined ? undefined : new Set(only.split(',')),
     roundMs: count('--seconds', quick ? 1 : 3) * 1000,
     roundCount: count('--rounds', quick ? 1 : 3),

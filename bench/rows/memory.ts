@@ -8,6 +8,7 @@ import { type Contender, interleave } from '../lib/rounds.ts';
 import type { ProcessFigures } from '../lib/serve.ts';
 import type { SubscriberRound } from '../load/subscribers.ts';
 
+const MILLRACE = 'Millrace';
 const BARE = 'bare graphql-ws';
 
 /**
@@ -40,7 +41,7 @@ export async function memory(bench: Bench): Promise<Group[]> {
     title: `Memory by idle subscriber, ${bench.options.subscriberCount} sockets, ${figure === 'rssBytes' ? 'resident set' : 'heap in use'}`,
     unit: 'KiB',
     lines: contenders.map(({ name, baseline }) => ({ name, baseline, samples: samples.get(name) ?? [] })),
-    targets: [],
+    targets: [{ subject: MILLRACE, against: BARE, figure: 'value', atMost: 1.5 }],
   }));
 }
 
