@@ -6,13 +6,8 @@ import { verifyLog } from '../../src/engine/verify.ts';
 import { buildModel } from '../../src/index.ts';
 import type { HintMessage } from '../../src/queue/hints.ts';
 import type { ViewDocument } from '../../src/store/documents.ts';
-import {
-  counterModule,
-  type DeliveryFixture,
-  deliveryFixture,
-  fastTiming,
-  type TestWorker,
-} from '../setup/delivery.ts';
+import { type DeliveryFixture, deliveryFixture } from '../setup/delivery.ts';
+import { counterModule, fastTiming, type TestWorker } from '../setup/test-worker.ts';
 import { until } from '../setup/until.ts';
 
 const model = buildModel([counterModule()]);
