@@ -1,7 +1,7 @@
 /**
  * A source of a subscription that ends at once when its reader leaves. A generator that waits for its next value cannot
  * be returned (it would leak with its listeners), so the reader's `return()` aborts the signal that the source was made
- * with. The source is made on the first `next()`: what is never read is never started.
+ * with. The source is made at once, so that what it refuses is refused by this call.
  */
 export function abortable<T>(
   client: AbortSignal,
@@ -21,17 +21,19 @@ export function abortable<T>(
     inner?.return?.().then(undefined, () => undefined);
     inner = undefined;
   };
-  client.addEventListener('abort', stop, { once: true });
-  if (client.aborted) stop();
+  if (client.aborted) leave.abort();
+  else {
+    inner = source(leave.signal)[Symbol.asyncIterator]();
+    client.addEventListener('abort', stop, { once: true });
+  }
   return {
     next: () =>
       new Promise((resolve, reject) => {
-        if (leave.signal.aborted) {
+        if (inner === undefined) {
           resolve(done());
           return;
         }
         release = () => resolve(done());
-        inner ??= source(leave.signal)[Symbol.asyncIterator]();
         inner.next().then(
           (result) => {
             if (result.done === true) stop();

@@ -12,7 +12,7 @@ const OUTCOME = `fragment outcome on CommandOutcome { __typename
   ... on CommandAccepted { commandId correlationId streamId id version duplicate token events { type version position data meta { correlationId client } at } }
   ... on CommandRejected { commandId code reason }
   ... on CommandConflict { commandId expected actual missedEvents { type version } }
-  ... on InvalidInput { commandId issues { path message } } }`;
+  ... on InvalidInput { issues { path message } } }`;
 const ACCOUNT =
   'query($id: ID!, $atLeast: Token) { account(id: $id, atLeast: $atLeast) { id owner balance displayBalance } }';
 

@@ -52,6 +52,15 @@ test('what is never read is never started', async () => {
   expect(seen.made).toBe(0);
 });
 
+test('what the source refuses is refused at once, and nothing stays with the client', () => {
+  const client = new AbortController();
+  const refuse = (): never => {
+    throw new Error('refused');
+  };
+  expect(() => abortable(client.signal, refuse)).toThrow('refused');
+  client.abort();
+});
+
 test('an error of the source reaches the reader once, then the end', async () => {
   const values = abortable(new AbortController().signal, async function* () {
     yield 1;
