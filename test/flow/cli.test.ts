@@ -20,6 +20,7 @@ const env: NodeJS.ProcessEnv = {
   PORT: '0',
   LOG_PRETTY: 'false',
   LOG_LEVEL: 'info',
+  ...(process.env.NODE_OPTIONS !== undefined && { NODE_OPTIONS: process.env.NODE_OPTIONS }),
 };
 const running: SourceProcess[] = [];
 afterAll(() => {
