@@ -72,3 +72,8 @@ export type {
 } from './engine/contract.ts';
 export type { ErrorCode, ErrorDetails } from './errors.ts';
 export { isMillraceError, MillraceError } from './errors.ts';
+export type { LogLevel } from './logger.ts';
+export type { Settings } from './settings.ts';
+export { readSettings } from './settings.ts';
+export type { Outcome, RunningApp, StartOptions, WatchedChange } from './start.ts';
+export { startApp as start } from './start.ts';

@@ -45,7 +45,7 @@ export type MessageOf<M extends SchemaMap> = {
 export interface EventMeta {
   /** Same for everything that one entry (request, webhook, schedule) set in motion. */
   readonly correlationId: string;
-  /** Id of the command that caused this event; on a command: id of what caused the command, or null. */
+  /** Id of what caused the command, or null. The command that caused an event is its `commandId`. */
   readonly causationId: string | null;
   readonly actor: string | null;
   readonly tenant: string;

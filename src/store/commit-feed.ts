@@ -172,7 +172,7 @@ const DOCUMENT_FIELD = Buffer.from('fullDocument\0');
 export function commitIdOf(change: Buffer): string | undefined {
   let at = 4;
   const isField = (type: number, name: Buffer): boolean =>
-    change[at] === type && change.compare(name, 0, name.length, at + 1, at + 1 + name.length) === 0;
+    change[at] === type && change.subarray(at + 1, at + 1 + name.length).equals(name);
   if (!isField(EMBEDDED, ID_FIELD)) return undefined;
   at += 1 + ID_FIELD.length;
   at += change.readInt32LE(at);

@@ -6,11 +6,11 @@ import type { AggregateModel, PlainEvent } from '../define/model.ts';
 import { type Issue, parse, type SchemaMap } from '../define/schema.ts';
 import { MillraceError } from '../errors.ts';
 import { knownEvent, type SpecContext, type SpecOptions, specContext } from './context.ts';
-import { deepFreeze } from './freeze.ts';
+import { type DeepReadonly, deepFreeze } from './freeze.ts';
 
 /** An event of an older version, as it was stored; its upcasts are run. */
-export interface OldEvent<E extends EventMap> {
-  readonly type: keyof E & string;
+export interface OldEvent<Type extends string> {
+  readonly type: Type;
   readonly schemaVersion: number;
   readonly data: unknown;
 }
@@ -30,9 +30,9 @@ export interface AggregateResult<E extends EventMap, S, R extends string> {
 
 export interface AggregateSpecRunner<C extends SchemaMap, E extends EventMap, S, R extends string> {
   /** What happened before: events of today's version, or older ones with their `schemaVersion`. */
-  given(...past: readonly (EventOf<E> | OldEvent<E>)[]): {
+  given(...past: readonly (DeepReadonly<EventOf<E>> | OldEvent<keyof E & string>)[]): {
     /** Runs one command: its data is raw, as a client would send it. What `decide` throws passes. */
-    when(command: CommandOf<Aggregate<string, C, E, S, R>>): AggregateResult<E, S, R>;
+    when(command: DeepReadonly<CommandOf<Aggregate<string, C, E, S, R>>>): AggregateResult<E, S, R>;
   };
 }
 

@@ -6,6 +6,7 @@ import { documentKeys, projectDocument } from '../define/project.ts';
 import type { EventsFrom, Projector } from '../define/projector.ts';
 import type { Doc, View } from '../define/view.ts';
 import { checkView } from '../define/view-rules.ts';
+import type { OldEvent } from './aggregate-spec.ts';
 import {
   checkId,
   knownEvent,
@@ -15,17 +16,16 @@ import {
   type SpecOptions,
   specContext,
 } from './context.ts';
-import { deepFreeze } from './freeze.ts';
+import { type DeepReadonly, deepFreeze } from './freeze.ts';
 
+type Message = { readonly type: string; readonly data: unknown };
 /** An event for a projector; what is left out is filled in the same way in every run. */
-export type GivenEvent<M extends { readonly type: string; readonly data: unknown }> = M & {
+export type GivenEvent<M extends Message> = (DeepReadonly<M> | OldEvent<M['type']>) & {
   /** Id of the instance that it happened to. Default: the `id` of the options. Versions are counted for each. */
   readonly id?: string;
   /** Default: the `now` of the options. */
   readonly at?: Date;
   readonly commandId?: string;
-  /** Older than today's version: `data` is as it was stored, and its upcasts are run. */
-  readonly schemaVersion?: number;
 };
 
 export interface ProjectorResult<D> {
@@ -70,7 +70,12 @@ export function projectorSpec<A extends readonly Contract[], V extends View>(
   };
 }
 
-type AnyGiven = GivenEvent<{ readonly type: string; readonly data: unknown }>;
+type AnyGiven = Message & {
+  readonly schemaVersion?: number;
+  readonly id?: string;
+  readonly at?: Date;
+  readonly commandId?: string;
+};
 
 /** Places events one after the other, as the log would. */
 function recorder(

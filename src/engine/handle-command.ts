@@ -1,0 +1,447 @@
+import { uuidv7 } from 'uuidv7';
+import { type DecidedEvent, type Decision, decideCommand, foldEvents } from '../define/decide.ts';
+import type { EventMeta } from '../define/event.ts';
+import type { AggregateModel, CommandModel, Model } from '../define/model.ts';
+import { type Issue, parse } from '../define/schema.ts';
+import { DEFAULT_TENANT, idProblem, streamKey } from '../define/stream-key.ts';
+import { MillraceError } from '../errors.ts';
+import type { Logger } from '../logger.ts';
+import type { CommitStore, OperationTime } from '../store/commits.ts';
+import type { CommitDocument } from '../store/documents.ts';
+import { type RejectionStore, rejectionId } from '../store/rejections.ts';
+import { AggregateCache, type LoadedAggregate } from './aggregate-cache.ts';
+import { canonicalInput, derivedId, inputHash } from './command-input.ts';
+import type { CommandConflict, CommandInvalid, CommandOutcome, CommandRequest } from './contract.ts';
+import { type AppendResult, GroupCommit } from './group-commit.ts';
+import { loadAggregate } from './load-aggregate.ts';
+import {
+  acceptedReceipt,
+  conflictReceipt,
+  decodedEvents,
+  MISSED_EVENTS_CAP,
+  repeatedReceipt,
+  repeatedRefusal,
+} from './receipts.ts';
+import { StreamQueue } from './stream-queue.ts';
+
+export interface CommandLimits {
+  readonly timeoutMs: number;
+  readonly dataMaxBytes: number;
+  readonly rejectionTtlS: number;
+  readonly maxEvents: number;
+  readonly maxBytes: number;
+  readonly cacheCount: number;
+}
+export interface CommandHandlerDeps {
+  readonly model: Model;
+  readonly commits: CommitStore;
+  readonly rejections: RejectionStore;
+  readonly logId: string;
+  readonly limits: CommandLimits;
+  readonly logger: Logger;
+  /** Called with every new commit after the majority acknowledged it: a sequencer in this process need not wait for its change stream. */
+  readonly onCommitted?: (commit: CommitDocument) => void;
+}
+export interface CommandHandler {
+  handle(request: CommandRequest): Promise<CommandOutcome>;
+  /** Waits for what is under way. */
+  close(): Promise<void>;
+}
+
+/** One command on its way: parsed, addressed, hashed. */
+interface Arrived {
+  readonly aggregate: AggregateModel;
+  readonly command: CommandModel;
+  readonly id: string;
+  readonly stream: string;
+  readonly commandId: string;
+  readonly chosen: boolean;
+  readonly parsed: unknown;
+  readonly stored: unknown;
+  readonly bytes: number;
+  readonly hash: string;
+  readonly expectedVersion: number | undefined;
+  readonly dryRun: boolean;
+  readonly meta: EventMeta;
+  readonly deadline: number;
+}
+
+/** How often a command is decided anew after others were faster, before it answers TOO_BUSY. */
+const MAX_ATTEMPTS = 50;
+
+/**
+ * Handles commands: parse, load, decide, append. Guarantees: effect once a commandId; versions of a stream without
+ * holes; only acceptances are answered from the cache, anything else after a majority read. Errors: UNKNOWN_AGGREGATE,
+ * UNKNOWN_COMMAND, OUTCOME_UNKNOWN (repeat with the same commandId), TOO_BUSY (nothing was written), COMMIT_TOO_LARGE,
+ * EVENT_INVALID, UNKNOWN_EVENT, and what `decide` throws.
+ */
+export function createCommandHandler(deps: CommandHandlerDeps): CommandHandler {
+  const cache = new AggregateCache(deps.limits.cacheCount);
+  const queue = new StreamQueue();
+  const group = new GroupCommit(deps.commits, deps.rejections);
+  const work: Work = { ...deps, cache, group };
+  let closing = false;
+  return {
+    async handle(request) {
+      if (closing)
+        throw new MillraceError(
+          'SHUTTING_DOWN',
+          'This process is shutting down. Nothing was written; repeat the command on another one.',
+        );
+      const arrived = arrive(deps, request);
+      if ('kind' in arrived) return arrived;
+      const progress: Progress = { sent: false };
+      const running = queue.run(arrived.stream, () => carryOut(work, arrived, progress));
+      return withDeadline(running, arrived, progress);
+    },
+    async close() {
+      closing = true;
+      await queue.idle();
+      await group.close();
+    },
+  };
+}
+
+interface Work extends CommandHandlerDeps {
+  readonly cache: AggregateCache;
+  readonly group: GroupCommit;
+}
+/** Whether a commit may have been written when time runs out. */
+interface Progress {
+  sent: boolean;
+}
+
+function arrive(deps: CommandHandlerDeps, request: CommandRequest): Arrived | CommandInvalid {
+  const aggregate = deps.model.aggregates.get(request.aggregate);
+  if (aggregate === undefined)
+    throw new MillraceError('UNKNOWN_AGGREGATE', `There is no aggregate "${clip(request.aggregate)}".`);
+  const command = aggregate.commands.get(request.type);
+  if (command === undefined)
+    throw new MillraceError('UNKNOWN_COMMAND', `Aggregate "${aggregate.name}" has no command "${clip(request.type)}".`);
+
+  const issues: Issue[] = [];
+  const check = (field: string, problem: string | undefined): void => {
+    if (problem !== undefined) issues.push({ path: [field], message: problem });
+  };
+  const chosen = request.commandId !== undefined;
+  check('commandId', chosen ? idProblem(request.commandId) : undefined);
+  const commandId = request.commandId ?? uuidv7();
+  const tenant = request.meta?.tenant ?? DEFAULT_TENANT;
+  if (request.id !== undefined || !command.creates)
+    check('id', request.id === undefined ? 'is missing' : idProblem(request.id));
+  const { expectedVersion } = request;
+  if (expectedVersion !== undefined && (!Number.isSafeInteger(expectedVersion) || expectedVersion < 0)) {
+    check('expectedVersion', `must be a whole number from 0, is ${expectedVersion}`);
+  }
+  const invalid = (more: readonly Issue[]): CommandInvalid => ({
+    kind: 'invalid',
+    commandId: issues.some((issue) => issue.path[0] === 'commandId') ? null : commandId,
+    issues: more,
+  });
+  if (issues.length > 0) return invalid(issues);
+
+  const input = canonicalInput(request.data);
+  if (input.issues.length > 0) return invalid(input.issues);
+  const bytes = Buffer.byteLength(input.json);
+  if (bytes > deps.limits.dataMaxBytes) {
+    return invalid([
+      { path: [], message: `must not be larger than ${deps.limits.dataMaxBytes} bytes of JSON, has ${bytes}` },
+    ]);
+  }
+  const parsed = parse(command.schema, request.data);
+  if (!parsed.ok) return invalid(parsed.issues);
+
+  const id = request.id ?? derivedId(tenant, aggregate.name, commandId);
+  return {
+    aggregate,
+    command,
+    id,
+    stream: streamKey({ tenant, aggregate: aggregate.name, id }),
+    commandId,
+    chosen,
+    parsed: parsed.value,
+    stored: withoutUnstored(request.data, command.unstored),
+    bytes,
+    hash: inputHash(command.type, input.json),
+    expectedVersion,
+    dryRun: request.dryRun ?? false,
+    meta: {
+      correlationId: request.meta?.correlationId ?? commandId,
+      causationId: request.meta?.causationId ?? null,
+      actor: request.meta?.actor ?? null,
+      tenant,
+      traceparent: request.meta?.traceparent ?? null,
+      client: request.meta?.client ?? null,
+    },
+    deadline: Date.now() + deps.limits.timeoutMs,
+  };
+}
+
+const clip = (text: string): string => (text.length > 80 ? `${text.slice(0, 80)}…` : text);
+
+function withoutUnstored(data: unknown, unstored: readonly string[]): unknown {
+  if (unstored.length === 0 || typeof data !== 'object' || data === null) return data;
+  return Object.fromEntries(Object.entries(data).filter(([field]) => !unstored.includes(field)));
+}
+
+/** Answers at the deadline whatever hangs; the work goes on in its stream's queue, so that order holds. */
+async function withDeadline(
+  running: Promise<CommandOutcome>,
+  arrived: Arrived,
+  progress: Progress,
+): Promise<CommandOutcome> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(timeIsUp(arrived, progress)), Math.max(0, arrived.deadline - Date.now()) + 50);
+  });
+  try {
+    return await Promise.race([running, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+function timeIsUp(arrived: Arrived, progress: Progress, cause?: unknown): MillraceError {
+  const details = { commandId: arrived.commandId };
+  if (!progress.sent) {
+    return new MillraceError(
+      'TOO_BUSY',
+      'The command could not be handled in time. Nothing was written; repeat it later with the same commandId.',
+      { cause, details },
+    );
+  }
+  return new MillraceError(
+    'OUTCOME_UNKNOWN',
+    'Whether the command took effect is not known. Repeat it with the same commandId: it takes effect at most once.',
+    { cause, details },
+  );
+}
+
+/** The loop of design.md: decide on what is known; answer refusals only when it is certainly the newest. */
+async function carryOut(work: Work, arrived: Arrived, progress: Progress): Promise<CommandOutcome> {
+  let loaded = work.cache.get(arrived.stream);
+  let fresh = false;
+  for (let attempt = 1; attempt <= MAX_ATTEMPTS && Date.now() < arrived.deadline; attempt++) {
+    loaded ??= await loadAggregate(work, arrived.aggregate, arrived.stream);
+    const decision = decideOn(arrived, loaded);
+    if (decision.kind === 'events' && decision.events.length > 0 && !arrived.dryRun) {
+      const commit = commitOf(work, arrived, decision.events, loaded.version + 1);
+      progress.sent = true;
+      const result = await work.group.append({
+        commit,
+        bytes: arrived.bytes * 2,
+        mayRepeat: arrived.chosen,
+        deadline: arrived.deadline,
+      });
+      const answer = await afterAppend(work, arrived, loaded, commit, result, progress);
+      if (answer.outcome !== undefined) return answer.outcome;
+      loaded = answer.loaded;
+      fresh = true;
+      if (attempt > 1) await pause(Math.random() * Math.min(2 ** attempt, 100));
+      continue;
+    }
+    if (fresh) return finish(work, arrived, loaded, decision, progress);
+    const newest = await refresh(work, arrived, loaded, undefined);
+    if (newest.outcome !== undefined) return newest.outcome;
+    loaded = newest.loaded;
+    fresh = true;
+  }
+  throw timeIsUp(arrived, progress);
+}
+
+type Verdict = Decision | { readonly kind: 'conflict' };
+
+function decideOn(arrived: Arrived, loaded: LoadedAggregate): Verdict {
+  if (arrived.expectedVersion !== undefined && arrived.expectedVersion !== loaded.version) return { kind: 'conflict' };
+  return decideCommand(
+    arrived.aggregate,
+    loaded,
+    { type: arrived.command.type, data: arrived.parsed },
+    {
+      id: arrived.id,
+      version: loaded.version,
+      commandId: arrived.commandId,
+      now: new Date(),
+      newId: uuidv7,
+    },
+  );
+}
+
+function commitOf(
+  work: Work,
+  arrived: Arrived,
+  events: readonly DecidedEvent[],
+  version: number | undefined,
+): CommitDocument {
+  if (events.length > work.limits.maxEvents) {
+    throw new MillraceError(
+      'COMMIT_TOO_LARGE',
+      `Command "${arrived.command.type}" caused ${events.length} events; a commit holds at most ${work.limits.maxEvents}. Split the command.`,
+    );
+  }
+  // JSON is about as large as BSON; measured only where the cap could be near.
+  if (events.length > 8 || arrived.bytes * 8 > work.limits.maxBytes) {
+    const bytes = Buffer.byteLength(JSON.stringify(events));
+    if (bytes > work.limits.maxBytes) {
+      throw new MillraceError(
+        'COMMIT_TOO_LARGE',
+        `Command "${arrived.command.type}" caused ${bytes} bytes of events; a commit holds at most ${work.limits.maxBytes}. Split the command.`,
+      );
+    }
+  }
+  return {
+    _id: uuidv7(),
+    stream: arrived.stream,
+    ...(version === undefined ? {} : { version }),
+    command: { id: arrived.commandId, type: arrived.command.type, data: arrived.stored, hash: arrived.hash },
+    events: events.map((event) => ({
+      id: uuidv7(),
+      type: event.type,
+      schemaVersion: event.schemaVersion,
+      data: event.data,
+    })),
+    meta: arrived.meta,
+    at: new Date(),
+  };
+}
+
+type Step =
+  | { readonly outcome: CommandOutcome; readonly loaded?: undefined }
+  | { readonly outcome?: undefined; readonly loaded: LoadedAggregate };
+
+async function afterAppend(
+  work: Work,
+  arrived: Arrived,
+  loaded: LoadedAggregate,
+  commit: CommitDocument,
+  result: AppendResult,
+  progress: Progress,
+): Promise<Step> {
+  switch (result.kind) {
+    case 'inserted':
+      work.cache.offer(arrived.stream, foldEvents(arrived.aggregate, loaded, commit.events));
+      work.onCommitted?.(commit);
+      return { outcome: acceptedReceipt(work.logId, arrived.aggregate, commit, { duplicate: false, written: true }) };
+    case 'refused':
+      return { outcome: repeatedRefusal(result.rejection, arrived.hash) };
+    case 'taken': {
+      // Others were faster, or an earlier try of this command got through: look for that first.
+      const step = await refresh(work, arrived, loaded, result.operationTime);
+      if (step.loaded !== undefined) progress.sent = false;
+      return step;
+    }
+    case 'unknown':
+      work.cache.forget(arrived.stream);
+      throw timeIsUp(arrived, progress, result.error);
+    case 'failed':
+      work.cache.forget(arrived.stream);
+      throw result.error instanceof MillraceError
+        ? result.error
+        : new MillraceError('INTERNAL', `MongoDB refused a commit of "${arrived.command.type}". Nothing was written.`, {
+            cause: result.error,
+          });
+  }
+}
+
+/** One majority read: the receipt of this commandId if there is one, else the newest state. */
+async function refresh(
+  work: Work,
+  arrived: Arrived,
+  loaded: LoadedAggregate,
+  after: OperationTime | undefined,
+): Promise<Step> {
+  const news = await work.commits.news(arrived.stream, loaded.version, arrived.commandId, after);
+  const own = news.find((commit) => commit.command.id === arrived.commandId);
+  if (own !== undefined) return { outcome: repeatedReceipt(work.logId, arrived.aggregate, own, arrived.hash) };
+  const newer = news
+    .filter((commit) => commit.version !== undefined && commit.version > loaded.version)
+    .sort((a, b) => (a.version ?? 0) - (b.version ?? 0));
+  let state = loaded;
+  for (const commit of newer) state = foldStored(arrived.aggregate, state, commit);
+  work.cache.offer(arrived.stream, state);
+  return { loaded: state };
+}
+
+/** The state after a stored commit. Throws UNKNOWN_EVENT. */
+export function foldStored(
+  aggregate: AggregateModel,
+  loaded: LoadedAggregate,
+  commit: CommitDocument,
+): LoadedAggregate {
+  return foldEvents(aggregate, loaded, decodedEvents(aggregate, commit));
+}
+
+/** Answers what is no acceptance with events; `loaded` is the newest state. */
+async function finish(
+  work: Work,
+  arrived: Arrived,
+  loaded: LoadedAggregate,
+  verdict: Verdict,
+  progress: Progress,
+): Promise<CommandOutcome> {
+  if (arrived.chosen) {
+    const [earlier] = await work.rejections.find([rejectionId(arrived.stream, arrived.commandId)]);
+    if (earlier !== undefined) return repeatedRefusal(earlier, arrived.hash);
+  }
+  if (verdict.kind === 'conflict') return conflict(work, arrived, loaded);
+  if (verdict.kind === 'rejected') return refuse(work, arrived, verdict);
+  if (arrived.dryRun) {
+    const preview = commitOf(
+      work,
+      arrived,
+      verdict.events,
+      verdict.events.length === 0 ? undefined : loaded.version + 1,
+    );
+    return acceptedReceipt(work.logId, arrived.aggregate, preview, { duplicate: false, written: false });
+  }
+  const commit = commitOf(work, arrived, [], undefined);
+  progress.sent = true;
+  const result = await work.group.append({
+    commit,
+    bytes: arrived.bytes,
+    mayRepeat: false,
+    deadline: arrived.deadline,
+  });
+  const step = await afterAppend(work, arrived, loaded, commit, result, progress);
+  // Without a version only the command's own receipt can be in the way.
+  if (step.outcome === undefined) throw timeIsUp(arrived, progress);
+  return step.outcome;
+}
+
+async function conflict(work: Work, arrived: Arrived, loaded: LoadedAggregate): Promise<CommandConflict> {
+  const expected = arrived.expectedVersion ?? 0;
+  const missed: CommitDocument[] = [];
+  if (expected < loaded.version) {
+    // A commit holds at least one event, and the one that `expected` points into may have begun before it.
+    for await (const commit of work.commits.since(arrived.stream, Math.max(0, expected - work.limits.maxEvents))) {
+      if ((commit.version ?? 0) + commit.events.length - 1 <= expected) continue;
+      missed.push(commit);
+      if (missed.length >= MISSED_EVENTS_CAP) break;
+    }
+  }
+  return conflictReceipt(arrived.aggregate, arrived.commandId, { expected, actual: loaded.version }, missed);
+}
+
+async function refuse(work: Work, arrived: Arrived, verdict: Decision & { kind: 'rejected' }): Promise<CommandOutcome> {
+  const refused: CommandOutcome = {
+    kind: 'rejected',
+    commandId: arrived.commandId,
+    code: verdict.code,
+    reason: verdict.reason,
+  };
+  if (arrived.dryRun) return refused;
+  const at = new Date();
+  const stored = await work.rejections.record({
+    _id: rejectionId(arrived.stream, arrived.commandId),
+    stream: arrived.stream,
+    command: { id: arrived.commandId, type: arrived.command.type, hash: arrived.hash },
+    code: verdict.code,
+    reason: verdict.reason,
+    meta: arrived.meta,
+    at,
+    expiresAt: new Date(at.getTime() + work.limits.rejectionTtlS * 1_000),
+  });
+  return repeatedRefusal(stored, arrived.hash);
+}
+
+const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));

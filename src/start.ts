@@ -1,0 +1,246 @@
+import type { GraphQLSchema } from 'graphql';
+import { uuidv7 } from 'uuidv7';
+import { type RunningWorkers, startAll } from '../workers/all.ts';
+import type { CommandOf, Contract, RejectionOf } from './define/aggregate.ts';
+import { buildModel, type Model } from './define/model.ts';
+import type { Module } from './define/module.ts';
+import type { AnyQuery, QueryInput, QueryOutput } from './define/query.ts';
+import type { Doc, View } from './define/view.ts';
+import { createCommandStatus } from './engine/command-status.ts';
+import type {
+  CommandAccepted,
+  CommandConflict,
+  CommandInvalid,
+  CommandOutcome,
+  CommandRejected,
+  CommandRequest,
+  Readiness,
+  ReadOptions,
+  Runtime,
+  Signal,
+} from './engine/contract.ts';
+import { createReads } from './engine/create-reads.ts';
+import { deliveryHealth } from './engine/delivery-health.ts';
+import { createCommandHandler } from './engine/handle-command.ts';
+import { createHintBus } from './engine/hint-bus.ts';
+import { createLogReader } from './engine/log-reader.ts';
+import { type Gateway, startGateway } from './gateway/server.ts';
+import { createLogger, type Logger } from './logger.ts';
+import { createHintChannel } from './queue/hints.ts';
+import { connectRedis, type RedisConnections } from './queue/redis.ts';
+import { readSettings, type Settings } from './settings.ts';
+import { openStore, type Store } from './store/open-store.ts';
+
+/** The outcome of a command sent in code, with the aggregate's own rejection codes. */
+export type Outcome<A> =
+  | CommandAccepted
+  | (CommandRejected & {
+      readonly code: RejectionOf<A> | 'ALREADY_EXISTS' | 'NOT_FOUND' | 'CLOSED' | 'IDEMPOTENCY_CONFLICT';
+    })
+  | CommandConflict
+  | CommandInvalid;
+
+/** One change of a view document. */
+export interface WatchedChange<D> {
+  readonly signal: Signal;
+  /** Undefined when there is no such document (any more). */
+  readonly document: D | undefined;
+  /** Only rises. */
+  readonly version: number | undefined;
+  readonly origins: readonly string[];
+}
+
+/** A running Millrace in code. Errors: those of the commands and reads in src/errors.ts. */
+export interface RunningApp {
+  readonly runtime: Runtime;
+  /** Base address of the gateway; undefined without one. */
+  readonly url: string | undefined;
+  /** `id` may be undefined only for a command of `creates`. Effect once a commandId. */
+  send<A extends Contract>(
+    to: A,
+    id: string | undefined,
+    message: CommandOf<A>,
+    options?: Pick<CommandRequest, 'commandId' | 'expectedVersion' | 'dryRun' | 'meta'>,
+  ): Promise<Outcome<A>>;
+  ask<Q extends AnyQuery>(query: Q, input: QueryInput<Q>, options?: ReadOptions): Promise<QueryOutput<Q>>;
+  /** Snapshot first, then changes; versions only rise. Ends when the signal aborts or the loop is left. */
+  watch<V extends View>(view: V, id: string, signal?: AbortSignal): AsyncIterable<WatchedChange<Doc<V>>>;
+  /** Graceful: doors first, then workers, then connections. A second call waits for the first. */
+  stop(): Promise<void>;
+}
+
+export interface StartOptions {
+  readonly modules: readonly Module[];
+  /** Opens the gateway (roles `all` and `gateway`); without a schema there is none. */
+  readonly schema?: GraphQLSchema | undefined;
+  /** `all` (default): gateway and workers; `gateway`: commands and reads only; `worker`: delivery only. */
+  readonly role?: 'all' | 'gateway' | 'worker';
+  /** Default: from the environment. */
+  readonly settings?: Settings;
+  readonly logger?: Logger;
+}
+
+/** Starts a Millrace in this process: `const app = await start({ modules: [bank] })`. Throws what is wrong, with its cure. */
+export async function startApp(options: StartOptions): Promise<RunningApp> {
+  const model = buildModel(options.modules);
+  const settings = options.settings ?? readSettings(process.env);
+  const logger = options.logger ?? createLogger(settings.log);
+  const role = options.role ?? 'all';
+  const instanceId = uuidv7();
+  const closers: (() => Promise<void>)[] = [];
+  try {
+    return await assemble({ model, settings, logger, role, instanceId, schema: options.schema, closers });
+  } catch (error) {
+    await closeAll(closers, logger);
+    throw error;
+  }
+}
+
+interface Assembly {
+  readonly model: Model;
+  readonly settings: Settings;
+  readonly logger: Logger;
+  readonly role: 'all' | 'gateway' | 'worker';
+  readonly instanceId: string;
+  readonly schema: GraphQLSchema | undefined;
+  /** What was opened, in order; closed from the last to the first. */
+  readonly closers: (() => Promise<void>)[];
+}
+
+async function assemble(parts: Assembly): Promise<RunningApp> {
+  const { model, settings, logger, role, instanceId, closers } = parts;
+  const { logId } = settings;
+  const store = await openStore({ ...settings.mongodb, appName: `millrace-${role}`, logId, model });
+  closers.push(() => store.close());
+  const redis = await connectRedis(settings.redis.url, logger);
+  closers.push(() => redis.close());
+  const channel = createHintChannel(redis, { prefix: settings.redis.prefix, logId, instanceId });
+  closers.push(() => channel.close());
+  const hints = createHintBus(channel);
+  const reader = await createLogReader(store.delivery.log, hints);
+  closers.push(async () => reader.close());
+
+  let workers: RunningWorkers | undefined;
+  if (role !== 'gateway') {
+    workers = await startAll({
+      store: store.delivery,
+      model,
+      settings,
+      logger,
+      hints,
+      reader,
+      redis,
+      instanceId,
+      role,
+    });
+    const running = workers;
+    closers.push(() => running.stop());
+  }
+  const { timeoutMs, dataMaxBytes, rejectionTtlS } = settings.command;
+  const commands = createCommandHandler({
+    model,
+    commits: store.commits,
+    rejections: store.rejections,
+    logId,
+    limits: { timeoutMs, dataMaxBytes, rejectionTtlS, ...settings.commit, cacheCount: settings.aggregateCacheCount },
+    logger,
+    ...(workers === undefined ? {} : { onCommitted: offerTogether(workers) }),
+  });
+  closers.push(() => commands.close());
+  const reads = createReads({
+    model,
+    views: store.views,
+    events: store.events,
+    hintBus: hints,
+    logReader: reader,
+    settings,
+    logger,
+  });
+  closers.push(async () => reads.close());
+  const runtime: Runtime = {
+    model,
+    handle: commands.handle,
+    ...createCommandStatus({ model, commits: store.commits, rejections: store.rejections, logId }),
+    document: reads.document,
+    documents: reads.documents,
+    ask: reads.ask,
+    events: reads.events,
+    watchDocument: reads.watchDocument,
+    watchDocuments: reads.watchDocuments,
+    watchEvents: reads.watchEvents,
+    ready: () => readiness(store, model, redis),
+  };
+  let gateway: Gateway | undefined;
+  if (role !== 'worker' && parts.schema !== undefined) {
+    gateway = await startGateway({ runtime, schema: parts.schema, settings, logger });
+    const opened = gateway;
+    closers.push(() => opened.stop());
+  }
+  return runningApp(runtime, gateway?.url, closers, logger);
+}
+
+function runningApp(
+  runtime: Runtime,
+  url: string | undefined,
+  closers: (() => Promise<void>)[],
+  logger: Logger,
+): RunningApp {
+  let stopped: Promise<void> | undefined;
+  return {
+    runtime,
+    url,
+    send: <A extends Contract>(to: A, id: string | undefined, message: CommandOf<A>, options = {}) =>
+      runtime.handle({ ...options, aggregate: to.name, id, type: message.type, data: message.data }) as Promise<
+        CommandOutcome & Outcome<A>
+      >,
+    ask: <Q extends AnyQuery>(query: Q, input: QueryInput<Q>, options?: ReadOptions) =>
+      runtime.ask(query.name, input, options) as Promise<QueryOutput<Q>>,
+    async *watch<V extends View>(view: V, id: string, signal?: AbortSignal): AsyncGenerator<WatchedChange<Doc<V>>> {
+      const left = new AbortController();
+      const until = signal === undefined ? left.signal : AbortSignal.any([signal, left.signal]);
+      try {
+        for await (const change of runtime.watchDocument(view.name, id, until)) {
+          const { signal: kind, node, origins } = change;
+          yield { signal: kind, document: node?.document as Doc<V> | undefined, version: node?.version, origins };
+        }
+      } finally {
+        left.abort();
+      }
+    },
+    stop() {
+      stopped ??= closeAll(closers, logger);
+      return stopped;
+    },
+  };
+}
+
+/** Commits of one turn of the event loop go to the sequencer together. */
+function offerTogether(workers: RunningWorkers): (commit: Parameters<RunningWorkers['offer']>[0][number]) => void {
+  let waiting: Parameters<RunningWorkers['offer']>[0][number][] = [];
+  return (commit) => {
+    if (waiting.push(commit) > 1) return;
+    setImmediate(() => {
+      const together = waiting;
+      waiting = [];
+      workers.offer(together);
+    });
+  };
+}
+
+/** Without MongoDB nothing can be served; anything else is a reason to look, not to turn clients away. */
+async function readiness(store: Store, model: Model, redis: RedisConnections): Promise<Readiness> {
+  try {
+    await store.ping();
+    const { reasons } = await deliveryHealth(store.delivery, model);
+    const all = redis.available() ? reasons : [...reasons, 'Redis is away: views of other processes follow later'];
+    return { status: all.length === 0 ? 'ready' : 'degraded', reasons: all };
+  } catch {
+    return { status: 'unavailable', reasons: ['MongoDB does not answer'] };
+  }
+}
+
+async function closeAll(closers: (() => Promise<void>)[], logger: Logger): Promise<void> {
+  for (const close of closers.splice(0).reverse()) {
+    await close().catch((error: unknown) => logger.warn({ error: String(error) }, 'something did not close well'));
+  }
+}

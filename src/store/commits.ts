@@ -1,0 +1,198 @@
+import type { ClientSession, Collection, Db, MongoClient, Timestamp } from 'mongodb';
+import { MongoBulkWriteError } from 'mongodb';
+import { MillraceError } from '../errors.ts';
+import type { CommitDocument } from './documents.ts';
+
+/** What became of one member of an insert. Only `inserted` and `taken` are answers; `unknown` proves nothing. */
+export type InsertResult =
+  | { readonly kind: 'inserted' }
+  /** A unique index refused it; which one is only a hint, because the server names the first it met. */
+  | { readonly kind: 'taken'; readonly by: 'id' | 'version' | 'command' }
+  | { readonly kind: 'failed'; readonly error: unknown }
+  | { readonly kind: 'unknown'; readonly error: unknown };
+
+/** A point in the server's history. Reads that are given one see everything that was acknowledged or refused before it. */
+export type OperationTime = Timestamp;
+
+export interface CommitWriter {
+  /** One unordered insert; every member succeeds or fails alone. One call at a time a writer. Never throws. */
+  insert(commits: readonly CommitDocument[]): Promise<readonly InsertResult[]>;
+  /** Of the last insert: pass it to reads that follow a `taken`. */
+  readonly operationTime: OperationTime | undefined;
+  close(): Promise<void>;
+}
+
+/** `commits`, the write side of the truth. Documents are inserted once and never updated. All reads are majority, from the primary. */
+export interface CommitStore {
+  writer(): CommitWriter;
+  /** Commits with events of a stream from a version on, oldest first. */
+  since(stream: string, afterVersion: number, operationTime?: OperationTime): AsyncIterable<CommitDocument>;
+  /** The commit of a command and the commits after a version, in one read; in no order. */
+  news(
+    stream: string,
+    afterVersion: number,
+    commandId: string,
+    operationTime?: OperationTime,
+  ): Promise<readonly CommitDocument[]>;
+  byCommand(stream: string, commandId: string, operationTime?: OperationTime): Promise<CommitDocument | undefined>;
+}
+
+const DUPLICATE_KEY = 11_000;
+const INDEX_OF_VERSION = 'stream_version';
+const INDEX_OF_COMMAND = 'stream_command';
+
+/**
+ * Creates the collection, clustered by the time-ordered `_id` so that a backward scan meets the newest first, its unique
+ * indexes and the flat MongoDB view `commands`.
+ */
+export async function ensureCommits(db: Db, existing: ReadonlySet<string>): Promise<void> {
+  if (!existing.has('commits')) {
+    await db
+      .createCollection('commits', { clusteredIndex: { key: { _id: 1 }, unique: true, name: 'id' } })
+      .catch(ignoreExisting);
+  }
+  await db.collection('commits').createIndexes([
+    {
+      name: INDEX_OF_VERSION,
+      key: { stream: 1, version: 1 },
+      unique: true,
+      partialFilterExpression: { version: { $exists: true } },
+    },
+    { name: INDEX_OF_COMMAND, key: { stream: 1, 'command.id': 1 }, unique: true },
+  ]);
+  if (!existing.has('commands')) {
+    await db
+      .createCollection('commands', {
+        viewOn: 'commits',
+        pipeline: [
+          {
+            $project: {
+              _id: '$command.id',
+              stream: 1,
+              type: '$command.type',
+              data: '$command.data',
+              version: 1,
+              events: '$events.type',
+              meta: 1,
+              at: 1,
+            },
+          },
+        ],
+      })
+      .catch(ignoreExisting);
+  }
+}
+
+const NAMESPACE_EXISTS = 48;
+/** Several processes start at once; the first creates. */
+export function ignoreExisting(error: unknown): void {
+  if (typeof error === 'object' && error !== null && 'code' in error && error.code === NAMESPACE_EXISTS) return;
+  throw error;
+}
+
+export function createCommitStore(client: MongoClient, db: Db): CommitStore {
+  const commits = db.collection<CommitDocument>('commits');
+
+  /** Runs reads after `operationTime`: a majority read alone may be older than the refusal that led to it. */
+  const reading = (operationTime: OperationTime | undefined): ClientSession | undefined => {
+    if (operationTime === undefined) return undefined;
+    const session = client.startSession({ causalConsistency: true });
+    session.advanceOperationTime(operationTime);
+    return session;
+  };
+  const find = async (filter: object, operationTime: OperationTime | undefined): Promise<CommitDocument[]> => {
+    const session = reading(operationTime);
+    try {
+      return await commits.find(filter, session === undefined ? {} : { session }).toArray();
+    } finally {
+      await session?.endSession();
+    }
+  };
+
+  return {
+    writer: () => createWriter(client, commits),
+    async *since(stream, afterVersion, operationTime) {
+      const session = reading(operationTime);
+      try {
+        yield* commits
+          .find({ stream, version: { $gt: afterVersion } }, session === undefined ? {} : { session })
+          .sort({ version: 1 });
+      } finally {
+        await session?.endSession();
+      }
+    },
+    news: (stream, afterVersion, commandId, operationTime) =>
+      find(
+        {
+          $or: [
+            { stream, 'command.id': commandId },
+            { stream, version: { $gt: afterVersion } },
+          ],
+        },
+        operationTime,
+      ),
+    byCommand: async (stream, commandId, operationTime) =>
+      (await find({ stream, 'command.id': commandId }, operationTime))[0],
+  };
+}
+
+function createWriter(client: MongoClient, commits: Collection<CommitDocument>): CommitWriter {
+  const session = client.startSession({ causalConsistency: true });
+  return {
+    async insert(batch) {
+      try {
+        await commits.insertMany(batch as CommitDocument[], { ordered: false, session });
+        return batch.map(() => ({ kind: 'inserted' }));
+      } catch (error) {
+        return explainInsert(error, batch.length);
+      }
+    },
+    get operationTime() {
+      return session.operationTime;
+    },
+    close: () => session.endSession(),
+  };
+}
+
+function explainInsert(error: unknown, count: number): InsertResult[] {
+  if (!(error instanceof MongoBulkWriteError) || error.writeErrors === undefined) {
+    return Array.from({ length: count }, () => definite(error) ?? { kind: 'unknown', error });
+  }
+  const concern = error.result.getWriteConcernError();
+  const rest: InsertResult = concern === undefined ? { kind: 'inserted' } : { kind: 'unknown', error };
+  const results: InsertResult[] = Array.from({ length: count }, () => rest);
+  const writeErrors = Array.isArray(error.writeErrors) ? error.writeErrors : [error.writeErrors];
+  // An error that is neither of a member nor of the write concern (a lost connection) says nothing about the others.
+  if (writeErrors.length === 0 && concern === undefined) return results.map(() => ({ kind: 'unknown', error }));
+  for (const writeError of writeErrors) {
+    results[writeError.index] =
+      writeError.code === DUPLICATE_KEY
+        ? { kind: 'taken', by: indexNamed(writeError.errmsg ?? '') }
+        : { kind: 'failed', error: writeError };
+  }
+  return results;
+}
+
+function indexNamed(message: string): 'id' | 'version' | 'command' {
+  if (message.includes(INDEX_OF_VERSION)) return 'version';
+  return message.includes(INDEX_OF_COMMAND) ? 'command' : 'id';
+}
+
+const BSON_TOO_LARGE = new Set([10_334, 17_419, 17_420]);
+/** Errors raised before anything was sent: nothing was written, a repeat would fail alike. */
+function definite(error: unknown): InsertResult | undefined {
+  if (typeof error !== 'object' || error === null) return undefined;
+  const code = 'code' in error ? error.code : undefined;
+  const name = 'name' in error ? error.name : undefined;
+  const tooLarge = typeof code === 'number' && BSON_TOO_LARGE.has(code);
+  if (!tooLarge && name !== 'BSONError' && !(error instanceof RangeError) && !(error instanceof TypeError))
+    return undefined;
+  return {
+    kind: 'failed',
+    error: new MillraceError(
+      'COMMIT_TOO_LARGE',
+      'MongoDB does not take this commit: it is too large or not plain JSON.',
+      { cause: error },
+    ),
+  };
+}

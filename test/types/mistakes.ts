@@ -1,0 +1,155 @@
+/** What must not compile, each mistake in its place. `npm run typecheck` is the test; test/types.test.ts reads the words. */
+import { aggregate, event, projector, query, view } from 'millrace';
+import { spec } from 'millrace/testing';
+import { z } from 'zod';
+
+type State = { status: 'none' | 'open'; tags: string[] };
+const events = { Opened: z.object({ owner: z.string() }), Tagged: z.object({ tag: z.string() }) };
+const commands = { Open: z.object({ owner: z.string() }), Tag: z.object({ tag: z.string() }) };
+const initial = (): State => ({ status: 'none', tags: [] });
+const evolve = { Opened: (s: State) => s, Tagged: (s: State) => s };
+const decide = { Open: () => [], Tag: () => [] };
+const good = { name: 'thing', events, commands, initial, evolve, decide } as const;
+const thing = aggregate(good);
+
+/* Events and commands */
+aggregate({
+  ...good,
+  decide: {
+    // @ts-expect-error an unknown event
+    Open: () => ({ type: 'Opend', data: { owner: 'x' } }),
+    // @ts-expect-error an unknown event in a list
+    Tag: (_s, data) => [{ type: 'Taged', data }],
+  },
+});
+aggregate({
+  ...good,
+  decide: {
+    // @ts-expect-error wrong data
+    Open: (_s, { owner }) => ({ type: 'Opened', data: { owner: owner.length } }),
+    // @ts-expect-error data is missing a field
+    Tag: () => ({ type: 'Tagged', data: {} }),
+  },
+});
+// @ts-expect-error a missing evolve
+aggregate({ ...good, evolve: { Opened: (s) => s } });
+// @ts-expect-error a missing decide
+aggregate({ ...good, decide: { Open: () => [] } });
+aggregate({
+  ...good,
+  // @ts-expect-error evolve of an event that is not declared
+  evolve: { Opened: (s: State) => s, Tagged: (s: State) => s, Closed: (s: State) => s },
+});
+aggregate({
+  ...good,
+  evolve: {
+    // @ts-expect-error a state that there is not
+    Opened: (s) => ({ ...s, status: 'opn' }),
+    // @ts-expect-error a field of data that there is not
+    Tagged: (s, { tga }) => ({ ...s, tags: [tga] }),
+  },
+});
+// @ts-expect-error a command that is not declared cannot create
+aggregate({ ...good, creates: ['Opn'] });
+// @ts-expect-error an event that is not declared cannot close
+aggregate({ ...good, closes: ['Open'] });
+// @ts-expect-error a field that the command does not have
+aggregate({ ...good, fields: { Open: { pin: { store: false } } } });
+
+/* Rejections */
+aggregate({
+  ...good,
+  rejections: ['TAKEN', 'FULL'],
+  decide: {
+    // @ts-expect-error an unknown rejection
+    Open: (_s, _data, { reject }) => reject('TKAEN', 'is taken'),
+    Tag: (_s, _data, { reject }) => reject('FULL', 'is full'),
+  },
+});
+aggregate({
+  ...good,
+  decide: {
+    // @ts-expect-error no rejections are declared
+    Open: (_s, _data, { reject }) => reject('TAKEN', 'is taken'),
+    Tag: () => [],
+  },
+});
+
+/* Schemas */
+// @ts-expect-error a Date is not JSON
+aggregate({ ...good, events: { ...events, Tagged: z.object({ at: z.date() }) } });
+const deep = z.object({ a: z.array(z.object({ b: z.map(z.string(), z.int()) })) });
+// @ts-expect-error a Map is not JSON, however deep
+aggregate({ ...good, events: { ...events, Tagged: deep } });
+// @ts-expect-error a bigint is not JSON, in a later version either
+aggregate({ ...good, events: { ...events, Tagged: event(z.object({ n: z.bigint() }), { version: 1 }) } });
+// @ts-expect-error an event schema must accept its own output
+aggregate({ ...good, events: { ...events, Tagged: z.object({ n: z.string().transform(Number) }) } });
+// @ts-expect-error a client cannot send a Date
+aggregate({ ...good, commands: { ...commands, Tag: z.object({ at: z.date() }) } });
+
+/* Views */
+const schema = z.object({ id: z.string(), kind: z.enum(['a', 'b']), tags: z.array(z.string()) });
+const things = view('thing', schema, { indexes: [{ kind: 1 }] });
+// @ts-expect-error an index on a field that there is not
+view('thing', schema, { indexes: [{ knd: 1 }] });
+// @ts-expect-error an index on a list
+view('thing', schema, { indexes: [{ tags: 1 }] });
+// @ts-expect-error a direction that there is not
+view('thing', schema, { indexes: [{ kind: 2 }] });
+// @ts-expect-error a field of the platform's
+view('thing', z.object({ id: z.string(), _version: z.int() }));
+// @ts-expect-error a document is an object
+view('thing', z.array(schema));
+// @ts-expect-error a Date is not JSON
+view('thing', z.object({ id: z.string(), at: z.date() }));
+
+/* Projectors */
+const from = [thing] as const;
+// @ts-expect-error an event that no source has
+projector({ name: 'p', version: 1, from, into: things, on: { Taged: () => null } });
+projector({
+  name: 'p',
+  version: 1,
+  from,
+  into: things,
+  on: {
+    // @ts-expect-error a document that does not fit
+    Opened: () => ({ id: 'x', kind: 'c', tags: [] }),
+    // @ts-expect-error a field of data that there is not
+    Tagged: (doc, { data }) => doc && { ...doc, tags: [data.tga] },
+  },
+});
+projector({
+  name: 'p',
+  version: 1,
+  from,
+  into: things,
+  // @ts-expect-error a projector has nothing to send with
+  on: { Opened: (_doc, _event, _key, { send }) => send(thing, 'x', { type: 'Open', data: { owner: 'x' } }) },
+});
+
+/* Queries */
+const input = z.object({ limit: z.int() });
+const output = z.array(schema);
+// @ts-expect-error a typo in the input
+query({ name: 'q', input, output, run: ({ limt }, read) => read(things).list({ limit: limt }) });
+// @ts-expect-error a filter on a field that there is not
+query({ name: 'q', input, output, run: (_input, read) => read(things).list({ filter: { knd: 'a' } }) });
+// @ts-expect-error a filter with a value that there is not
+query({ name: 'q', input, output, run: (_input, read) => read(things).list({ filter: { kind: 'c' } }) });
+// @ts-expect-error a sort by a field that there is not
+query({ name: 'q', input, output, run: (_input, read) => read(things).list({ sort: { knd: 1 } }) });
+// @ts-expect-error a query has no way to write
+query({ name: 'q', input, output, run: (_input, read) => read(things).put({ id: 'x' }) });
+// @ts-expect-error another output than declared
+query({ name: 'q', input, output: z.array(z.string()), run: (_input, read) => read(things).list() });
+
+/* Specs */
+const given = spec(thing).given({ type: 'Opened', data: { owner: 'x' } });
+// @ts-expect-error an unknown command
+given.when({ type: 'Opne', data: { owner: 'x' } });
+// @ts-expect-error an unknown event
+spec(thing).given({ type: 'Opend', data: { owner: 'x' } });
+// @ts-expect-error a projector is not commanded
+spec(projector({ name: 'p', version: 1, from, into: things, on: { Opened: () => null } })).given().when;
