@@ -1,4 +1,7 @@
-/** What must not compile, each mistake in its place. `npm run typecheck` is the test; test/types.test.ts reads the words. */
+/**
+ * What must not compile, each mistake in its place. `npm run typecheck` is the test; test/types.test.ts reads the
+ * error that each gives: it is short and holds what stands after the arrow.
+ */
 import { aggregate, event, projector, query, view } from 'millrace';
 import { spec } from 'millrace/testing';
 import { z } from 'zod';
@@ -16,44 +19,44 @@ const thing = aggregate(good);
 aggregate({
   ...good,
   decide: {
-    // @ts-expect-error an unknown event
+    // @ts-expect-error an unknown event → "Opend"
     Open: () => ({ type: 'Opend', data: { owner: 'x' } }),
-    // @ts-expect-error an unknown event in a list
+    // @ts-expect-error an unknown event in a list → "Taged"
     Tag: (_s, data) => [{ type: 'Taged', data }],
   },
 });
 aggregate({
   ...good,
   decide: {
-    // @ts-expect-error wrong data
+    // @ts-expect-error wrong data → 'number' is not assignable to type 'string'
     Open: (_s, { owner }) => ({ type: 'Opened', data: { owner: owner.length } }),
-    // @ts-expect-error data is missing a field
+    // @ts-expect-error data is missing a field → Property 'tag' is missing
     Tag: () => ({ type: 'Tagged', data: {} }),
   },
 });
-// @ts-expect-error a missing evolve
+// @ts-expect-error a missing evolve → Property 'Tagged' is missing
 aggregate({ ...good, evolve: { Opened: (s) => s } });
-// @ts-expect-error a missing decide
+// @ts-expect-error a missing decide → Property 'Tag' is missing
 aggregate({ ...good, decide: { Open: () => [] } });
 aggregate({
   ...good,
-  // @ts-expect-error evolve of an event that is not declared
+  // @ts-expect-error evolve of an event that is not declared → 'Closed' does not exist
   evolve: { Opened: (s: State) => s, Tagged: (s: State) => s, Closed: (s: State) => s },
 });
 aggregate({
   ...good,
   evolve: {
-    // @ts-expect-error a state that there is not
+    // @ts-expect-error a state that there is not → "opn"
     Opened: (s) => ({ ...s, status: 'opn' }),
-    // @ts-expect-error a field of data that there is not
+    // @ts-expect-error a field of data that there is not → 'tga' does not exist
     Tagged: (s, { tga }) => ({ ...s, tags: [tga] }),
   },
 });
-// @ts-expect-error a command that is not declared cannot create
+// @ts-expect-error a command that is not declared cannot create → "Opn"
 aggregate({ ...good, creates: ['Opn'] });
-// @ts-expect-error an event that is not declared cannot close
+// @ts-expect-error an event that is not declared cannot close → "Open"
 aggregate({ ...good, closes: ['Open'] });
-// @ts-expect-error a field that the command does not have
+// @ts-expect-error a field that the command does not have → 'pin' does not exist
 aggregate({ ...good, fields: { Open: { pin: { store: false } } } });
 
 /* Rejections */
@@ -61,7 +64,7 @@ aggregate({
   ...good,
   rejections: ['TAKEN', 'FULL'],
   decide: {
-    // @ts-expect-error an unknown rejection
+    // @ts-expect-error an unknown rejection → "TKAEN"
     Open: (_s, _data, { reject }) => reject('TKAEN', 'is taken'),
     Tag: (_s, _data, { reject }) => reject('FULL', 'is full'),
   },
@@ -69,44 +72,44 @@ aggregate({
 aggregate({
   ...good,
   decide: {
-    // @ts-expect-error no rejections are declared
+    // @ts-expect-error no rejections are declared → "TAKEN"
     Open: (_s, _data, { reject }) => reject('TAKEN', 'is taken'),
     Tag: () => [],
   },
 });
 
 /* Schemas */
-// @ts-expect-error a Date is not JSON
+// @ts-expect-error a Date is not JSON → must be JSON
 aggregate({ ...good, events: { ...events, Tagged: z.object({ at: z.date() }) } });
 const deep = z.object({ a: z.array(z.object({ b: z.map(z.string(), z.int()) })) });
-// @ts-expect-error a Map is not JSON, however deep
+// @ts-expect-error a Map is not JSON, however deep → must be JSON
 aggregate({ ...good, events: { ...events, Tagged: deep } });
-// @ts-expect-error a bigint is not JSON, in a later version either
+// @ts-expect-error a bigint is not JSON, in a later version either → must be JSON
 aggregate({ ...good, events: { ...events, Tagged: event(z.object({ n: z.bigint() }), { version: 1 }) } });
-// @ts-expect-error an event schema must accept its own output
+// @ts-expect-error an event schema must accept its own output → must accept its own output
 aggregate({ ...good, events: { ...events, Tagged: z.object({ n: z.string().transform(Number) }) } });
-// @ts-expect-error a client cannot send a Date
+// @ts-expect-error a client cannot send a Date → must take JSON
 aggregate({ ...good, commands: { ...commands, Tag: z.object({ at: z.date() }) } });
 
 /* Views */
 const schema = z.object({ id: z.string(), kind: z.enum(['a', 'b']), tags: z.array(z.string()) });
 const things = view('thing', schema, { indexes: [{ kind: 1 }] });
-// @ts-expect-error an index on a field that there is not
+// @ts-expect-error an index on a field that there is not → 'knd' does not exist
 view('thing', schema, { indexes: [{ knd: 1 }] });
-// @ts-expect-error an index on a list
+// @ts-expect-error an index on a list → 'tags' does not exist
 view('thing', schema, { indexes: [{ tags: 1 }] });
-// @ts-expect-error a direction that there is not
+// @ts-expect-error a direction that there is not → '2' is not assignable
 view('thing', schema, { indexes: [{ kind: 2 }] });
-// @ts-expect-error a field of the platform's
+// @ts-expect-error a field of the platform's → no field may begin with _ or $
 view('thing', z.object({ id: z.string(), _version: z.int() }));
-// @ts-expect-error a document is an object
+// @ts-expect-error a document is an object → must be an object
 view('thing', z.array(schema));
-// @ts-expect-error a Date is not JSON
+// @ts-expect-error a Date is not JSON → must be JSON
 view('thing', z.object({ id: z.string(), at: z.date() }));
 
 /* Projectors */
 const from = [thing] as const;
-// @ts-expect-error an event that no source has
+// @ts-expect-error an event that no source has → 'Taged' does not exist
 projector({ name: 'p', version: 1, from, into: things, on: { Taged: () => null } });
 projector({
   name: 'p',
@@ -114,9 +117,9 @@ projector({
   from,
   into: things,
   on: {
-    // @ts-expect-error a document that does not fit
+    // @ts-expect-error a document that does not fit → '"c"' is not assignable
     Opened: () => ({ id: 'x', kind: 'c', tags: [] }),
-    // @ts-expect-error a field of data that there is not
+    // @ts-expect-error a field of data that there is not → 'tga' does not exist
     Tagged: (doc, { data }) => doc && { ...doc, tags: [data.tga] },
   },
 });
@@ -125,31 +128,31 @@ projector({
   version: 1,
   from,
   into: things,
-  // @ts-expect-error a projector has nothing to send with
+  // @ts-expect-error a projector has nothing to send with → provides too few arguments
   on: { Opened: (_doc, _event, _key, { send }) => send(thing, 'x', { type: 'Open', data: { owner: 'x' } }) },
 });
 
 /* Queries */
 const input = z.object({ limit: z.int() });
 const output = z.array(schema);
-// @ts-expect-error a typo in the input
+// @ts-expect-error a typo in the input → 'limt' does not exist
 query({ name: 'q', input, output, run: ({ limt }, read) => read(things).list({ limit: limt }) });
-// @ts-expect-error a filter on a field that there is not
+// @ts-expect-error a filter on a field that there is not → 'knd' does not exist
 query({ name: 'q', input, output, run: (_input, read) => read(things).list({ filter: { knd: 'a' } }) });
-// @ts-expect-error a filter with a value that there is not
+// @ts-expect-error a filter with a value that there is not → "c"
 query({ name: 'q', input, output, run: (_input, read) => read(things).list({ filter: { kind: 'c' } }) });
-// @ts-expect-error a sort by a field that there is not
+// @ts-expect-error a sort by a field that there is not → 'knd' does not exist
 query({ name: 'q', input, output, run: (_input, read) => read(things).list({ sort: { knd: 1 } }) });
-// @ts-expect-error a query has no way to write
+// @ts-expect-error a query has no way to write → 'put' does not exist
 query({ name: 'q', input, output, run: (_input, read) => read(things).put({ id: 'x' }) });
-// @ts-expect-error another output than declared
+// @ts-expect-error another output than declared → is not assignable to type 'string'
 query({ name: 'q', input, output: z.array(z.string()), run: (_input, read) => read(things).list() });
 
 /* Specs */
 const given = spec(thing).given({ type: 'Opened', data: { owner: 'x' } });
-// @ts-expect-error an unknown command
+// @ts-expect-error an unknown command → "Opne"
 given.when({ type: 'Opne', data: { owner: 'x' } });
-// @ts-expect-error an unknown event
+// @ts-expect-error an unknown event → "Opend"
 spec(thing).given({ type: 'Opend', data: { owner: 'x' } });
-// @ts-expect-error a projector is not commanded
+// @ts-expect-error a projector is not commanded → 'when' does not exist
 spec(projector({ name: 'p', version: 1, from, into: things, on: { Opened: () => null } })).given().when;
