@@ -71,14 +71,11 @@ export function createWakeUps(redis: RedisConnections, options: WakeUpOptions): 
     async close(timeoutMs) {
       for (const producer of producers.values()) producer.stop();
       const graceful = Promise.all(workers.map((worker) => worker.close()));
+      graceful.catch(() => undefined);
       let timer: NodeJS.Timeout | undefined;
+      // A second close, forced or not, waits for the first (BullMQ): what has not ended by now is left to its lock.
       const late = new Promise<void>((resolve) => {
-        timer = setTimeout(() => {
-          Promise.all(workers.map((worker) => worker.close(true))).then(
-            () => resolve(),
-            () => resolve(),
-          );
-        }, timeoutMs);
+        timer = setTimeout(resolve, timeoutMs);
       });
       await Promise.race([graceful, late]).catch(() => undefined);
       clearTimeout(timer);

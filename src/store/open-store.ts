@@ -38,15 +38,19 @@ export async function openStore(options: {
     await client.close();
     throw error;
   }
+  const delivery = createDeliveryStore(client, db, options.logId);
   return {
     commits: createCommitStore(client, db),
     rejections: createRejectionStore(db),
-    delivery: createDeliveryStore(client, db, options.logId),
+    delivery,
     views: createViewStore(client, db, options.logId),
     events: createEventPages(client, db),
     ping: async () => {
       await db.command({ ping: 1 }, { timeoutMS: 2_000 });
     },
-    close: () => client.close(),
+    async close() {
+      await delivery.partitions.close();
+      await client.close();
+    },
   };
 }
