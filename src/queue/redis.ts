@@ -48,7 +48,7 @@ export async function connectRedis(url: string, logger: Logger): Promise<RedisCo
     producer.disconnect();
     throw error instanceof MillraceError ? error : unreachable(url, lastError ?? error);
   }
-  reportAbsence(producer, logger);
+  const stopReporting = reportAbsence(producer, logger);
 
   const connections = new Set<Redis>([producer]);
   return {
@@ -65,22 +65,25 @@ export async function connectRedis(url: string, logger: Logger): Promise<RedisCo
     },
     available: () => producer.status === 'ready',
     async close() {
+      stopReporting();
       for (const connection of connections) connection.disconnect();
     },
   };
 }
 
 /** ioredis reports each failed attempt; one line when Redis goes and one when it comes back are enough. */
-function reportAbsence(producer: Redis, logger: Logger): void {
+function reportAbsence(producer: Redis, logger: Logger): () => void {
   let away = false;
-  producer.on('close', () => {
+  const onClose = (): void => {
     if (!away) logger.warn('Redis is away: wake-ups and hints wait, commands go on');
     away = true;
-  });
+  };
+  producer.on('close', onClose);
   producer.on('ready', () => {
     if (away) logger.info('Redis is back');
     away = false;
   });
+  return () => producer.off('close', onClose);
 }
 
 async function checkServer(redis: Redis, url: string): Promise<void> {
