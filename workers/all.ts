@@ -12,16 +12,21 @@ export interface RunningWorkers extends RunningRole {
 /** Everything that a worker process does. */
 export async function startAll(deps: ProcessDeps): Promise<RunningWorkers> {
   const worker = await joinWorkers(deps);
-  const consumers = await startConsumers(worker);
-  const placing = await startSequencer(worker);
-  const sweep = await startSweep(worker, { delivery: consumers.delivery, sequencer: placing.sequencer });
-  return {
-    offer: (commits) => placing.sequencer.offer(commits),
-    async stop() {
-      // What is placed can still be handled; what is handled is written before this process leaves the living.
-      await Promise.all([placing.stop(), sweep.stop()]);
-      await consumers.stop();
-      await worker.leave();
-    },
+  const started: RunningRole[] = [];
+  const stop = async (): Promise<void> => {
+    // The newest first: what is placed can still be handled, and what is handled is written before this process leaves.
+    for (const role of started.splice(0).reverse()) await role.stop();
+    await worker.leave();
   };
+  try {
+    const consumers = await startConsumers(worker);
+    started.push(consumers);
+    const placing = await startSequencer(worker);
+    started.push(placing);
+    started.push(await startSweep(worker, { delivery: consumers.delivery, sequencer: placing.sequencer }));
+    return { offer: (commits) => placing.sequencer.offer(commits), stop };
+  } catch (error) {
+    await stop();
+    throw error;
+  }
 }

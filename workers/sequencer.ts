@@ -6,7 +6,11 @@ import type { RunningRole, WorkerDeps } from './deps.ts';
 
 /** Places commits in the log and tells everybody: memory of this process, hints, and jobs where several processes run consumers. */
 export async function startSequencer(deps: WorkerDeps): Promise<RunningRole & { readonly sequencer: Sequencer }> {
-  const { store, logger, instanceId, reader, hints, membership } = deps;
+  const { store, model, logger, instanceId, reader, hints, membership } = deps;
+  const partitionCounts = new Map<string, number>();
+  for (const consumer of model.consumers) {
+    partitionCounts.set(consumer.name, (await store.consumers.ensure(consumer)).partitionCount);
+  }
   const sequencer = new Sequencer({
     ...store,
     instanceId,
@@ -17,7 +21,7 @@ export async function startSequencer(deps: WorkerDeps): Promise<RunningRole & { 
       reader.offer(events);
       hints.publish({ kind: 'log', end: last._id });
       // A single worker hears of the end of the log and calls its partitions directly.
-      if (membership.consumingCount > 1) wakeTouched(deps, events);
+      if (membership.consumingCount > 1) wakeTouched(deps, partitionCounts, events);
     },
   });
   sequencer.start();
@@ -25,11 +29,16 @@ export async function startSequencer(deps: WorkerDeps): Promise<RunningRole & { 
 }
 
 /** Which partitions these events touch is a hint: the worker decides again from the log. */
-function wakeTouched({ model, decode, wakeUps }: WorkerDeps, events: readonly LogDocument[]): void {
+function wakeTouched(
+  { model, decode, wakeUps }: WorkerDeps,
+  partitionCounts: ReadonlyMap<string, number>,
+  events: readonly LogDocument[],
+): void {
   for (const consumer of model.consumers) {
+    const partitionCount = partitionCounts.get(consumer.name) ?? PARTITION_COUNT;
     const touched = new Set<number>();
     for (const event of events) {
-      const route = routeEvent(model, consumer, PARTITION_COUNT, decode, event);
+      const route = routeEvent(model, consumer, partitionCount, decode, event);
       if (route.kind === 'run') for (const { partition } of route.targets) touched.add(partition);
       else if (route.kind === 'stuck') touched.add(route.target.partition);
     }

@@ -48,16 +48,17 @@ export function changed(
 }
 
 export function documentOf(key: string, partition: number, state: DocumentState): ViewDocument {
-  return {
-    ...state.author,
+  const marks = {
     _id: key,
     _partition: partition,
     _revision: state.revision,
     _position: state.position,
     _version: state.version,
     _origins: state.origins,
-    ...(state.author === undefined ? { _deleted: new Date() } : {}),
   };
+  // `_id` first, or MongoDB builds the document anew; the other marks last, so that nothing of the author's replaces them.
+  if (state.author === undefined) return { ...marks, _deleted: new Date() };
+  return Object.assign({ _id: key }, state.author, marks);
 }
 
 /** Documents of one partition, valid as long as nobody else writes it; the longest unused go first. */

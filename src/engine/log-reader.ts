@@ -125,6 +125,9 @@ export async function createLogReader(
   };
 }
 
+/** An event without its data, about. */
+const ENVELOPE_BYTES = 500;
+
 /** The newest events in memory: one run of positions without a gap, bounded by count and bytes. */
 class Window {
   #events: LogDocument[] = [];
@@ -156,7 +159,7 @@ class Window {
     const known = this.#events.at(-1)?._id ?? 0;
     for (const event of events) {
       if (event._id <= known) continue;
-      const bytes = roughBytes(event);
+      const bytes = ENVELOPE_BYTES + roughBytes(event.data);
       this.#events.push(event);
       this.#bytes.push(bytes);
       this.#totalBytes += bytes;

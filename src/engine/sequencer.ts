@@ -32,6 +32,9 @@ const BATCH_MAX_COMMITS = 1_000;
 const INBOX_MAX_COMMITS = 5_000;
 const TOKEN_SAVE_MS = 1_000;
 
+/** While nobody else writes, the echoes of own commits are fetched a little later and together: each fetch costs MongoDB a scan. */
+const ALONE_AFTER_MS = 1_000;
+const ECHO_PAUSE_MS = 25;
 /** Offered commits whose echo in the change stream is still to come, at most. */
 const OFFERED_COUNT = 20_000;
 /** Batches of the change stream or the scan in memory (each at most 16 MB) before they are read no further. */
@@ -156,6 +159,7 @@ class Term {
   async #follow(): Promise<void> {
     const { feed, logger } = this.#options;
     let failures = 0;
+    let foreignAtMs = 0;
     let token: unknown = await this.#loadToken();
     while (!this.#stopped) {
       let stream: CommitStream | undefined;
@@ -171,6 +175,9 @@ class Term {
           token = next.token;
           this.#enqueue(next);
           await this.#roomInInbox();
+          if (next.commits.length > 0) foreignAtMs = performance.now();
+          else if (next.knownCount > 0 && performance.now() - foreignAtMs > ALONE_AFTER_MS)
+            await this.#pause(ECHO_PAUSE_MS);
         }
       } catch (error) {
         failures++;

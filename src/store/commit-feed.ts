@@ -6,15 +6,21 @@ import { errorCode, isStreamLost } from './mongo-errors.ts';
 /** A point in the server's history that a feed can start at. */
 export type FeedTime = Timestamp;
 
+export interface CommitBatch {
+  readonly commits: readonly CommitDocument[];
+  /** Commits that were left out because they are known. */
+  readonly knownCount: number;
+  /** Goes on after this batch. */
+  readonly token: unknown;
+}
+
 /** Commits in commit order (majority), as they come. */
 export interface CommitStream {
   /**
    * Waits up to half a second for news; `commits` may be empty. `token` goes on after them. Commits whose id is `known` are
    * left out without being decoded.
    */
-  next(
-    known: (id: string) => boolean,
-  ): Promise<{ readonly commits: readonly CommitDocument[]; readonly token: unknown }>;
+  next(known: (id: string) => boolean): Promise<CommitBatch>;
   close(): Promise<void>;
 }
 
@@ -136,7 +142,8 @@ async function openStream(client: MongoClient, db: Db, start: Document): Promise
       const { firstBatch, nextBatch = firstBatch, postBatchResumeToken, id: still } = reply.cursor;
       // Dropped or renamed: the server ends the stream, and its token leads nowhere.
       if (isClosed(still)) throw new FeedLostError('change stream ended by the server (collection dropped or renamed)');
-      return { commits: unknownCommits(nextBatch, known), token: postBatchResumeToken };
+      const commits = unknownCommits(nextBatch, known);
+      return { commits, knownCount: nextBatch.length - commits.length, token: postBatchResumeToken };
     },
     async close() {
       const gone = db.command(
