@@ -75,7 +75,6 @@ export async function connectRedis(url: string, logger: Logger): Promise<RedisCo
 function reportAbsence(producer: Redis, logger: Logger): () => void {
   let away = false;
   const onClose = (): void => {
-    if (isClosing()) return;
     if (!away) logger.warn('Redis is away: wake-ups and hints wait, commands go on');
     away = true;
   };
