@@ -95,6 +95,7 @@ test('stops in order when its launcher is killed', { timeout: 60_000 }, async ()
   const killed = npmStart();
   const url = await killed.url();
   const pid = await serverPid('mongo');
+  const application: number = JSON.parse(await readFile(join(dataDir, 'lock.json'), 'utf8')).pid;
   killed.launcher.kill('SIGKILL');
   await until('the gateway is gone', () =>
     fetch(`${url}/health`).then(
@@ -103,6 +104,7 @@ test('stops in order when its launcher is killed', { timeout: 60_000 }, async ()
     ),
   );
   await until('its MongoDB is gone', () => (stampOf(pid) === undefined ? true : undefined));
+  await until('the application is gone', () => (stampOf(application) === undefined ? true : undefined));
 });
 
 test('a second start in the same folder is refused', { timeout: 60_000 }, async () => {
