@@ -1,17 +1,14 @@
 import { uuidv7 } from 'uuidv7';
 import { type DecidedEvent, type Decision, decideCommand, foldEvents } from '../define/decide.ts';
-import type { EventMeta } from '../define/event.ts';
-import type { AggregateModel, CommandModel, Model } from '../define/model.ts';
-import { type Issue, parse } from '../define/schema.ts';
-import { DEFAULT_TENANT, idProblem, streamKey } from '../define/stream-key.ts';
+import type { AggregateModel, Model } from '../define/model.ts';
 import { MillraceError } from '../errors.ts';
 import type { Logger } from '../logger.ts';
 import type { CommitStore, OperationTime } from '../store/commits.ts';
 import type { CommitDocument } from '../store/documents.ts';
 import { type RejectionStore, rejectionId } from '../store/rejections.ts';
 import { AggregateCache, type LoadedAggregate } from './aggregate-cache.ts';
-import { canonicalInput, derivedId, inputHash } from './command-input.ts';
-import type { CommandConflict, CommandInvalid, CommandOutcome, CommandRequest } from './contract.ts';
+import { type Arrived, arrive, type CommandLimits } from './arrive-command.ts';
+import type { CommandConflict, CommandOutcome, CommandRequest } from './contract.ts';
 import { type AppendResult, GroupCommit } from './group-commit.ts';
 import { loadAggregate } from './load-aggregate.ts';
 import {
@@ -24,14 +21,6 @@ import {
 } from './receipts.ts';
 import { StreamQueue } from './stream-queue.ts';
 
-export interface CommandLimits {
-  readonly timeoutMs: number;
-  readonly dataMaxBytes: number;
-  readonly rejectionTtlS: number;
-  readonly maxEvents: number;
-  readonly maxBytes: number;
-  readonly cacheCount: number;
-}
 export interface CommandHandlerDeps {
   readonly model: Model;
   readonly commits: CommitStore;
@@ -46,24 +35,6 @@ export interface CommandHandler {
   handle(request: CommandRequest): Promise<CommandOutcome>;
   /** Waits for what is under way. */
   close(): Promise<void>;
-}
-
-/** One command on its way: parsed, addressed, hashed. */
-interface Arrived {
-  readonly aggregate: AggregateModel;
-  readonly command: CommandModel;
-  readonly id: string;
-  readonly stream: string;
-  readonly commandId: string;
-  readonly chosen: boolean;
-  readonly parsed: unknown;
-  readonly stored: unknown;
-  readonly bytes: number;
-  readonly hash: string;
-  readonly expectedVersion: number | undefined;
-  readonly dryRun: boolean;
-  readonly meta: EventMeta;
-  readonly deadline: number;
 }
 
 /** How often a command is decided anew after others were faster, before it answers TOO_BUSY. */
@@ -109,79 +80,6 @@ interface Work extends CommandHandlerDeps {
 /** Whether a commit may have been written when time runs out. */
 interface Progress {
   sent: boolean;
-}
-
-function arrive(deps: CommandHandlerDeps, request: CommandRequest): Arrived | CommandInvalid {
-  const aggregate = deps.model.aggregates.get(request.aggregate);
-  if (aggregate === undefined)
-    throw new MillraceError('UNKNOWN_AGGREGATE', `There is no aggregate "${clip(request.aggregate)}".`);
-  const command = aggregate.commands.get(request.type);
-  if (command === undefined)
-    throw new MillraceError('UNKNOWN_COMMAND', `Aggregate "${aggregate.name}" has no command "${clip(request.type)}".`);
-
-  const issues: Issue[] = [];
-  const check = (field: string, problem: string | undefined): void => {
-    if (problem !== undefined) issues.push({ path: [field], message: problem });
-  };
-  const chosen = request.commandId !== undefined;
-  check('commandId', chosen ? idProblem(request.commandId) : undefined);
-  const commandId = request.commandId ?? uuidv7();
-  const tenant = request.meta?.tenant ?? DEFAULT_TENANT;
-  if (request.id !== undefined || !command.creates)
-    check('id', request.id === undefined ? 'is missing' : idProblem(request.id));
-  const { expectedVersion } = request;
-  if (expectedVersion !== undefined && (!Number.isSafeInteger(expectedVersion) || expectedVersion < 0)) {
-    check('expectedVersion', `must be a whole number from 0, is ${expectedVersion}`);
-  }
-  const invalid = (more: readonly Issue[]): CommandInvalid => ({
-    kind: 'invalid',
-    commandId: issues.some((issue) => issue.path[0] === 'commandId') ? null : commandId,
-    issues: more,
-  });
-  if (issues.length > 0) return invalid(issues);
-
-  const input = canonicalInput(request.data);
-  if (input.issues.length > 0) return invalid(input.issues);
-  const bytes = Buffer.byteLength(input.json);
-  if (bytes > deps.limits.dataMaxBytes) {
-    return invalid([
-      { path: [], message: `must not be larger than ${deps.limits.dataMaxBytes} bytes of JSON, has ${bytes}` },
-    ]);
-  }
-  const parsed = parse(command.schema, request.data);
-  if (!parsed.ok) return invalid(parsed.issues);
-
-  const id = request.id ?? derivedId(tenant, aggregate.name, commandId);
-  return {
-    aggregate,
-    command,
-    id,
-    stream: streamKey({ tenant, aggregate: aggregate.name, id }),
-    commandId,
-    chosen,
-    parsed: parsed.value,
-    stored: withoutUnstored(request.data, command.unstored),
-    bytes,
-    hash: inputHash(command.type, input.json),
-    expectedVersion,
-    dryRun: request.dryRun ?? false,
-    meta: {
-      correlationId: request.meta?.correlationId ?? commandId,
-      causationId: request.meta?.causationId ?? null,
-      actor: request.meta?.actor ?? null,
-      tenant,
-      traceparent: request.meta?.traceparent ?? null,
-      client: request.meta?.client ?? null,
-    },
-    deadline: Date.now() + deps.limits.timeoutMs,
-  };
-}
-
-const clip = (text: string): string => (text.length > 80 ? `${text.slice(0, 80)}…` : text);
-
-function withoutUnstored(data: unknown, unstored: readonly string[]): unknown {
-  if (unstored.length === 0 || typeof data !== 'object' || data === null) return data;
-  return Object.fromEntries(Object.entries(data).filter(([field]) => !unstored.includes(field)));
 }
 
 /** Answers at the deadline whatever hangs; the work goes on in its stream's queue, so that order holds. */
