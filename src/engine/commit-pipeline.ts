@@ -195,6 +195,10 @@ export class CommitPipeline {
   #forget(head: PartitionHead): void {
     this.#pending.steps.delete(head);
     head.forget();
+    if (this.#pending.steps.size > 0) return;
+    // What was handled for it is gone with it: nobody may wait for room that an empty batch seems to take.
+    this.#pending = new Batch();
+    for (const resolve of this.#room.splice(0)) resolve();
   }
 }
 
