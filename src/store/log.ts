@@ -40,6 +40,8 @@ export interface LogStore {
   scanByStream(): AsyncIterable<EventRef & { readonly position: number; readonly id: string }>;
 }
 
+/** An insert that was not answered by then is of unknown outcome; a silent network must not hold the log. */
+const PLACE_MAX_MS = 15_000;
 const WRITE_CONCERN = { w: 'majority', j: true, wtimeout: 10_000 };
 
 /** Creates the clustered collection and its indexes; safe from several processes at once. */
@@ -73,7 +75,10 @@ export function createLogStore(client: MongoClient, db: Db): LogStore {
       try {
         // A raw command: the driver's bulk classes would measure every document once more.
         const command = { insert: 'events', documents: batch, ordered: true, writeConcern: WRITE_CONCERN };
-        return explainPlacing(await db.command(command, { session, ignoreUndefined: true }), batch.length);
+        return explainPlacing(
+          await db.command(command, { session, signal: AbortSignal.timeout(PLACE_MAX_MS), ignoreUndefined: true }),
+          batch.length,
+        );
       } finally {
         reads.observe(session);
         await session.endSession();
