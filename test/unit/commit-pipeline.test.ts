@@ -1,0 +1,95 @@
+import { describe, expect, it } from 'vitest';
+import { CommitPipeline } from '../../src/engine/commit-pipeline.ts';
+import { PartitionHead } from '../../src/engine/partition-head.ts';
+import type { TransactionEnd } from '../../src/store/transactions.ts';
+import { until } from '../setup/until.ts';
+
+const build = { view: 'v', generation: 1 };
+const ENOUGH_EVENTS = 2_000;
+
+/** A pipeline over a store whose transactions end when and how the test says. */
+function started() {
+  const transactions: ((end: TransactionEnd) => void)[] = [];
+  const moves: ((error?: Error) => void)[] = [];
+  const lost: string[] = [];
+  const written: number[] = [];
+  const pipeline = new CommitPipeline({
+    store: {
+      commit: () => new Promise((resolve) => transactions.push(resolve)),
+      moveEach: () => new Promise((resolve, reject) => moves.push((error) => (error ? reject(error) : resolve()))),
+    },
+    onWritten: (steps) => written.push(...steps.map(({ partition }) => partition)),
+    onLost: (steps, { kind }) => lost.push(...steps.map(({ head }) => `${head.ref.partition} ${kind}`)),
+  });
+  return { pipeline, transactions, moves, lost, written };
+}
+
+function headAt(partition: number): PartitionHead {
+  const head = new PartitionHead({ consumer: 'c', generation: 1, partition }, 1_000_000);
+  head.learn({ ...head.ref, checkpoint: 0, revision: 0, failure: undefined, idleMs: 0 });
+  return head;
+}
+
+/** Handles `count` events on top of what the partition has. */
+function handle(pipeline: CommitPipeline, head: PartitionHead, count: number): void {
+  const checkpoint = (head.tip?.checkpoint ?? 0) + count;
+  pipeline.reach(pipeline.step(head, build), checkpoint, count);
+}
+
+/** Rejects with what was awaited: a handler that waits for ever would only time out. */
+async function goesOn(room: Promise<void>): Promise<void> {
+  let gone = false;
+  void room.then(() => {
+    gone = true;
+  });
+  await until('room for handlers', () => gone || undefined, { timeoutMs: 2_000 });
+}
+
+describe('the room of the commit pipeline', () => {
+  it.each<TransactionEnd>([{ kind: 'refused' }, { kind: 'unknown', error: new Error('no answer') }])(
+    'comes back when a transaction is lost ($kind), with what was handled on top of it',
+    async (end) => {
+      const { pipeline, transactions, lost } = started();
+      const head = headAt(3);
+      handle(pipeline, head, 10);
+      pipeline.kick();
+      handle(pipeline, head, ENOUGH_EVENTS);
+      expect(pipeline.full).toBe(true);
+      const waiting = pipeline.room();
+      transactions.shift()?.(end);
+      await goesOn(waiting);
+      expect(lost).toEqual([`3 ${end.kind}`]);
+      expect(pipeline.full).toBe(false);
+      expect(transactions).toEqual([]);
+    },
+  );
+
+  it('comes back when a move of checkpoints is lost', async () => {
+    const { pipeline, moves } = started();
+    const head = headAt(3);
+    head.scanned = 7;
+    pipeline.moveLazily([head]);
+    handle(pipeline, head, ENOUGH_EVENTS);
+    const waiting = pipeline.room();
+    moves.shift()?.(new Error('no answer'));
+    await goesOn(waiting);
+    expect(pipeline.full).toBe(false);
+  });
+
+  it('stays taken by what others handled, which is written next', async () => {
+    const { pipeline, transactions, written } = started();
+    const [lost, other] = [headAt(1), headAt(2)];
+    handle(pipeline, lost, 10);
+    pipeline.kick();
+    handle(pipeline, lost, 10);
+    handle(pipeline, other, ENOUGH_EVENTS);
+    const waiting = pipeline.room();
+    transactions.shift()?.({ kind: 'refused' });
+    await goesOn(waiting);
+    const next = await until('the next transaction', () => transactions.shift());
+    next({ kind: 'committed' });
+    await pipeline.idle();
+    expect(written).toEqual([2]);
+    expect(other.committedRevision).toBe(1);
+  });
+});
