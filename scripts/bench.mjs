@@ -3,5 +3,5 @@ import { join } from 'node:path';
 import { ensureDependencies, root, runInForeground, setUp, sourceFlags } from './setup.mjs';
 
 setUp();
-ensureDependencies(join(root, 'bench'));
+ensureDependencies(join(root, 'bench', 'emmett'));
 runInForeground([...sourceFlags, 'scripts/with-servers.ts', 'bench/run.ts', ...process.argv.slice(2)]);

@@ -9,3 +9,6 @@ export const RAW_LOG = at('baselines/raw-log.ts');
 export const APPEND_INSERT_ONE = at('baselines/append-insert-one.ts');
 export const APPEND_TRANSACTION = at('baselines/append-transaction.ts');
 export const APPEND_EMMETT = at('emmett/append-emmett.mjs');
+export const MILLRACE_APPEND = at('millrace/append.ts');
+export const MILLRACE_SERVER = at('millrace/server.ts');
+export const MILLRACE_LOG = at('millrace/log.ts');

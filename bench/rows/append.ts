@@ -1,7 +1,7 @@
 import type { Child } from '../lib/child.ts';
 import type { LoopFigures } from '../lib/closed-loop.ts';
 import { withFamily } from '../lib/family.ts';
-import { APPEND_EMMETT, APPEND_INSERT_ONE, APPEND_TRANSACTION } from '../lib/files.ts';
+import { APPEND_EMMETT, APPEND_INSERT_ONE, APPEND_TRANSACTION, MILLRACE_APPEND } from '../lib/files.ts';
 import type { Bench } from '../lib/options.ts';
 import type { Group } from '../lib/report.ts';
 import { type Contender, interleave } from '../lib/rounds.ts';
@@ -13,6 +13,7 @@ const TRANSACTION = 'transaction a request';
 const EMMETT = 'Emmett MongoDB store';
 
 const CONTENDERS = [
+  { name: MILLRACE, file: MILLRACE_APPEND },
   { name: INSERT_ONE, file: APPEND_INSERT_ONE },
   { name: TRANSACTION, file: APPEND_TRANSACTION },
   { name: EMMETT, file: APPEND_EMMETT },

@@ -1,13 +1,14 @@
 import type { Child } from '../lib/child.ts';
 import { type Family, withFamily } from '../lib/family.ts';
-import { DRIVER, HAND_WRITTEN } from '../lib/files.ts';
+import { DRIVER, HAND_WRITTEN, MILLRACE_SERVER } from '../lib/files.ts';
 import { ACCOUNT_COUNT, type Bench } from '../lib/options.ts';
 import type { Group, Target } from '../lib/report.ts';
 import { type Contender, interleave } from '../lib/rounds.ts';
 import type { ProcessFigures } from '../lib/serve.ts';
 import type { FlowFigures, FlowPlace, FlowRound } from '../load/flow.ts';
 
-const MILLRACE = 'Millrace';
+const MILLRACE = 'Millrace, one process';
+const MILLRACE_TWO = 'Millrace, gateway and worker apart';
 /** Which layout is faster differs with the load: Millrace has to beat both. */
 const HAND_WRITTEN_ONE = 'hand-written, one process';
 const HAND_WRITTEN_TWO = 'hand-written, gateway and worker apart';
@@ -45,7 +46,12 @@ interface Stack {
 /** From a client's mutation to the view that the same client is pushed, against the stack as most teams write it. */
 export function endToEnd(bench: Bench): Promise<Group[]> {
   return withFamily(bench, async (family) => {
-    const stacks = [await handWrittenOne(family), await handWrittenTwo(family)];
+    const stacks = [
+      await handWrittenOne(family),
+      await handWrittenTwo(family),
+      await millraceOne(family),
+      await millraceTwo(family),
+    ];
     for (const { gateway, driver } of stacks) {
       const place: FlowPlace = {
         url: await gateway.call<string>('url'),
@@ -64,8 +70,10 @@ export function endToEnd(bench: Bench): Promise<Group[]> {
         title,
         unit: 'events/s',
         lines: await interleave(contenders, bench.options.roundCount, bench.say),
-        targets: [HAND_WRITTEN_ONE, HAND_WRITTEN_TWO].flatMap((against) =>
-          asked.map((ratio) => ({ subject: MILLRACE, against, ...ratio })),
+        targets: [MILLRACE, MILLRACE_TWO].flatMap((subject) =>
+          [HAND_WRITTEN_ONE, HAND_WRITTEN_TWO].flatMap((against) =>
+            asked.map((ratio) => ({ subject, against, ...ratio })),
+          ),
         ),
       });
     }
@@ -84,6 +92,19 @@ async function handWrittenTwo(family: Family): Promise<Stack> {
   await family.start(HAND_WRITTEN, 'flow_two', { env: { ROLE: 'worker' } });
   await gateway.call('prepare');
   return { name: HAND_WRITTEN_TWO, baseline: true, gateway, driver: await family.start(DRIVER, 'flow_two') };
+}
+
+async function millraceOne(family: Family): Promise<Stack> {
+  const gateway = await family.start(MILLRACE_SERVER, 'flow_millrace', { env: { ROLE: 'all' } });
+  await gateway.call('prepare', { shown: true });
+  return { name: MILLRACE, baseline: false, gateway, driver: await family.start(DRIVER, 'flow_millrace') };
+}
+
+async function millraceTwo(family: Family): Promise<Stack> {
+  const gateway = await family.start(MILLRACE_SERVER, 'flow_millrace_two', { env: { ROLE: 'gateway' } });
+  await family.start(MILLRACE_SERVER, 'flow_millrace_two', { env: { ROLE: 'worker' } });
+  await gateway.call('prepare', { shown: true });
+  return { name: MILLRACE_TWO, baseline: false, gateway, driver: await family.start(DRIVER, 'flow_millrace_two') };
 }
 
 function contender(bench: Bench, stack: Stack, load: FlowRound['load']): Contender {

@@ -1,7 +1,7 @@
 import type { Child } from '../lib/child.ts';
 import type { LoopFigures } from '../lib/closed-loop.ts';
 import { withFamily } from '../lib/family.ts';
-import { DRIVER, EMPTY_YOGA } from '../lib/files.ts';
+import { DRIVER, EMPTY_YOGA, MILLRACE_SERVER } from '../lib/files.ts';
 import { ACCOUNT_COUNT, type Bench } from '../lib/options.ts';
 import type { Group } from '../lib/report.ts';
 import { type Contender, interleave } from '../lib/rounds.ts';
@@ -26,7 +26,17 @@ export function http(bench: Bench): Promise<Group[]> {
   return withFamily(bench, async (family) => {
     const empty = await family.start(EMPTY_YOGA, 'http_empty');
     const driver = await family.start(DRIVER, 'http_driver');
-    const servers = [{ name: EMPTY, baseline: true, child: empty, url: await empty.call<string>('url') }];
+    const servers: Server[] = [{ name: EMPTY, baseline: true, child: empty, url: await empty.call<string>('url') }];
+    for (const [name, role] of [
+      [MILLRACE, 'all'],
+      [MILLRACE_GATEWAY, 'gateway'],
+    ] as const) {
+      const child = await family.start(MILLRACE_SERVER, `http_${role}`, { env: { ROLE: role } });
+      const shown = role === 'all';
+      await child.call('prepare', { shown });
+      const server = { name, baseline: false, child, url: await child.call<string>('url') };
+      servers.push(shown ? { ...server, settle: () => child.call('settle') } : server);
+    }
     const groups: Group[] = [];
     for (const { title, door, asked } of DOORS) {
       bench.say(title);
@@ -51,9 +61,12 @@ interface Server {
   readonly baseline: boolean;
   readonly child: Child;
   readonly url: string;
+  /** Waits for the work that a round leaves behind. */
+  readonly settle?: () => Promise<void>;
 }
 
-function contender(bench: Bench, driver: Child, { name, baseline, child, url }: Server, door: DoorChoice): Contender {
+function contender(bench: Bench, driver: Child, server: Server, door: DoorChoice): Contender {
+  const { name, baseline, child, url, settle } = server;
   const mutations: MutationRound = {
     url,
     door,
@@ -68,6 +81,7 @@ function contender(bench: Bench, driver: Child, { name, baseline, child, url }: 
       await child.call('reset');
       const figures = await driver.call<LoopFigures>('mutations', mutations);
       const { loopDelayP99Ms } = await child.call<ProcessFigures>('figures');
+      await settle?.();
       return { value: figures.perSecond, p50Ms: figures.p50Ms, p99Ms: figures.p99Ms, loopDelayP99Ms };
     },
   };

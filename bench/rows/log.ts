@@ -1,5 +1,6 @@
+import type { Child } from '../lib/child.ts';
 import { withFamily } from '../lib/family.ts';
-import { RAW_LOG } from '../lib/files.ts';
+import { MILLRACE_LOG, RAW_LOG } from '../lib/files.ts';
 import type { Bench } from '../lib/options.ts';
 import type { Group } from '../lib/report.ts';
 import { type Contender, interleave } from '../lib/rounds.ts';
@@ -16,31 +17,39 @@ export function log(bench: Bench): Promise<Group[]> {
   return withFamily(bench, async (family) => {
     const { eventCount, roundCount } = bench.options;
     const raw = await family.start(RAW_LOG, 'log_raw');
+    const millrace = await family.start(MILLRACE_LOG, 'log_millrace');
+    await millrace.call('prepare');
     const shareCount = Math.ceil(eventCount / roundCount);
-    const rawRow = (name: string, handler: string, argument?: number): Contender => ({
+    const contender = (name: string, child: Child, handler: string, argument?: number): Contender => ({
       name,
-      baseline: true,
-      round: async () => ({ value: await raw.call<number>(handler, argument) }),
+      baseline: child === raw,
+      round: async () => ({ value: await child.call<number>(handler, argument) }),
     });
+    const rows = (subject: string, against: string, handler: string, argument?: number) =>
+      interleave(
+        [contender(against, raw, handler, argument), contender(subject, millrace, handler, argument)],
+        roundCount,
+        bench.say,
+      );
     bench.say(`log of ${eventCount} events`);
     return [
       {
         title: `Sequencer alone, ${shareCount.toLocaleString('en-US')} commits a round`,
         unit: 'commits/s',
-        lines: await interleave([rawRow(RAW_INSERT, 'place', shareCount)], roundCount, bench.say),
+        lines: await rows(SEQUENCER, RAW_INSERT, 'place', shareCount),
         targets: [{ subject: SEQUENCER, against: RAW_INSERT, figure: 'value' }],
         floors: [{ subject: SEQUENCER, atLeast: 10_000 }],
       },
       {
         title: `Log scan, ${eventCount.toLocaleString('en-US')} events`,
         unit: 'events/s',
-        lines: await interleave([rawRow(RAW_CURSOR, 'scan')], roundCount, bench.say),
+        lines: await rows(SCAN, RAW_CURSOR, 'scan'),
         targets: [{ subject: SCAN, against: RAW_CURSOR, figure: 'value' }],
       },
       {
         title: `Projector rebuild, ${eventCount.toLocaleString('en-US')} events`,
         unit: 'events/s',
-        lines: await interleave([rawRow(RAW_REBUILD, 'rebuild')], roundCount, bench.say),
+        lines: await rows(REBUILD, RAW_REBUILD, 'rebuild'),
         targets: [{ subject: REBUILD, against: RAW_REBUILD, figure: 'value', atLeast: 0.5 }],
       },
     ];

@@ -1,7 +1,7 @@
 import { accountId } from '../lib/append-contender.ts';
 import type { Child } from '../lib/child.ts';
 import { withFamily } from '../lib/family.ts';
-import { BARE_GRAPHQL_WS, DRIVER } from '../lib/files.ts';
+import { BARE_GRAPHQL_WS, DRIVER, MILLRACE_SERVER } from '../lib/files.ts';
 import type { Bench } from '../lib/options.ts';
 import type { Group, Sample } from '../lib/report.ts';
 import { type Contender, interleave } from '../lib/rounds.ts';
@@ -17,7 +17,10 @@ const BARE = 'bare graphql-ws';
  */
 export async function memory(bench: Bench): Promise<Group[]> {
   bench.say(`memory of ${bench.options.subscriberCount} idle subscribers`);
-  const contenders = [{ name: BARE, baseline: true, start: startBare }];
+  const contenders = [
+    { name: BARE, baseline: true, start: startBare },
+    { name: MILLRACE, baseline: false, start: startMillrace },
+  ];
   const sides = (['heapUsedBytes', 'rssBytes'] as const).map((figure) => ({
     figure,
     samples: new Map<string, Sample[]>(),
@@ -45,13 +48,21 @@ export async function memory(bench: Bench): Promise<Group[]> {
   }));
 }
 
-type Start = (start: (file: URL) => Promise<Child>) => Promise<Child>;
+type Start = (start: (file: URL, env?: Readonly<Record<string, string>>) => Promise<Child>) => Promise<Child>;
 const startBare: Start = (start) => start(BARE_GRAPHQL_WS);
+const startMillrace: Start = async (start) => {
+  const server = await start(MILLRACE_SERVER, { ROLE: 'all' });
+  await server.call('prepare', { shown: true });
+  return server;
+};
+let rounds = 0;
 
 function measure(bench: Bench, startServer: Start): Promise<Pick<ProcessFigures, 'heapUsedBytes' | 'rssBytes'>> {
   return withFamily(bench, async (family) => {
-    const server = await startServer((file) => family.start(file, 'memory', { nodeArgs: ['--expose-gc'] }));
-    const driver = await family.start(DRIVER, 'memory');
+    rounds += 1;
+    const name = `memory_${rounds}`;
+    const server = await startServer((file, env = {}) => family.start(file, name, { env, nodeArgs: ['--expose-gc'] }));
+    const driver = await family.start(DRIVER, name);
     const round: SubscriberRound = {
       url: await server.call<string>('url'),
       ids: Array.from({ length: bench.options.subscriberCount }, (_, i) => accountId(i)),
