@@ -18,6 +18,7 @@ import type {
   ReadOptions,
   Runtime,
   Signal,
+  ViewChange,
 } from './engine/contract.ts';
 import { createReads } from './engine/create-reads.ts';
 import { deliveryHealth } from './engine/delivery-health.ts';
@@ -63,8 +64,15 @@ export interface RunningApp {
     options?: Pick<CommandRequest, 'commandId' | 'expectedVersion' | 'dryRun' | 'meta'>,
   ): Promise<Outcome<A>>;
   ask<Q extends AnyQuery>(query: Q, input: QueryInput<Q>, options?: ReadOptions): Promise<QueryOutput<Q>>;
-  /** Snapshot first, then changes; versions only rise. Ends when the signal aborts or the loop is left. */
-  watch<V extends View>(view: V, id: string, signal?: AbortSignal): AsyncIterable<WatchedChange<Doc<V>>>;
+  /**
+   * Snapshot first, then changes; versions only rise. Ends when the signal aborts, the app stops, the loop is left, and
+   * at once by `return()`, also while a `next()` waits. Bad ids are thrown by the call, what fails later by `next()`.
+   */
+  watch<V extends View>(
+    view: V,
+    id: string,
+    signal?: AbortSignal,
+  ): AsyncIterableIterator<WatchedChange<Doc<V>>, undefined>;
   /** Graceful: doors first, then workers, then connections. A second call waits for the first. */
   stop(): Promise<void>;
 }
@@ -195,21 +203,37 @@ function runningApp(
       >,
     ask: <Q extends AnyQuery>(query: Q, input: QueryInput<Q>, options?: ReadOptions) =>
       runtime.ask(query.name, input, options) as Promise<QueryOutput<Q>>,
-    async *watch<V extends View>(view: V, id: string, signal?: AbortSignal): AsyncGenerator<WatchedChange<Doc<V>>> {
-      const left = new AbortController();
-      const until = signal === undefined ? left.signal : AbortSignal.any([signal, left.signal]);
-      try {
-        for await (const change of runtime.watchDocument(view.name, id, until)) {
-          const { signal: kind, node, origins } = change;
-          yield { signal: kind, document: node?.document as Doc<V> | undefined, version: node?.version, origins };
-        }
-      } finally {
-        left.abort();
-      }
-    },
+    watch: <V extends View>(view: V, id: string, signal: AbortSignal = new AbortController().signal) =>
+      watchedChanges<Doc<V>>(runtime.watchDocument(view.name, id, signal)),
     stop() {
       stopped ??= closeAll(closers, logger);
       return stopped;
+    },
+  };
+}
+
+/** Not a generator: one that waits for its next change cannot be returned. */
+function watchedChanges<D>(changes: AsyncIterable<ViewChange>): AsyncIterableIterator<WatchedChange<D>, undefined> {
+  const inner = changes[Symbol.asyncIterator]();
+  const end = { done: true, value: undefined } as const;
+  return {
+    async next() {
+      const result = await inner.next();
+      if (result.done === true) return end;
+      const { signal, node, origins } = result.value;
+      const document = node?.document as D | undefined;
+      return { done: false, value: { signal, document, version: node?.version, origins } };
+    },
+    async return() {
+      await inner.return?.();
+      return end;
+    },
+    async throw(error: unknown) {
+      await inner.return?.();
+      throw error;
+    },
+    [Symbol.asyncIterator]() {
+      return this;
     },
   };
 }
