@@ -1,95 +1,60 @@
 import { randomUUID } from 'node:crypto';
-import { createServer } from 'node:net';
 import { setTimeout as wait } from 'node:timers/promises';
 import { createClient } from 'graphql-ws';
-import { afterAll, expect, it } from 'vitest';
+import { afterEach, expect, it } from 'vitest';
 import WebSocket from 'ws';
 import { verifyLog } from '../../src/engine/verify.ts';
 import { connect } from '../../src/store/connect.ts';
 import { createDeliveryStore } from '../../src/store/delivery-store.ts';
-import { testServers } from '../setup/servers.ts';
-import { type SourceProcess, startSource } from '../setup/source-process.ts';
+import { DEPOSIT, OPEN, postAnywhere, type RoleProcesses, roleProcesses } from '../setup/role-processes.ts';
+import { type TestServers, testServers } from '../setup/servers.ts';
 import { until } from '../setup/until.ts';
-
-const servers = testServers();
-const children = new Set<SourceProcess>();
-afterAll(() => {
-  for (const { child } of children) child.kill('SIGKILL');
-});
-
-const freePort = (): Promise<number> =>
-  new Promise((resolve) => {
-    const probe = createServer().listen(0, '127.0.0.1', () => {
-      const address = probe.address();
-      probe.close(() => resolve(typeof address === 'object' && address !== null ? address.port : 0));
-    });
-  });
-
-function startRole(role: 'gateway' | 'worker', port: number): SourceProcess {
-  const started = startSource(
-    'test/setup/processes/cli.ts',
-    ['start', '--role', role, '--app', 'examples/bank/app.ts'],
-    {
-      PATH: process.env.PATH,
-      MONGODB_URL: servers.mongoUrl,
-      MONGODB_DATABASE: servers.database,
-      REDIS_URL: servers.redisUrl,
-      REDIS_PREFIX: servers.prefix,
-      PORT: String(port),
-      LOG_PRETTY: 'false',
-      LOG_LEVEL: 'error',
-    },
-  );
-  children.add(started);
-  return started;
-}
-
-async function mutate(
-  ports: readonly number[],
-  query: string,
-  variables: object,
-): Promise<{ __typename: string; version: number }> {
-  for (let attempt = 0; ; attempt++) {
-    try {
-      const response = await fetch(`http://127.0.0.1:${ports[attempt % ports.length]}/graphql`, {
-        method: 'POST',
-        headers: { 'content-type': 'application/json' },
-        body: JSON.stringify({ query, variables }),
-        signal: AbortSignal.timeout(15_000),
-      });
-      const answer = await response.json();
-      if (answer.errors === undefined) return Object.values(answer.data as Record<string, never>)[0]!;
-      if (attempt > 200) throw new Error(JSON.stringify(answer.errors));
-    } catch (error) {
-      if (attempt > 200) throw error;
-    }
-    // The gateway is being restarted.
-    await wait(50);
-  }
-}
-const OPEN =
-  'mutation($id: ID!) { openAccount(id: $id, commandId: $id, input: { owner: "Ada", currency: EUR }) { __typename } }';
-const DEPOSIT =
-  'mutation($id: ID!, $commandId: ID!, $amount: SafeInt!) { deposit(id: $id, commandId: $commandId, input: { amount: $amount }) { __typename ... on CommandAccepted { version } } }';
 
 const WRITERS = 200;
 const COMMANDS = 50;
+const TOTAL = WRITERS * COMMANDS;
 
-it('200 writers over two gateways, a gateway and a worker killed at random moments: nothing lost, nothing twice, each position once and in order', async () => {
-  const ports = [await freePort(), await freePort()];
-  const roles = { worker: startRole('worker', 0), gateway: startRole('gateway', ports[0]!) };
-  startRole('worker', 0);
-  startRole('gateway', ports[1]!);
-  for (const port of ports) {
-    await until(
-      `gateway ${port} answers`,
-      async () => (await fetch(`http://127.0.0.1:${port}/ready`).catch(() => undefined))?.ok,
-    );
-  }
+let processes: RoleProcesses | undefined;
+afterEach(() => processes?.killAll());
 
+it.each([
+  ['nobody killed', false],
+  ['a gateway and a worker killed at random moments', true],
+])(
+  '200 writers over two gateways, %s: nothing lost, nothing twice, each position once and in order',
+  async (_what, kills) => {
+    const servers = testServers();
+    processes = roleProcesses(servers);
+    const [first, second] = await Promise.all([processes.gateway(), processes.gateway()]);
+    const ports = [first.port, second.port];
+    const victims = { gateway: first, worker: processes.worker() };
+    processes.worker();
+
+    const tail = tailEvents(second.port);
+    await until('the reader is at the end', () => tail.caughtUp() || undefined);
+
+    const writing = new AbortController();
+    const killing = kills ? keepKilling(processes, victims, writing.signal) : Promise.resolve(0);
+    const sums = await write(ports).finally(() => writing.abort());
+    const kill = await killing;
+    if (kills) expect(kill).toBeGreaterThan(1);
+
+    await expectExact(servers, sums);
+    await until('the reader saw the last position', () => tail.seen.at(-1) === TOTAL || undefined, {
+      timeoutMs: 20_000,
+      seen: () => tail.seen.at(-1),
+    });
+    expect(tail.seen).toEqual(Array.from({ length: TOTAL }, (_, i) => i + 1));
+    await tail.end();
+  },
+  300_000,
+);
+
+/** Reads the log live over one socket. */
+function tailEvents(port: number) {
   const seen: number[] = [];
   let caughtUp = false;
-  const reader = createClient({ url: `ws://127.0.0.1:${ports[1]}/graphql`, webSocketImpl: WebSocket, lazy: false });
+  const reader = createClient({ url: `ws://127.0.0.1:${port}/graphql`, webSocketImpl: WebSocket, lazy: false });
   const stream = reader.iterate<{ events: { signal: string; event: { position: string } | null } }>({
     query: 'subscription { events { signal event { position } } }',
   });
@@ -100,48 +65,60 @@ it('200 writers over two gateways, a gateway and a worker killed at random momen
       if (data?.events.event != null) seen.push(Number(data.events.event.position));
     }
   })();
+  const end = async (): Promise<void> => {
+    await reader.dispose();
+    await reading;
+  };
+  return { seen, caughtUp: () => caughtUp, end };
+}
 
-  await until('the reader is at the end', () => caughtUp || undefined);
+/** Kills the worker and the gateway in turn and starts each again, until `signal`; returns how often. */
+async function keepKilling(
+  processes: RoleProcesses,
+  victims: { gateway: Awaited<ReturnType<RoleProcesses['gateway']>>; worker: ReturnType<RoleProcesses['worker']> },
+  signal: AbortSignal,
+): Promise<number> {
+  let kills = 0;
+  for (; !signal.aborted; kills++) {
+    await wait(700 + Math.random() * 1_500);
+    const role = kills % 2 === 0 ? 'worker' : 'gateway';
+    await victims[role].kill();
+    await wait(500);
+    if (role === 'worker') victims.worker = processes.worker();
+    else victims.gateway = await processes.gateway(victims.gateway.port);
+  }
+  return kills;
+}
 
-  let writing = true;
-  const killing = (async () => {
-    for (let i = 0; writing; i++) {
-      await wait(700 + Math.random() * 1_500);
-      const role = i % 2 === 0 ? 'worker' : 'gateway';
-      roles[role].child.kill('SIGKILL');
-      await roles[role].exited;
-      await wait(500);
-      roles[role] = startRole(role, ports[0]!);
-    }
-  })();
-
-  let acknowledged = 0;
+/** Every command is acknowledged, each at the version that its writer expects. Returns the sum of each account. */
+async function write(ports: readonly number[]): Promise<ReadonlyMap<string, number>> {
   const sums = new Map<string, number>();
-  await Promise.all(
-    Array.from({ length: WRITERS }, async (_, writer) => {
-      const id = `w${writer}`;
-      const route = writer % 2 === 0 ? ports : [...ports].reverse();
-      expect((await mutate(route, OPEN, { id })).__typename).toBe('CommandAccepted');
-      acknowledged++;
-      for (let i = 0; i < COMMANDS - 1; i++) {
-        const amount = 1 + ((writer + i) % 9);
-        const outcome = await mutate(route, DEPOSIT, { id, commandId: randomUUID(), amount });
-        expect(outcome).toEqual({ __typename: 'CommandAccepted', version: i + 2 });
-        acknowledged++;
-        sums.set(id, (sums.get(id) ?? 0) + amount);
-      }
-    }),
-  );
-  writing = false;
-  await killing;
+  const writer = async (_: unknown, index: number): Promise<void> => {
+    const id = `w${index}`;
+    const route = index % 2 === 0 ? ports : [...ports].reverse();
+    const opened = await postAnywhere<{ openAccount: unknown }>(route, OPEN, { id });
+    expect(opened.openAccount).toEqual({ __typename: 'CommandAccepted' });
+    for (let i = 0; i < COMMANDS - 1; i++) {
+      const amount = 1 + ((index + i) % 9);
+      const outcome = await postAnywhere<{ deposit: unknown }>(route, DEPOSIT, { id, commandId: randomUUID(), amount });
+      expect(outcome.deposit).toMatchObject({ __typename: 'CommandAccepted', version: i + 2 });
+      sums.set(id, (sums.get(id) ?? 0) + amount);
+    }
+  };
+  await Promise.all(Array.from({ length: WRITERS }, writer));
+  return sums;
+}
 
+async function expectExact(servers: TestServers, sums: ReadonlyMap<string, number>): Promise<void> {
   const { client, db } = await connect({ url: servers.mongoUrl, database: servers.database, appName: 'test' });
-  const total = WRITERS * COMMANDS;
-  expect(acknowledged).toBe(total);
+  let placed = 0;
   await until(
-    `${total} events in the log`,
-    async () => (await db.collection('events').countDocuments()) === total || undefined,
-    { timeoutMs: 20_000 },
+    `${TOTAL} events in the log`,
+    async () => {
+      placed = await db.collection('events').countDocuments();
+      return placed === TOTAL || undefined;
+    },
+    { timeoutMs: 20_000, seen: () => placed },
   );
   await until(
     'the view is level',
@@ -153,14 +130,10 @@ it('200 writers over two gateways, a gateway and a worker killed at random momen
     },
     { timeoutMs: 20_000 },
   );
-  await until('the reader saw the last position', () => seen.at(-1) === total || undefined, { timeoutMs: 20_000 });
-  expect(seen).toEqual(Array.from({ length: total }, (_, i) => i + 1));
   expect(await verifyLog(createDeliveryStore(client, db, 'main'))).toMatchObject({
     ok: true,
-    commitCount: total,
-    eventCount: total,
+    commitCount: TOTAL,
+    eventCount: TOTAL,
   });
   await client.close();
-  await reader.dispose();
-  await reading.catch(() => undefined);
-}, 300_000);
+}
