@@ -56,7 +56,7 @@ function eventFilter(builder: MillraceBuilder) {
       aggregate: t.string(),
       aggregateId: t.id(),
       correlationId: t.id(),
-      actor: t.string(),
+      actor: t.id({ description: 'Who sent the command.' }),
       since: t.field({ type: 'DateTime' }),
       until: t.field({ type: 'DateTime' }),
     }),
@@ -64,20 +64,13 @@ function eventFilter(builder: MillraceBuilder) {
 }
 
 interface GivenFilter extends Omit<EventFilterInput, 'since' | 'until'> {
-  readonly actor?: string | null | undefined;
   readonly since?: string | null | undefined;
   readonly until?: string | null | undefined;
 }
 
 function eventFilterInput(given: GivenFilter | null | undefined): EventFilterInput {
   if (given === null || given === undefined) return {};
-  const { actor, since, until, ...rest } = given;
-  if (typeof actor === 'string') {
-    throw new MillraceError(
-      'INDEX_MISSING',
-      'events cannot be filtered by actor: the log has no index { meta.actor, _id }. Filter by types, aggregate and aggregateId, or correlationId.',
-    );
-  }
+  const { since, until, ...rest } = given;
   return { ...rest, since: dateOf('since', since), until: dateOf('until', until) };
 }
 

@@ -128,6 +128,8 @@ export interface EventFilterInput {
   readonly aggregate?: string | null | undefined;
   readonly aggregateId?: string | null | undefined;
   readonly correlationId?: string | null | undefined;
+  /** Who sent the command, as in `meta.actor`. */
+  readonly actor?: string | null | undefined;
   readonly since?: Date | null | undefined;
   readonly until?: Date | null | undefined;
 }

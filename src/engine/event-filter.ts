@@ -11,6 +11,7 @@ export interface EventFilter {
   readonly aggregate: string | undefined;
   readonly aggregateId: string | undefined;
   readonly correlationId: string | undefined;
+  readonly actor: string | undefined;
   /** Inclusive. */
   readonly since: Date | undefined;
   /** Exclusive, so that ranges of time can be put side by side. */
@@ -30,6 +31,7 @@ export function checkEventFilter(input: EventFilterInput): EventFilter {
     aggregate: optional('aggregate', input.aggregate),
     aggregateId: optional('aggregateId', input.aggregateId),
     correlationId: optional('correlationId', input.correlationId),
+    actor: optional('actor', input.actor),
     since: checkTime('since', input.since),
     until: checkTime('until', input.until),
   };
@@ -52,11 +54,11 @@ function checkTime(name: string, value: unknown): Date | undefined {
 
 /**
  * The index that serves a page with this filter: by types (`aggregate` alone means all its types), by one stream, by
- * correlation, or by position; `since` and `until` go with each. Throws INDEX_MISSING naming the index that another
+ * correlation, by actor, or by position; `since` and `until` go with each. Throws INDEX_MISSING naming the index that another
  * combination would need, and UNKNOWN_AGGREGATE.
  */
 export function planEvents(model: Model, filter: EventFilter): LogPart {
-  const { types, aggregate, aggregateId, correlationId } = filter;
+  const { types, aggregate, aggregateId, correlationId, actor } = filter;
   if (aggregateId !== undefined && aggregate === undefined) {
     throw missing('`aggregateId` without `aggregate`', '{ stream: 1, version: 1 }');
   }
@@ -69,16 +71,26 @@ export function planEvents(model: Model, filter: EventFilter): LogPart {
   if (correlationId !== undefined && (types !== undefined || aggregate !== undefined)) {
     throw missing('`correlationId` with types', '{ meta.correlationId: 1, type: 1, _id: 1 }');
   }
+  if (actor !== undefined && correlationId !== undefined) {
+    throw missing('`actor` with `correlationId`', '{ meta.correlationId: 1, meta.actor: 1, _id: 1 }');
+  }
+  if (actor !== undefined && aggregateId !== undefined) {
+    throw missing('`actor` within one stream', '{ stream: 1, meta.actor: 1, version: 1 }');
+  }
+  if (actor !== undefined && (types !== undefined || aggregate !== undefined)) {
+    throw missing('`actor` with types', '{ meta.actor: 1, type: 1, _id: 1 }');
+  }
   return selectivePart(model, filter);
 }
 
 /** The smallest part of the log that an index gives and that holds every match; the rest is for `matchesEvent`. */
 export function selectivePart(model: Model, filter: EventFilter): LogPart {
-  const { types, aggregate, aggregateId, correlationId } = filter;
+  const { types, aggregate, aggregateId, correlationId, actor } = filter;
   if (aggregate !== undefined && aggregateId !== undefined) {
     return { by: 'stream', stream: streamKey({ tenant: DEFAULT_TENANT, aggregate, id: aggregateId }) };
   }
   if (correlationId !== undefined) return { by: 'correlation', correlationId };
+  if (actor !== undefined) return { by: 'actor', actor };
   if (aggregate === undefined) return types === undefined ? { by: 'position' } : { by: 'type', types: [...types] };
   const known = model.aggregates.get(aggregate);
   if (known === undefined) {
@@ -112,9 +124,10 @@ export async function completePart(
 }
 
 export function matchesEvent(filter: EventFilter, event: LogDocument): boolean {
-  const { types, aggregate, aggregateId, correlationId, since, until } = filter;
+  const { types, aggregate, aggregateId, correlationId, actor, since, until } = filter;
   if (types !== undefined && !types.has(event.type)) return false;
   if (correlationId !== undefined && event.meta.correlationId !== correlationId) return false;
+  if (actor !== undefined && event.meta.actor !== actor) return false;
   if (since !== undefined && event.at < since) return false;
   if (until !== undefined && event.at >= until) return false;
   if (aggregate !== undefined && !event.stream.startsWith(prefixOf(aggregate))) return false;

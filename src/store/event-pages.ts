@@ -8,6 +8,7 @@ export type LogPart =
   /** `streamPrefix` removes events of these types that lie in other streams; keep them few. */
   | { readonly by: 'type'; readonly types: readonly string[]; readonly streamPrefix?: string | undefined }
   | { readonly by: 'correlation'; readonly correlationId: string }
+  | { readonly by: 'actor'; readonly actor: string }
   | { readonly by: 'stream'; readonly stream: string };
 
 export interface LogScan {
@@ -108,21 +109,31 @@ const atFilter = ({ at }: LogScan): Document => {
 const inStreams = (prefix: string | undefined): Document =>
   prefix === undefined ? {} : { stream: { $gte: prefix, $lt: `${prefix.slice(0, -1)}0` } };
 
-/** `{ type, _id }` and `{ meta.correlationId, _id }` hold the events of one value in order of position. */
+/** `{ type, _id }`, `{ meta.correlationId, _id }` and `{ meta.actor, _id }` hold the events of one value in order of position. */
 function scanByPosition({ events, session }: Log, scan: LogScan): Promise<LogDocument[]> {
-  const { part, after, before, backward, limit } = scan;
-  const fixed: Document =
-    part.by === 'type'
-      ? { type: { $in: [...part.types] }, ...inStreams(part.streamPrefix) }
-      : part.by === 'correlation'
-        ? { 'meta.correlationId': { $eq: part.correlationId } }
-        : {};
+  const { after, before, backward, limit } = scan;
+  const { fixed, index } = conditionOf(scan.part);
   const cursor = events
     .find({ ...fixed, _id: { $gt: after, $lt: before }, ...atFilter(scan) }, { session, limit, batchSize: limit })
     .sort({ _id: backward ? -1 : 1 });
-  if (part.by === 'type') cursor.hint({ type: 1, _id: 1 });
-  if (part.by === 'correlation') cursor.hint({ 'meta.correlationId': 1, _id: 1 });
+  if (index !== undefined) cursor.hint(index);
   return cursor.toArray();
+}
+
+function conditionOf(part: LogPart): { readonly fixed: Document; readonly index?: Document } {
+  switch (part.by) {
+    case 'type':
+      return { fixed: { type: { $in: [...part.types] }, ...inStreams(part.streamPrefix) }, index: { type: 1, _id: 1 } };
+    case 'correlation':
+      return {
+        fixed: { 'meta.correlationId': { $eq: part.correlationId } },
+        index: { 'meta.correlationId': 1, _id: 1 },
+      };
+    case 'actor':
+      return { fixed: { 'meta.actor': { $eq: part.actor } }, index: { 'meta.actor': 1, _id: 1 } };
+    default:
+      return { fixed: {} };
+  }
 }
 
 /** In a stream positions rise with versions, so the ends are looked up as versions and `{ stream, version }` serves. */

@@ -55,6 +55,12 @@ export async function ensureLog(db: Db, existing: ReadonlySet<string>): Promise<
     { name: 'stream_version', key: { stream: 1, version: 1 }, unique: true },
     { name: 'type_position', key: { type: 1, _id: 1 } },
     { name: 'correlation_position', key: { 'meta.correlationId': 1, _id: 1 } },
+    // Every text is greater than the empty one: events without an actor take no room in it.
+    {
+      name: 'actor_position',
+      key: { 'meta.actor': 1, _id: 1 },
+      partialFilterExpression: { 'meta.actor': { $gt: '' } },
+    },
   ]);
 }
 

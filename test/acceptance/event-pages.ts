@@ -34,7 +34,7 @@ const item = aggregate({
 });
 const model = buildModel([module({ name: 'pages', parts: [item] })]);
 
-/** Fills an empty log: a rare and a frequent type, one stream with every tenth event, 1,000 flows. */
+/** Fills an empty log: a rare and a frequent type, one stream with every tenth event, 1,000 flows, an actor of every thousandth. */
 export async function fillLog({ client, db }: Connection, count: number): Promise<void> {
   await ensureLog(db, new Set());
   const log = createLogStore(client, db);
@@ -62,7 +62,7 @@ function eventAt(n: number, versions: Map<string, number>): LogDocument {
     meta: {
       correlationId: `flow${n % 1_000}`,
       causationId: null,
-      actor: null,
+      actor: n % 1_000 === 5 ? 'ada' : null,
       tenant: 'default',
       traceparent: null,
       client: null,
@@ -91,6 +91,7 @@ export async function measurePages({ client, db }: Connection, count: number): P
     aggregate: { aggregate: 'item' },
     'long stream': { aggregate: 'item', aggregateId: 'long' },
     correlationId: { correlationId: 'flow7' },
+    actor: { actor: 'ada' },
   };
   const places: Readonly<Record<string, PageInput>> = {
     start: { first: PAGE_COUNT },

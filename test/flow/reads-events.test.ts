@@ -18,6 +18,7 @@ beforeAll(async () => {
       id: n % 2 === 0 ? 'long' : `i${n % 50}`,
       data: type === 'ItemMoved' ? { to: 'x' } : type === 'ItemSeen' ? {} : { group: 'g', rank: n },
       correlationId: `flow${n % 40}`,
+      ...(n % 30 === 11 ? { actor: n % 60 === 11 ? 'ada' : 'bob' } : {}),
       // The clocks of the gateways differ by up to two seconds.
       at: new Date(START + n * 1_000 + ((n * 7_919) % 2_000)),
     };
@@ -37,6 +38,13 @@ const filters: readonly [string, EventFilterInput, (event: LogDocument) => boole
   ['a short stream', { aggregate: 'item', aggregateId: 'i1' }, ({ stream }) => stream.endsWith('/i1')],
   ['a stream that is not there', { aggregate: 'item', aggregateId: 'nobody' }, () => false],
   ['correlationId', { correlationId: 'flow3' }, ({ meta }) => meta.correlationId === 'flow3'],
+  ['actor', { actor: 'ada' }, ({ meta }) => meta.actor === 'ada'],
+  ['an actor that did nothing', { actor: 'nobody' }, () => false],
+  [
+    'actor within times',
+    { actor: 'bob', since: new Date(START + 3_000_000) },
+    ({ meta, at }) => meta.actor === 'bob' && at.getTime() >= START + 3_000_000,
+  ],
   ...[
     { since: new Date(START + 2_000_000), until: new Date(START + 4_000_000) },
     { since: new Date(START + 5_990_000) },
@@ -115,6 +123,12 @@ describe('a page of events', () => {
     for (const [name, examined] of costs) expect([name, Math.max(...examined) <= 60]).toEqual([name, true]);
   });
 
+  it('by actor costs nothing where there is none: its index holds only the events that have one', async () => {
+    const { keysPerIndex } = await fixture.connection.db.command({ validate: 'events' });
+    const count = log.filter(({ meta }) => meta.actor !== null).length;
+    expect(keysPerIndex).toMatchObject({ actor_position: count, correlation_position: COUNT });
+  });
+
   it('has data of today, whatever version was stored', async () => {
     const old = await fixture.place([{ type: 'ItemPut', id: 'old', schemaVersion: 1, data: { rank: 1 } }]);
     const { edges } = await gateway.reads.events({ aggregate: 'item', aggregateId: 'old' }, {});
@@ -138,6 +152,10 @@ describe('a page of events', () => {
     ['types in a stream', { aggregate: 'item', aggregateId: 'long', types: ['ItemPut'] }],
     ['a correlation with types', { correlationId: 'flow1', types: ['ItemPut'] }],
     ['a correlation in a stream', { correlationId: 'flow1', aggregate: 'item', aggregateId: 'long' }],
+    ['an actor with types', { actor: 'ada', types: ['ItemPut'] }],
+    ['an actor with an aggregate', { actor: 'ada', aggregate: 'item' }],
+    ['an actor in a stream', { actor: 'ada', aggregate: 'item', aggregateId: 'long' }],
+    ['an actor with a correlation', { actor: 'ada', correlationId: 'flow1' }],
   ])('is refused with INDEX_MISSING for %s', async (_name, filter) => {
     expect(await codeOf(() => gateway.reads.events(filter, {}))).toBe('INDEX_MISSING');
   });
@@ -150,6 +168,7 @@ describe('a page of events', () => {
     for (const value of [{ $ne: null }, '', 5, ['a'], 'x'.repeat(10_000), 'a\u0000']) {
       expect(await bad({ aggregate: value })).toBe('BAD_INPUT');
       expect(await bad({ correlationId: value })).toBe('BAD_INPUT');
+      expect(await bad({ actor: value })).toBe('BAD_INPUT');
       expect(await bad({ types: [value] })).toBe('BAD_INPUT');
       expect(await bad({ since: value })).toBe('BAD_INPUT');
     }

@@ -119,6 +119,7 @@ export interface PlacedEvent {
   readonly schemaVersion?: number;
   readonly aggregate?: string;
   readonly correlationId?: string;
+  readonly actor?: string;
   readonly commandId?: string;
   readonly at?: Date;
 }
@@ -261,7 +262,7 @@ export class ReadsFixture {
         meta: {
           correlationId: one.correlationId ?? 'none',
           causationId: null,
-          actor: null,
+          actor: one.actor ?? null,
           tenant: 'default',
           traceparent: null,
           client: null,

@@ -111,6 +111,7 @@ describe('a subscription to events', () => {
         (_, n): PlacedEvent => ({
           ...(n % 500 === 3 ? seen(`f${n % 7}`) : put(`f${n % 7}`)),
           correlationId: `c${n % 900}`,
+          ...(n % 250 === 8 ? { actor: 'ada' } : {}),
         }),
       ),
     );
@@ -123,6 +124,8 @@ describe('a subscription to events', () => {
         ({ stream, type }) => stream.endsWith('/f3') && type === 'ItemSeen',
       ],
       [{ correlationId: 'c44' }, ({ meta }) => meta.correlationId === 'c44'],
+      [{ actor: 'ada' }, ({ meta }) => meta.actor === 'ada'],
+      [{ actor: 'ada', aggregateId: 'f3' }, ({ stream, meta }) => meta.actor === 'ada' && stream.endsWith('/f3')],
       [{ types: [] }, () => false],
       [{ aggregate: 'item' }, () => true],
     ];
@@ -134,7 +137,7 @@ describe('a subscription to events', () => {
       await until('CAUGHT_UP', () => client.caughtUp || undefined);
       expect(decodeEventCursor(client.messages.at(-1)!.cursor, 'main')).toBe(fixture.end);
     }
-    const more = await fixture.place([seen('f3'), put('f3'), { ...put('other'), correlationId: 'c44' }]);
+    const more = await fixture.place([seen('f3'), put('f3'), { ...put('other'), correlationId: 'c44', actor: 'ada' }]);
     for (const [n, client] of clients.entries()) {
       await positions(client, [...expected[n]!, ...more.filter(filters[n]![1]).map(({ _id }) => _id)]);
       await client.leave();
