@@ -1,0 +1,153 @@
+import { randomUUID } from 'node:crypto';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as wait } from 'node:timers/promises';
+import { bank } from '../../examples/bank/module.ts';
+import { consumerLag } from '../../src/engine/delivery-health.ts';
+import { verifyLog } from '../../src/engine/verify.ts';
+import { buildModel } from '../../src/index.ts';
+import { findMongod, findRedisServer, type PrivateServer, startMongo, startRedis } from '../../src/services/index.ts';
+import { type Connection, connect } from '../../src/store/connect.ts';
+import { createDeliveryStore, type DeliveryStore } from '../../src/store/delivery-store.ts';
+import { DEPOSIT, OPEN, post, type RoleProcess, type RoleProcesses, roleProcesses } from '../setup/role-processes.ts';
+import { until } from '../setup/until.ts';
+
+const ACCOUNT_COUNT = 200;
+const model = buildModel([bank]);
+
+/** The bank on servers of its own: two gateway and two worker processes with the settings of production. */
+export interface Stage {
+  readonly mongo: PrivateServer;
+  readonly redis: PrivateServer;
+  readonly ports: readonly number[];
+  readonly processes: RoleProcesses;
+  readonly connection: Connection;
+  readonly store: DeliveryStore;
+  readonly workers: readonly RoleProcess[];
+  /** Sends one deposit; what it adds is noted when it is acknowledged. */
+  deposit(n: number): Promise<void>;
+  /** How many events were acknowledged. */
+  acknowledged(): number;
+  /** Resolves with how long it took until every consumer has handled every acknowledged event. */
+  untilLevel(timeoutMs: number): Promise<number>;
+  /** Throws unless log, balances and statements hold exactly what was acknowledged. */
+  expectExact(): Promise<string>;
+}
+
+/** Sets the stage, plays, and clears everything away; the process ends with 1 when the play throws. */
+export async function onStage(play: (stage: Stage) => Promise<void>): Promise<void> {
+  const dataDir = await mkdtemp(join(tmpdir(), 'millrace-acceptance-'));
+  const closers: (() => Promise<unknown>)[] = [() => rm(dataDir, { recursive: true, force: true })];
+  try {
+    const args = ['--setParameter', 'enableTestCommands=1'];
+    const mongo = await startMongo((await findMongod()).path, { dataDir, cacheGB: 0.5, oplogMB: 512, args });
+    closers.push(() => mongo.kill());
+    const redis = await startRedis((await findRedisServer()).path, { dataDir });
+    closers.push(() => redis.kill());
+    const names = { database: 'acceptance', prefix: 'acceptance' };
+    const processes = roleProcesses({ mongoUrl: mongo.url, redisUrl: redis.url, ...names });
+    closers.push(() => processes.killAll());
+    const workers = [processes.worker(), processes.worker()];
+    const gateways = await Promise.all([processes.gateway(), processes.gateway()]);
+    const connection = await connect({ url: mongo.url, database: names.database, appName: 'acceptance' });
+    closers.push(() => connection.client.close());
+    const store = createDeliveryStore(connection.client, connection.db, 'main');
+    closers.push(() => store.partitions.close());
+    const ports = gateways.map(({ port }) => port);
+    const stage = {
+      mongo,
+      redis,
+      ports,
+      processes,
+      connection,
+      store,
+      workers,
+      ...bookkeeping(ports, store, connection),
+    };
+    await stage.open();
+    await until('both workers are registered', async () => (await store.instances.list()).length >= 2 || undefined);
+    await stage.untilLevel(20_000);
+    await play(stage);
+  } catch (error) {
+    console.error(error);
+    process.exitCode = 1;
+  } finally {
+    for (const close of closers.reverse()) await close();
+  }
+}
+
+function bookkeeping(ports: readonly number[], store: DeliveryStore, { db }: Connection) {
+  const sums = new Map<string, number>();
+  let acknowledged = 0;
+  let deposits = 0;
+  const idOf = (n: number): string => `a${n % ACCOUNT_COUNT}`;
+  const portOf = (n: number): number => ports[n % ports.length] ?? 0;
+
+  const open = async (): Promise<void> => {
+    for (let n = 0; n < ACCOUNT_COUNT; n++) {
+      await post(portOf(n), OPEN, { id: idOf(n) });
+      sums.set(idOf(n), 0);
+      acknowledged++;
+    }
+  };
+  const deposit = async (n: number): Promise<void> => {
+    const [id, amount] = [idOf(n), 1 + (n % 9)];
+    const answer = await post<{ deposit: { __typename: string } }>(portOf(n), DEPOSIT, {
+      ...{ id, amount, commandId: randomUUID() },
+    });
+    if (answer.deposit.__typename !== 'CommandAccepted') throw new Error(`refused: ${JSON.stringify(answer)}`);
+    sums.set(id, (sums.get(id) ?? 0) + amount);
+    acknowledged++;
+    deposits++;
+  };
+  const untilLevel = async (timeoutMs: number): Promise<number> => {
+    const begun = performance.now();
+    let seen: unknown;
+    const look = async (): Promise<true | undefined> => {
+      const lag = await consumerLag(store, model);
+      seen = lag.map(({ consumer, position, end }) => ({ consumer, position, end, acknowledged }));
+      return lag.every(({ position }) => position >= acknowledged) || undefined;
+    };
+    await until(`all views at ${acknowledged}`, look, { timeoutMs, seen: () => seen });
+    return Math.round(performance.now() - begun);
+  };
+  const expectExact = async (): Promise<string> => {
+    const verified = await verifyLog(store);
+    if (!verified.ok || verified.eventCount !== acknowledged) {
+      throw new Error(`the log is not what was acknowledged (${acknowledged}): ${JSON.stringify(verified)}`);
+    }
+    const balances = await db.collection<{ _id: string; balance: number }>('view_account_g1').find().toArray();
+    const wrong = balances.filter(({ _id, balance }) => sums.get(_id) !== balance);
+    if (balances.length !== sums.size || wrong.length > 0) throw new Error(`wrong balances: ${JSON.stringify(wrong)}`);
+    const movements = await db.collection('view_movement_g1').countDocuments();
+    if (movements !== deposits) throw new Error(`${movements} movements after ${deposits} deposits`);
+    return `${verified.eventCount} events in the log as acknowledged, ${balances.length} balances equal their sums, ${movements} movements`;
+  };
+  return { open, deposit, acknowledged: () => acknowledged, untilLevel, expectExact };
+}
+
+/** Starts `perSecond` runs a second, whatever they take, until `signal`; resolves when all have ended. */
+export async function atRate(perSecond: number, signal: AbortSignal, run: (n: number) => Promise<void>): Promise<void> {
+  const begun = performance.now();
+  const running: Promise<void>[] = [];
+  for (let n = 0; !signal.aborted; n++) {
+    running.push(run(n));
+    await wait(Math.max(0, begun + ((n + 1) * 1_000) / perSecond - performance.now()));
+  }
+  await Promise.all(running);
+}
+
+export interface Spread {
+  readonly count: number;
+  readonly p50Ms: number;
+  readonly p99Ms: number;
+  readonly maxMs: number;
+}
+
+export function spreadOf(timesMs: readonly number[]): Spread {
+  const sorted = [...timesMs].sort((a, b) => a - b);
+  const at = (share: number): number =>
+    Math.round((sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? 0) * 10) / 10;
+  return { count: sorted.length, p50Ms: at(0.5), p99Ms: at(0.99), maxMs: at(1) };
+}
