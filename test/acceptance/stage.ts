@@ -25,12 +25,16 @@ export interface Stage {
   readonly connection: Connection;
   readonly store: DeliveryStore;
   readonly workers: readonly RoleProcess[];
-  /** Sends one deposit; what it adds is noted when it is acknowledged. */
-  deposit(n: number): Promise<void>;
+  /** Sends one deposit; what it adds is noted when it is acknowledged. Returns where it is in its stream. */
+  deposit(n: number): Promise<{ readonly id: string; readonly version: number }>;
   /** How many events were acknowledged. */
   acknowledged(): number;
-  /** Resolves with how long it took until every consumer has handled every acknowledged event. */
-  untilLevel(timeoutMs: number): Promise<number>;
+  /** Resolves when the views show everything acknowledged and every checkpoint is at the end of the log: how long each took. */
+  untilLevel(timeoutMs: number): Promise<{ readonly shownMs: number; readonly checkpointsMs: number }>;
+  /** How many acknowledged deposits the statement does not show yet. */
+  missing(): Promise<number>;
+  /** What each account holds as acknowledged. */
+  readonly sums: ReadonlyMap<string, number>;
   /** Throws unless log, balances and statements hold exactly what was acknowledged. */
   expectExact(): Promise<string>;
 }
@@ -91,51 +95,68 @@ function bookkeeping(ports: readonly number[], store: DeliveryStore, { db }: Con
       acknowledged++;
     }
   };
-  const deposit = async (n: number): Promise<void> => {
+  const deposit = async (n: number): Promise<{ id: string; version: number }> => {
     const [id, amount] = [idOf(n), 1 + (n % 9)];
-    const answer = await post<{ deposit: { __typename: string } }>(portOf(n), DEPOSIT, {
+    const answer = await post<{ deposit: { __typename: string; version: number } }>(portOf(n), DEPOSIT, {
       ...{ id, amount, commandId: randomUUID() },
     });
     if (answer.deposit.__typename !== 'CommandAccepted') throw new Error(`refused: ${JSON.stringify(answer)}`);
     sums.set(id, (sums.get(id) ?? 0) + amount);
     acknowledged++;
     deposits++;
+    return { id, version: answer.deposit.version };
   };
-  const untilLevel = async (timeoutMs: number): Promise<number> => {
+  const balances = () => db.collection<{ _id: string; balance: number }>('view_account_g1').find().toArray();
+  const missing = async (): Promise<number> => deposits - (await db.collection('view_movement_g1').countDocuments());
+  const untilLevel = async (timeoutMs: number): Promise<{ shownMs: number; checkpointsMs: number }> => {
     const begun = performance.now();
+    const sinceMs = (): number => Math.round(performance.now() - begun);
     let seen: unknown;
-    const look = async (): Promise<true | undefined> => {
+    const shown = async (): Promise<true | undefined> => {
+      const wrong = (await balances()).filter(({ _id, balance }) => sums.get(_id) !== balance).length;
+      const absent = await missing();
+      seen = { acknowledged, wrong, absent };
+      return (wrong === 0 && absent === 0) || undefined;
+    };
+    await until('the views show everything acknowledged', shown, { timeoutMs, seen: () => seen });
+    const shownMs = sinceMs();
+    const level = async (): Promise<true | undefined> => {
       const lag = await consumerLag(store, model);
       seen = lag.map(({ consumer, position, end }) => ({ consumer, position, end, acknowledged }));
       return lag.every(({ position }) => position >= acknowledged) || undefined;
     };
-    await until(`all views at ${acknowledged}`, look, { timeoutMs, seen: () => seen });
-    return Math.round(performance.now() - begun);
+    await until(`all checkpoints at ${acknowledged}`, level, { timeoutMs: timeoutMs - shownMs, seen: () => seen });
+    return { shownMs, checkpointsMs: sinceMs() };
   };
   const expectExact = async (): Promise<string> => {
     const verified = await verifyLog(store);
     if (!verified.ok || verified.eventCount !== acknowledged) {
       throw new Error(`the log is not what was acknowledged (${acknowledged}): ${JSON.stringify(verified)}`);
     }
-    const balances = await db.collection<{ _id: string; balance: number }>('view_account_g1').find().toArray();
-    const wrong = balances.filter(({ _id, balance }) => sums.get(_id) !== balance);
-    if (balances.length !== sums.size || wrong.length > 0) throw new Error(`wrong balances: ${JSON.stringify(wrong)}`);
-    const movements = await db.collection('view_movement_g1').countDocuments();
-    if (movements !== deposits) throw new Error(`${movements} movements after ${deposits} deposits`);
-    return `${verified.eventCount} events in the log as acknowledged, ${balances.length} balances equal their sums, ${movements} movements`;
+    const held = await balances();
+    const wrong = held.filter(({ _id, balance }) => sums.get(_id) !== balance);
+    if (held.length !== sums.size || wrong.length > 0) throw new Error(`wrong balances: ${JSON.stringify(wrong)}`);
+    if ((await missing()) !== 0) throw new Error(`${await missing()} movements are missing`);
+    return `${verified.eventCount} events in the log as acknowledged, ${held.length} balances equal their sums, ${deposits} movements.`;
   };
-  return { open, deposit, acknowledged: () => acknowledged, untilLevel, expectExact };
+  return { open, deposit, acknowledged: () => acknowledged, missing, sums, untilLevel, expectExact };
 }
 
-/** Starts `perSecond` runs a second, whatever they take, until `signal`; resolves when all have ended. */
-export async function atRate(perSecond: number, signal: AbortSignal, run: (n: number) => Promise<void>): Promise<void> {
+/** Starts `perSecond` runs a second, whatever they take, until `signal`; resolves when all have ended, throws when one failed. */
+export async function atRate(
+  perSecond: number,
+  signal: AbortSignal,
+  run: (n: number) => Promise<unknown>,
+): Promise<void> {
   const begun = performance.now();
-  const running: Promise<void>[] = [];
+  const running: Promise<unknown>[] = [];
+  const failures: unknown[] = [];
   for (let n = 0; !signal.aborted; n++) {
-    running.push(run(n));
+    running.push(run(n).catch((error: unknown) => failures.push(error)));
     await wait(Math.max(0, begun + ((n + 1) * 1_000) / perSecond - performance.now()));
   }
   await Promise.all(running);
+  if (failures.length > 0) throw new AggregateError(failures, `${failures.length} of ${running.length} failed`);
 }
 
 export interface Spread {
