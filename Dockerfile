@@ -7,7 +7,7 @@ COPY package.json package-lock.json .npmrc ./
 RUN npm install --no-save --no-audit --no-fund
 COPY . .
 RUN npm run build && npx tsc -p examples/tsconfig.build.json
-RUN npm prune --omit=dev --omit=optional
+RUN npm prune --omit=dev
 
 FROM node:22-bookworm-slim
 ENV NODE_ENV=production

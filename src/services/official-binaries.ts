@@ -78,7 +78,9 @@ async function optionalPackage<Package>(load: () => Promise<Package>): Promise<P
   try {
     return await load();
   } catch (error) {
-    throw new Error('its optional npm package is not installed', { cause: error });
+    throw new Error('its npm package is not installed (npm install brings it, as a development dependency)', {
+      cause: error,
+    });
   }
 }
 
