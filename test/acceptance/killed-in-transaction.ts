@@ -89,20 +89,18 @@ async function play(stage: Stage): Promise<void> {
 
 /** A worker's transaction that has stood still for a while. */
 async function heldTransaction({ connection }: Stage): Promise<Document | undefined> {
-  const open = connection.client
-    .db('admin')
-    .aggregate(
-      [
-        { $currentOp: { allUsers: true, idleSessions: true } },
-        {
-          $match: {
-            'transaction.parameters.autocommit': false,
-            'transaction.timeOpenMicros': { $gt: HELD_MS * 1_000 },
-          },
+  const open = connection.client.db('admin').aggregate(
+    [
+      { $currentOp: { allUsers: true, idleSessions: true } },
+      {
+        $match: {
+          'transaction.parameters.autocommit': false,
+          'transaction.timeOpenMicros': { $gt: HELD_MS * 1_000 },
         },
-      ],
-      { readConcern: { level: 'local' } },
-    );
+      },
+    ],
+    { readConcern: { level: 'local' } },
+  );
   return (await open.toArray())[0];
 }
 
