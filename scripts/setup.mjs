@@ -32,22 +32,56 @@ export function ensureDependencies(folder) {
   if (reason === undefined) return;
   console.error(`Installing dependencies (${reason}) …`);
   const started = Date.now();
+  if (npmInstall(folder) !== 0) fail(`npm install failed in ${folder}; see above.`);
+  const binaries = missingBinaries(folder);
+  if (binaries.length > 0 && npmInstall(folder, binaries) !== 0)
+    console.error(`Not installed: ${binaries.join(', ')}; see above. What needs them may not run on this platform.`);
+  console.error(`Dependencies installed in ${((Date.now() - started) / 1000).toFixed(1)} s.`);
+}
+
+/** Exit code of npm. */
+function npmInstall(folder, packages = []) {
   // npm names its own script when it runs us; run by hand, npm is on the PATH.
   const npm = process.env.npm_execpath;
   // Not `npm ci`: it refuses a lock file that lacks binaries for platforms which its author's registry did not have.
   // Versions and hashes are those of the lock file all the same, and it stays as it is.
   const args = ['install', '--no-save', '--include=dev', '--include=optional', '--no-audit', '--no-fund'];
   const [program, programArgs] = npm?.endsWith('.js')
-    ? [process.execPath, [npm, ...args, '--loglevel=error']]
-    : ['npm', [...args, '--loglevel=error']];
+    ? [process.execPath, [npm, ...args, '--loglevel=error', ...packages]]
+    : ['npm', [...args, '--loglevel=error', ...packages]];
   const result = spawnSync(program, programArgs, {
     cwd: folder,
     stdio: ['ignore', 'inherit', 'inherit'],
     shell: program === 'npm' && process.platform === 'win32',
   });
   if (result.error) fail(`npm could not be started: ${result.error.message}`);
-  if (result.status !== 0) fail(`npm install failed in ${folder}; see above.`);
-  console.error(`Dependencies installed in ${((Date.now() - started) / 1000).toFixed(1)} s.`);
+  return result.status;
+}
+
+/**
+ * Binaries for this platform that the lock file does not have, as `name@version`, and that are not installed: npm 10
+ * passes over them (npm 11 installs them). The packages that want them name their exact versions.
+ */
+export function missingBinaries(folder, platform = thisPlatform()) {
+  const locked = readPackages(join(folder, 'package-lock.json'));
+  const wanted = Object.values(locked).flatMap(({ optionalDependencies = {} }) => Object.entries(optionalDependencies));
+  return wanted
+    .filter(([name]) => isFor(name, platform) && locked[`node_modules/${name}`] === undefined)
+    .filter(([name]) => !existsSync(join(folder, 'node_modules', name)))
+    .map(([name, version]) => `${name}@${version}`);
+}
+
+function thisPlatform() {
+  const { platform, arch, report } = process;
+  const musl = platform === 'linux' && report.getReport().header.glibcVersionRuntime === undefined;
+  return { name: `${platform}-${arch}`, musl };
+}
+
+/** By name: "cli-linux-x64", "rollup-linux-x64-musl", "rollup-win32-x64-msvc". */
+function isFor(packageName, { name, musl }) {
+  const [, libc] = packageName.match(new RegExp(`-${name}(?:-(gnu|musl|msvc))?$`)) ?? [undefined, 'none'];
+  if (libc === 'none') return false;
+  return !name.startsWith('linux-') || (musl ? libc !== 'gnu' : libc !== 'musl');
 }
 
 /**

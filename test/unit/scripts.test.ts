@@ -1,8 +1,8 @@
 import { execFile } from 'node:child_process';
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, inject, test } from 'vitest';
-import { root, whyInstall } from '../../scripts/setup.mjs';
+import { missingBinaries, root, whyInstall } from '../../scripts/setup.mjs';
 
 let folder: string;
 
@@ -92,5 +92,37 @@ describe('dependencies are installed', () => {
     const wanted = { ...a, 'node_modules/b-darwin': { version: '1.0.0', optional: true } };
     expect(whyInstall(await project(wanted, a))).toBeUndefined();
     expect(whyInstall(root)).toBeUndefined();
+  });
+
+  test("with this platform's binaries that the lock file lacks", async () => {
+    const optionalDependencies = {
+      '@r/rollup-linux-x64-gnu': '4.0.0',
+      '@r/rollup-linux-x64-musl': '4.0.0',
+      '@r/rollup-darwin-arm64': '4.0.0',
+      '@r/rollup-win32-x64-msvc': '4.0.0',
+      '@b/cli-darwin-arm64': '2.0.0',
+    };
+    const locked = { '@r/rollup-linux-x64-gnu': { version: '4.0.0', optional: true } };
+    const wanted = {
+      'node_modules/rollup': { version: '4.0.0', optionalDependencies },
+      ...Object.fromEntries(Object.entries(locked).map(([name, entry]) => [`node_modules/${name}`, entry])),
+    };
+    await project(wanted, {});
+    await mkdir(join(folder, 'node_modules', '@b', 'cli-darwin-arm64'), { recursive: true });
+    const on = (name: string, musl = false) => missingBinaries(folder, { name, musl });
+    expect(on('linux-x64')).toEqual([]);
+    expect(on('linux-x64', true)).toEqual(['@r/rollup-linux-x64-musl@4.0.0']);
+    expect(on('darwin-arm64')).toEqual(['@r/rollup-darwin-arm64@4.0.0']);
+    expect(on('win32-x64')).toEqual(['@r/rollup-win32-x64-msvc@4.0.0']);
+    expect(on('win32-arm64')).toEqual([]);
+    expect(missingBinaries(root)).toEqual([]);
+  });
+
+  test('as package.json names them: the lock file agrees', async () => {
+    const read = async (file: string) => JSON.parse(await readFile(join(root, file), 'utf8'));
+    const { dependencies, devDependencies, optionalDependencies } = await read('package.json');
+    const { packages } = await read('package-lock.json');
+    expect(packages['']).toMatchObject({ dependencies, devDependencies });
+    expect([optionalDependencies, packages[''].optionalDependencies]).toEqual([undefined, undefined]);
   });
 });
