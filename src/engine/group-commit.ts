@@ -1,4 +1,3 @@
-import { partitionOf } from '../define/partition.ts';
 import type { CommitStore, CommitWriter, InsertResult, OperationTime } from '../store/commits.ts';
 import type { CommitDocument, RejectionDocument } from '../store/documents.ts';
 import { type RejectionStore, rejectionId } from '../store/rejections.ts';
@@ -22,12 +21,19 @@ export interface AppendRequest {
 }
 
 export interface GroupCommitOptions {
-  /** Writes under way at once; a stream always uses the same lane. */
-  readonly laneCount: number;
+  /** Writes under way at once. */
+  readonly writerCount: number;
+  /** Appends that have to wait before a write starts beside another one. */
+  readonly besideCount: number;
   readonly batchMaxCount: number;
   readonly batchMaxBytes: number;
 }
-export const groupCommitDefaults: GroupCommitOptions = { laneCount: 3, batchMaxCount: 500, batchMaxBytes: 8_000_000 };
+export const groupCommitDefaults: GroupCommitOptions = {
+  writerCount: 3,
+  besideCount: 32,
+  batchMaxCount: 500,
+  batchMaxBytes: 8_000_000,
+};
 
 interface Waiting extends AppendRequest {
   readonly resolve: (result: AppendResult) => void;
@@ -35,57 +41,67 @@ interface Waiting extends AppendRequest {
 }
 
 /**
- * Group commit: the appends that arrive while a write is under way go together in the next unordered insert of their
- * lane. An unknown outcome is answered by inserting the same documents again: the unique indexes let exactly one live.
+ * Group commit: the appends that arrive while a write is under way go together in the next unordered insert. An unknown
+ * outcome is answered by inserting the same documents again: the unique indexes let exactly one live. Appends of one
+ * stream must not overlap: the next is decided after the previous one was acknowledged.
+ *
+ * The first append goes at once. Further writes start beside it only when many wait: each costs client and server about as
+ * much as twenty commits, and one more write under way buys nothing while the last one is still being journaled.
  */
 export class GroupCommit {
-  readonly #lanes: Lane[];
-
-  constructor(commits: CommitStore, rejections: RejectionStore, options: GroupCommitOptions = groupCommitDefaults) {
-    this.#lanes = Array.from({ length: options.laneCount }, () => new Lane(commits.writer(), rejections, options));
-  }
-
-  append(request: AppendRequest): Promise<AppendResult> {
-    const lane = this.#lanes[partitionOf(request.commit.stream, this.#lanes.length)];
-    if (lane === undefined) throw new RangeError('group commit has no lane');
-    return lane.append(request);
-  }
-
-  async close(): Promise<void> {
-    await Promise.all(this.#lanes.map((lane) => lane.close()));
-  }
-}
-
-class Lane {
-  #waiting: Waiting[] = [];
-  #running: Promise<void> | undefined;
-  readonly #writer: CommitWriter;
   readonly #rejections: RejectionStore;
   readonly #options: GroupCommitOptions;
+  readonly #writers: readonly CommitWriter[];
+  readonly #idle: CommitWriter[];
+  readonly #underWay = new Set<Promise<void>>();
+  #waiting: Waiting[] = [];
+  #starting = false;
 
-  constructor(writer: CommitWriter, rejections: RejectionStore, options: GroupCommitOptions) {
-    this.#writer = writer;
+  constructor(commits: CommitStore, rejections: RejectionStore, options: GroupCommitOptions = groupCommitDefaults) {
     this.#rejections = rejections;
     this.#options = options;
+    this.#writers = Array.from({ length: options.writerCount }, () => commits.writer());
+    this.#idle = [...this.#writers];
   }
 
   append(request: AppendRequest): Promise<AppendResult> {
     return new Promise((resolve) => {
       this.#waiting.push({ ...request, resolve, attempts: 0 });
-      this.#running ??= this.#drain();
+      this.#startSoon();
     });
   }
 
+  /** Waits for what is under way. */
   async close(): Promise<void> {
-    await this.#running;
-    await this.#writer.close();
+    while (this.#underWay.size > 0) await Promise.all(this.#underWay);
+    await Promise.all(this.#writers.map((writer) => writer.close()));
   }
 
-  async #drain(): Promise<void> {
-    // Appends of the same turn of the event loop belong to the same batch.
-    await new Promise((resolve) => setImmediate(resolve));
-    while (this.#waiting.length > 0) await this.#write(this.#takeBatch());
-    this.#running = undefined;
+  /** Appends of the same turn of the event loop belong to the same batch. */
+  #startSoon(): void {
+    if (this.#starting || !this.#mayStart) return;
+    this.#starting = true;
+    setImmediate(() => {
+      this.#starting = false;
+      while (this.#mayStart) this.#start();
+    });
+  }
+
+  get #mayStart(): boolean {
+    const { length } = this.#waiting;
+    if (this.#idle.length === 0 || length === 0) return false;
+    return this.#underWay.size === 0 || length >= this.#options.besideCount;
+  }
+
+  #start(): void {
+    const writer = this.#idle.pop();
+    if (writer === undefined) return;
+    const run = this.#write(writer, this.#takeBatch()).finally(() => {
+      this.#underWay.delete(run);
+      this.#idle.push(writer);
+      this.#startSoon();
+    });
+    this.#underWay.add(run);
   }
 
   #takeBatch(): Waiting[] {
@@ -100,12 +116,13 @@ class Lane {
     return this.#waiting.splice(0, count);
   }
 
-  async #write(batch: Waiting[]): Promise<void> {
+  /** Never throws. */
+  async #write(writer: CommitWriter, batch: Waiting[]): Promise<void> {
     const pending = await this.#withoutRefused(batch);
     if (pending.length === 0) return;
     for (const member of pending) member.attempts++;
-    const results = await this.#writer.insert(pending.map((member) => member.commit));
-    const again = pending.filter((member, index) => !this.#settle(member, results[index]));
+    const results = await writer.insert(pending.map((member) => member.commit));
+    const again = pending.filter((member, index) => !settle(member, results[index], writer));
     if (again.length === 0) return;
     await pause(Math.min(50 * 2 ** (again[0]?.attempts ?? 1), 1_000));
     this.#waiting.unshift(...again);
@@ -126,23 +143,23 @@ class Lane {
       return false;
     });
   }
+}
 
-  /** False when the member has to be inserted again. */
-  #settle(member: Waiting, result: InsertResult | undefined): boolean {
-    if (result === undefined || result.kind === 'unknown') {
-      const error = result?.error;
-      if (Date.now() < member.deadline) return false;
-      member.resolve({ kind: 'unknown', error });
-    } else if (result.kind === 'taken' && result.by === 'id') {
-      // Only this very document has this id: an earlier attempt got through.
-      member.resolve({ kind: 'inserted' });
-    } else if (result.kind === 'taken') {
-      member.resolve({ kind: 'taken', operationTime: this.#writer.operationTime });
-    } else {
-      member.resolve(result);
-    }
-    return true;
+/** False when the member has to be inserted again. */
+function settle(member: Waiting, result: InsertResult | undefined, writer: CommitWriter): boolean {
+  if (result === undefined || result.kind === 'unknown') {
+    const error = result?.error;
+    if (Date.now() < member.deadline) return false;
+    member.resolve({ kind: 'unknown', error });
+  } else if (result.kind === 'taken' && result.by === 'id') {
+    // Only this very document has this id: an earlier attempt got through.
+    member.resolve({ kind: 'inserted' });
+  } else if (result.kind === 'taken') {
+    member.resolve({ kind: 'taken', operationTime: writer.operationTime });
+  } else {
+    member.resolve(result);
   }
+  return true;
 }
 
 const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));

@@ -1,6 +1,13 @@
-import type { ClientSession, Collection, Db, MongoClient, Timestamp } from 'mongodb';
-import { MongoBulkWriteError } from 'mongodb';
+import {
+  type ClientSession,
+  type Db,
+  type Document,
+  type MongoClient,
+  MongoServerError,
+  type Timestamp,
+} from 'mongodb';
 import { MillraceError } from '../errors.ts';
+import { WRITE_CONCERN } from './connect.ts';
 import type { CommitDocument } from './documents.ts';
 
 /** What became of one member of an insert. Only `inserted` and `taken` are answers; `unknown` proves nothing. */
@@ -110,7 +117,7 @@ export function createCommitStore(client: MongoClient, db: Db): CommitStore {
   };
 
   return {
-    writer: () => createWriter(client, commits),
+    writer: () => createWriter(client, db),
     async *since(stream, afterVersion, operationTime) {
       const session = reading(operationTime);
       try {
@@ -136,15 +143,17 @@ export function createCommitStore(client: MongoClient, db: Db): CommitStore {
   };
 }
 
-function createWriter(client: MongoClient, commits: Collection<CommitDocument>): CommitWriter {
+function createWriter(client: MongoClient, db: Db): CommitWriter {
   const session = client.startSession({ causalConsistency: true });
   return {
     async insert(batch) {
+      // A raw command: the driver's bulk classes would measure every document once more, and its retry costs the server
+      // a record of each write. Repeating is ours: the same ids, of which the indexes let exactly one live.
+      const command = { insert: 'commits', documents: batch, ordered: false, writeConcern: WRITE_CONCERN };
       try {
-        await commits.insertMany(batch as CommitDocument[], { ordered: false, session });
-        return batch.map(() => ({ kind: 'inserted' }));
+        return explainInsert(await db.command(command, { session, ignoreUndefined: true }), batch.length);
       } catch (error) {
-        return explainInsert(error, batch.length);
+        return batch.map(() => definite(error) ?? { kind: 'unknown', error });
       }
     },
     get operationTime() {
@@ -154,21 +163,17 @@ function createWriter(client: MongoClient, commits: Collection<CommitDocument>):
   };
 }
 
-function explainInsert(error: unknown, count: number): InsertResult[] {
-  if (!(error instanceof MongoBulkWriteError) || error.writeErrors === undefined) {
-    return Array.from({ length: count }, () => definite(error) ?? { kind: 'unknown', error });
-  }
-  const concern = error.result.getWriteConcernError();
-  const rest: InsertResult = concern === undefined ? { kind: 'inserted' } : { kind: 'unknown', error };
+function explainInsert(reply: Document, count: number): InsertResult[] {
+  // Written, but perhaps by no majority: members that were refused are refused all the same.
+  const concern = reply.writeConcernError;
+  const rest: InsertResult =
+    concern === undefined ? { kind: 'inserted' } : { kind: 'unknown', error: new MongoServerError(concern) };
   const results: InsertResult[] = Array.from({ length: count }, () => rest);
-  const writeErrors = Array.isArray(error.writeErrors) ? error.writeErrors : [error.writeErrors];
-  // An error that is neither of a member nor of the write concern (a lost connection) says nothing about the others.
-  if (writeErrors.length === 0 && concern === undefined) return results.map(() => ({ kind: 'unknown', error }));
-  for (const writeError of writeErrors) {
-    results[writeError.index] =
-      writeError.code === DUPLICATE_KEY
-        ? { kind: 'taken', by: indexNamed(writeError.errmsg ?? '') }
-        : { kind: 'failed', error: writeError };
+  for (const { index, code, errmsg } of Array.isArray(reply.writeErrors) ? reply.writeErrors : []) {
+    results[Number(index)] =
+      code === DUPLICATE_KEY
+        ? { kind: 'taken', by: indexNamed(String(errmsg)) }
+        : { kind: 'failed', error: new MongoServerError({ message: String(errmsg), code }) };
   }
   return results;
 }

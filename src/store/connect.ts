@@ -9,6 +9,9 @@ export interface Connection {
 /** Oldest MongoDB that Millrace runs on. Production needs a patched server, see docs/operations.md. */
 export const MONGODB_MIN_MAJOR = 6;
 
+/** For raw commands, which do not take it from the client. */
+export const WRITE_CONCERN = { w: 'majority', j: true, wtimeout: 10_000 } as const;
+
 /**
  * Concerns are set here, in code, and not left to the server's defaults: every write is acknowledged by a majority and
  * journaled, every read is majority and from the primary.

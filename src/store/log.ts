@@ -2,6 +2,7 @@ import type { Db, Document, MongoClient } from 'mongodb';
 import { MillraceError } from '../errors.ts';
 import { createCausalReads } from './causal-reads.ts';
 import { ignoreExisting } from './commits.ts';
+import { WRITE_CONCERN } from './connect.ts';
 import type { LogDocument } from './documents.ts';
 import { isDuplicateKey } from './mongo-errors.ts';
 
@@ -42,7 +43,6 @@ export interface LogStore {
 
 /** An insert that was not answered by then is of unknown outcome; a silent network must not hold the log. */
 const PLACE_MAX_MS = 15_000;
-const WRITE_CONCERN = { w: 'majority', j: true, wtimeout: 10_000 };
 
 /** Creates the clustered collection and its indexes; safe from several processes at once. */
 export async function ensureLog(db: Db, existing: ReadonlySet<string>): Promise<void> {
