@@ -4,8 +4,8 @@
  *     node --conditions=millrace-source --import tsx test/acceptance/redis-away.ts [PER_SECOND] [AWAY_S]
  *
  * Two gateway and two worker processes with production settings on servers of their own, 100 commands a second. The Redis
- * process is stopped and comes back with its data; then it is killed and comes back empty. A subscriber over graphql-ws
- * stays all the time and must end with what was acknowledged. A mutation's time counts from when it was due.
+ * process is stopped and comes back with its data; then it is killed and comes back empty; then it is frozen: connections
+ * stay and nothing answers. A subscriber over graphql-ws stays all the time and must end with what was acknowledged.
  */
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -25,7 +25,7 @@ async function play(stage: Stage): Promise<void> {
   const subscriber = subscribe(stage.ports[0] ?? 0);
   await until('the subscriber is caught up', () => subscriber.balances.size === stage.sums.size || undefined);
   const rows: Record<string, unknown>[] = [];
-  for (const comesBack of ['with its data', 'empty'] as const) {
+  for (const comesBack of ['with its data', 'empty', 'frozen'] as const) {
     const load = new AbortController();
     const times = { before: [] as number[], away: [] as number[], after: [] as number[] };
     const mostMissing = { before: 0, away: 0, after: 0 };
@@ -45,12 +45,14 @@ async function play(stage: Stage): Promise<void> {
     })();
     await wait(AROUND_MS);
 
-    if (comesBack === 'empty') await stage.redis.kill();
+    if (comesBack === 'frozen') stage.redis.signal('SIGSTOP');
+    else if (comesBack === 'empty') await stage.redis.kill();
     else await stage.redis.stop();
     phase = 'away';
     await wait(AWAY_MS);
     if (comesBack === 'empty') await rm(join(stage.redis.dataDir, 'redis', 'appendonlydir'), { recursive: true });
-    await stage.redis.restart();
+    if (comesBack === 'frozen') stage.redis.signal('SIGCONT');
+    else await stage.redis.restart();
     phase = 'after';
     const back = performance.now();
     const acknowledged = stage.acknowledged();
@@ -69,7 +71,7 @@ async function play(stage: Stage): Promise<void> {
     for (const name of ['before', 'away', 'after'] as const) {
       rows.push({ comesBack, phase: name, ...spreadOf(times[name]), mostMissing: mostMissing[name] });
     }
-    console.log(`Redis came back ${comesBack}: views had caught up in ${caughtUpMs} ms, jobs ran in ${jobsMs} ms.`);
+    console.log(`Redis away, ${comesBack}: views had caught up in ${caughtUpMs} ms, jobs ran in ${jobsMs} ms.`);
     console.log(
       `After the last command views showed everything in ${level.shownMs} ms, level in ${level.checkpointsMs} ms.`,
     );
