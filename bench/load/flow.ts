@@ -6,11 +6,12 @@ import { subscribeAccounts } from './subscribers.ts';
 
 export interface FlowPlace {
   readonly url: string;
-  readonly door: DoorChoice;
   readonly accountCount: number;
   readonly subscriptionsPerSocketCount: number;
 }
 export interface FlowRound {
+  /** The way of the mutations; views are watched over graphql-ws. */
+  readonly door: DoorChoice;
   /** Open loop at a rate, or closed loop with a number of mutations not yet acknowledged. */
   readonly load:
     | { readonly kind: 'rate'; readonly perSecond: number }
@@ -119,7 +120,7 @@ export class Flow {
   async run(round: FlowRound): Promise<FlowFigures> {
     this.#pushCount = 0;
     // A door a round: servers close connections that were idle while others had their turn.
-    const door = await openDoor(this.#place.url, this.#place.door);
+    const door = await openDoor(this.#place.url, round.door);
     const measurement = new Measurement(door);
     const startMs = performance.now();
     await this.#send(measurement, round, startMs);

@@ -35,6 +35,8 @@ const TOKEN_SAVE_MS = 1_000;
 /** While nobody else writes, the echoes of own commits are fetched a little later and together: each fetch costs MongoDB a scan. */
 const ALONE_AFTER_MS = 1_000;
 const ECHO_PAUSE_MS = 25;
+/** An echo may be here before its offer; a commit that nobody offers for so long was written by another process. */
+const CLAIM_MS = 100;
 /** Offered commits whose echo in the change stream is still to come, at most. */
 const OFFERED_COUNT = 20_000;
 /** Batches of the change stream or the scan in memory (each at most 16 MB) before they are read no further. */
@@ -111,6 +113,9 @@ class Term {
   readonly #placement: Placement;
   readonly #inbox: Delivery[] = [];
   readonly #offered = new RecentIds(OFFERED_COUNT);
+  /** Commits that the change stream brought before anybody offered them, by when. */
+  readonly #unclaimed = new Map<string, number>();
+  #foreignAtMs = 0;
   #inboxCount = 0;
   #wakeDrain: (() => void) | undefined;
   #wakePump: (() => void) | undefined;
@@ -129,7 +134,10 @@ class Term {
   offer(commits: readonly CommitDocument[]): void {
     if (this.#inboxCount >= INBOX_MAX_COMMITS) return;
     // From here on they lie in the inbox before their echoes, so the echoes are not needed.
-    for (const { _id } of commits) this.#offered.add(_id);
+    for (const { _id } of commits) {
+      this.#offered.add(_id);
+      this.#unclaimed.delete(_id);
+    }
     this.#enqueue({ commits, offered: true });
   }
 
@@ -159,7 +167,6 @@ class Term {
   async #follow(): Promise<void> {
     const { feed, logger } = this.#options;
     let failures = 0;
-    let foreignAtMs = 0;
     let token: unknown = await this.#loadToken();
     while (!this.#stopped) {
       let stream: CommitStream | undefined;
@@ -175,9 +182,7 @@ class Term {
           token = next.token;
           this.#enqueue(next);
           await this.#roomInInbox();
-          if (next.commits.length > 0) foreignAtMs = performance.now();
-          else if (next.knownCount > 0 && performance.now() - foreignAtMs > ALONE_AFTER_MS)
-            await this.#pause(ECHO_PAUSE_MS);
+          if (next.knownCount > 0 && this.#aloneAfter(next.commits)) await this.#pause(ECHO_PAUSE_MS);
         }
       } catch (error) {
         failures++;
@@ -189,6 +194,18 @@ class Term {
         await stream?.close();
       }
     }
+  }
+
+  /** Whether only this process has written lately. */
+  #aloneAfter(commits: readonly CommitDocument[]): boolean {
+    const nowMs = performance.now();
+    for (const { _id } of commits) this.#unclaimed.set(_id, nowMs);
+    for (const [id, atMs] of this.#unclaimed) {
+      if (nowMs - atMs < CLAIM_MS) break;
+      this.#unclaimed.delete(id);
+      this.#foreignAtMs = nowMs;
+    }
+    return nowMs - this.#foreignAtMs > ALONE_AFTER_MS;
   }
 
   async #loadToken(): Promise<unknown> {

@@ -101,6 +101,17 @@ function liveSocket(
     gone: gone.signal,
     draining: false,
   };
+  // What is sent in one turn of the event loop leaves in one write.
+  let corked = false;
+  const cork = (): void => {
+    if (corked) return;
+    corked = true;
+    request.socket.cork();
+    setImmediate(() => {
+      corked = false;
+      request.socket.uncork();
+    });
+  };
   const busy = (): number => running - connection.subscriptions.size;
   const closeWhenIdle = (): void => {
     if (connection.draining && busy() <= 0) socket.close(GOING_AWAY, 'Going away');
@@ -119,8 +130,9 @@ function liveSocket(
       send: (data) =>
         new Promise((resolve) => {
           // A failed send is followed by 'close', which ends everything that would send more.
-          if (socket.readyState === socket.OPEN) socket.send(data, () => resolve());
-          else resolve();
+          if (socket.readyState !== socket.OPEN) return resolve();
+          cork();
+          socket.send(data, () => resolve());
         }),
       close: (code, reason) => socket.close(code, reason),
       onMessage: (handle) => {
