@@ -8,6 +8,7 @@ export async function startConsumers(deps: WorkerDeps): Promise<RunningRole & { 
   return {
     delivery,
     async stop() {
+      delivery.letGo();
       await deps.wakeUps.close(deps.settings.shutdownTimeoutMs);
       await delivery.stop();
     },

@@ -52,6 +52,7 @@ export async function joinWorkers(deps: ProcessDeps): Promise<WorkerDeps & { rea
   const wakeUps = createWakeUps(deps.redis, {
     prefix: settings.redis.prefix,
     logId: settings.logId,
+    instanceId,
     lockMs: settings.job.lockMs,
     stalledCheckMs: settings.job.stalledCheckMs,
     logger,

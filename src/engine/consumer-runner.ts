@@ -78,6 +78,11 @@ export class ConsumerRunner {
     return level;
   }
 
+  /** How long ago the partition handled an event in this process. */
+  quietMs(partition: number): number {
+    return performance.now() - (this.heads[partition]?.handledAtMs ?? -Infinity);
+  }
+
   /** A transaction with this partition failed: begin again, a little later when the surroundings are to blame. */
   lost(step: Step, end: LostEnd, alone: boolean): void {
     const { head } = step;
@@ -230,6 +235,7 @@ export class ConsumerRunner {
     const end = stuck === undefined ? to : stuck.position - 1;
     const tasks = stretch.tasks.get(head) ?? [];
     const run = this.#handle(head, tasks);
+    if (run.handledCount > 0) head.handledAtMs = performance.now();
     const reached = Math.max(head.scanned, run.stoppedAt === undefined ? end : run.stoppedAt - 1);
     const cause = run.failure ?? (stuck?.cause && { ...stuck.cause, position: stuck.position });
     const { pipeline } = this.#options;

@@ -1,3 +1,5 @@
+import { setMaxListeners } from 'node:events';
+import { setTimeout as pause } from 'node:timers/promises';
 import type { ConsumerModel, Model } from '../define/model.ts';
 import { MillraceError } from '../errors.ts';
 import type { Logger } from '../logger.ts';
@@ -15,7 +17,7 @@ export interface DeliveryOptions {
   readonly model: Model;
   readonly reader: OwnedLogReader;
   readonly hints: Pick<HintBus, 'publish'>;
-  readonly membership: Pick<Membership, 'alone' | 'buryDead' | 'onChange'>;
+  readonly membership: Pick<Membership, 'alone' | 'consumingCount' | 'buryDead' | 'onChange'>;
   /** Without jobs only this process runs its consumers. */
   readonly wakeUps?: WakeUps;
   readonly logger: Logger;
@@ -24,6 +26,10 @@ export interface DeliveryOptions {
 }
 
 const LAZY_MS = 1_000;
+/** A partition stays with the process that its job came to until it was quiet for so long: no job for each batch. */
+const LINGER_MS = 500;
+/** But no longer than this, so that partitions spread again when processes come and go. */
+const HOLD_MAX_MS = 5_000;
 
 /** Carries events to the consumers of this process: who is woken, when, and what is told after it was written. */
 export class Delivery {
@@ -31,10 +37,15 @@ export class Delivery {
   readonly #pipeline: CommitPipeline;
   readonly #runners = new Map<string, ConsumerRunner>();
   readonly #stops: (() => void)[] = [];
+  /** Partitions whose jobs are in this process' hands. */
+  readonly #held = new Map<ConsumerRunner, Set<number>>();
+  readonly #leaving = new AbortController();
   #lazy: NodeJS.Timeout | undefined;
 
   constructor(options: DeliveryOptions) {
     this.#options = options;
+    // Every partition in hand listens.
+    setMaxListeners(0, this.#leaving.signal);
     this.#pipeline = new CommitPipeline({
       store: options.store.partitions,
       onWritten: (steps) => this.#tell(steps),
@@ -61,12 +72,11 @@ export class Delivery {
       reader.onAdvance(() => this.#wakeOwned()),
       membership.onChange(() => this.#wakeOwned()),
     );
-    for (const [name, runner] of this.#runners) {
-      wakeUps?.work({ consumer: name, version: runner.consumer.version }, async (partition) => {
-        // The news may be younger than what this process has heard of the log.
-        await reader.refresh();
-        await runner.runUntilLevel(partition);
-      });
+    for (const runner of this.#runners.values()) {
+      const share = (): number => Math.ceil(runner.heads.length / Math.max(1, membership.consumingCount));
+      const { name, version } = runner.consumer;
+      const work = wakeUps?.work({ consumer: name, version }, (partition) => this.#hold(runner, partition), share());
+      this.#stops.push(membership.onChange(() => work?.resize(share())));
     }
     this.#lazy = setInterval(() => {
       this.#pipeline.moveLazily([...this.#runners.values()].flatMap(({ heads }) => heads));
@@ -84,18 +94,49 @@ export class Delivery {
     return this.#runners.get(name)?.consumer;
   }
 
-  /** No new work; what was handled is written. Jobs in hand end. */
+  /** Jobs in hand end as soon as their partitions are level. */
+  letGo(): void {
+    this.#leaving.abort();
+  }
+
+  /** No new work; what was handled is written. */
   async stop(): Promise<void> {
+    this.letGo();
     clearInterval(this.#lazy);
     for (const stop of this.#stops) stop();
     await Promise.all([...this.#runners.values()].map((runner) => runner.stop()));
     await this.#pipeline.idle();
   }
 
-  /** Alone with the consumers: Redis is not in the way. */
+  /** Alone with the consumers: all partitions, and Redis is not in the way. Else those whose jobs are here. */
   #wakeOwned(): void {
-    if (this.#options.wakeUps !== undefined && !this.#options.membership.alone) return;
-    for (const runner of this.#runners.values()) runner.wake();
+    const all = this.#options.wakeUps === undefined || this.#options.membership.alone;
+    for (const runner of this.#runners.values()) {
+      const held = this.#held.get(runner);
+      if (all) runner.wake();
+      else if (held !== undefined && held.size > 0) runner.wake(held);
+    }
+  }
+
+  /** A job: runs the partition until it is level, and stays with it while events come. */
+  async #hold(runner: ConsumerRunner, partition: number): Promise<void> {
+    const { reader, wakeUps } = this.#options;
+    const { name, version } = runner.consumer;
+    // The news may be younger than what this process has heard of the log.
+    await reader.refresh();
+    const held = this.#held.get(runner) ?? new Set();
+    this.#held.set(runner, held.add(partition));
+    try {
+      await runner.runUntilLevel(partition);
+      const untilMs = performance.now() + HOLD_MAX_MS;
+      const { signal } = this.#leaving;
+      while (!signal.aborted && runner.quietMs(partition) < LINGER_MS) {
+        if (performance.now() > untilMs) return wakeUps?.wake({ consumer: name, version }, [partition]);
+        await pause(LINGER_MS - runner.quietMs(partition), undefined, { signal }).catch(() => undefined);
+      }
+    } finally {
+      held.delete(partition);
+    }
   }
 
   async #wakeFailing(): Promise<void> {

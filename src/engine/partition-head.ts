@@ -23,6 +23,8 @@ export class PartitionHead {
   doubted = true;
   /** Batches of the pipeline that it is part of. */
   queuedCount = 0;
+  /** When it last handled an event here (performance.now()). */
+  handledAtMs = -Infinity;
   /** Not before this time (performance.now()). */
   notBeforeMs = 0;
   /** One event a batch up to this position: one of them cannot be written. */

@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import { LRUCache } from 'lru-cache';
 import type { ConsumerModel, Model } from '../define/model.ts';
 import { MillraceError } from '../errors.ts';
@@ -43,6 +44,8 @@ export interface AtLeastDeps {
 
 export function createAtLeast(deps: AtLeastDeps): AtLeast {
   const closing = new AbortController();
+  // Every read that waits listens.
+  setMaxListeners(0, closing.signal);
   const needOf = needFinder(deps);
 
   const wait = async (progress: ViewProgress, token: string, deadlineMs: number): Promise<void> => {

@@ -5,6 +5,7 @@ import type { Runtime } from '../engine/contract.ts';
 import type { ClientErrors } from './client-errors.ts';
 import type { GatewayContext } from './context.ts';
 import { documentCaches } from './document-cache.ts';
+import { graphiqlPage } from './graphiql.ts';
 import { operationContext, saidByHeaders } from './operation-context.ts';
 import { plugins } from './plugins/index.ts';
 
@@ -48,6 +49,7 @@ export function gatewayYoga(options: {
     graphiql: options.production
       ? false
       : { title: 'Millrace', subscriptionsProtocol: 'WS', defaultQuery: '{\n  __typename\n}\n' },
+    ...(options.production ? {} : { renderGraphiQL: graphiqlPage() }),
     // Read, bounded and parsed in door.ts.
     maxRequestBodySize: false,
     multipart: false,

@@ -16,13 +16,20 @@ export interface WakeUpTarget {
 export interface WakeUps {
   /** Never waits, never throws; dropped while Redis is away. Wakes of one partition that come fast are merged. */
   wake(target: WakeUpTarget, partitions: Iterable<number>): void;
-  /** Runs jobs of a consumer. `run` ends when the partition is level. */
-  work(target: WakeUpTarget, run: (partition: number) => Promise<void>): void;
+  /** Runs jobs of a consumer, `maxCount` at once. `run` ends when the partition is level and stays so for a while. */
+  work(target: WakeUpTarget, run: (partition: number) => Promise<void>, maxCount: number): WakeUpWork;
   /** Takes no new jobs and waits at most `timeoutMs` for those in hand; what is left goes back by its lock running out. */
   close(timeoutMs: number): Promise<void>;
 }
 
+export interface WakeUpWork {
+  /** Changes how many jobs run at once; jobs in hand go on. */
+  resize(maxCount: number): void;
+}
+
 export interface WakeUpOptions {
+  /** Names this process in its jobs (BullMQ's `processedBy`). */
+  readonly instanceId: string;
   readonly prefix: string;
   readonly logId: string;
   readonly lockMs: number;
@@ -34,11 +41,10 @@ interface WakeUpJob {
   readonly partition: number;
 }
 
-/** One job a partition in this time at most: under load a job finds more news instead of more jobs finding the same. */
-const MERGE_MS = 25;
+/** One wake a partition in this time at most: who was woken stays with the partition for longer and hears the news itself. */
+const MERGE_MS = 200;
 /** Deploys and crashes stall healthy jobs; a stall says nothing about the events. */
 const MAX_STALLED_COUNT = 1_000;
-const CONCURRENCY = 16;
 
 export function createWakeUps(redis: RedisConnections, options: WakeUpOptions): WakeUps {
   const producers = new Map<string, Producer>();
@@ -52,11 +58,12 @@ export function createWakeUps(redis: RedisConnections, options: WakeUpOptions): 
 
   return {
     wake: (target, partitions) => producerOf(nameOf(target)).wake(partitions),
-    work(target, run) {
+    work(target, run, maxCount) {
       const worker = new Worker<WakeUpJob>(nameOf(target), (job: Job<WakeUpJob>) => run(job.data.partition), {
         connection: redis.patient(),
         prefix: options.prefix,
-        concurrency: CONCURRENCY,
+        name: options.instanceId,
+        concurrency: maxCount,
         lockDuration: options.lockMs,
         stalledInterval: options.stalledCheckMs,
         maxStalledCount: MAX_STALLED_COUNT,
@@ -67,6 +74,11 @@ export function createWakeUps(redis: RedisConnections, options: WakeUpOptions): 
         options.logger.debug({ queue: worker.name, error: error.message }, 'queue worker error'),
       );
       workers.push(worker);
+      return {
+        resize: (count) => {
+          worker.concurrency = count;
+        },
+      };
     },
     async close(timeoutMs) {
       for (const producer of producers.values()) producer.stop();

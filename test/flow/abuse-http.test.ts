@@ -379,9 +379,25 @@ describe('in production', () => {
       expect(answer.status).toBeGreaterThanOrEqual(400);
       expect(answer.text).not.toContain('<html');
     }
-    const graphiql = await fetch(`${bank.url}/graphql`, { headers: { accept: 'text/html' } });
-    expect(await graphiql.text()).toContain('GraphiQL');
   });
+});
+
+test('GraphiQL in development refers to no other host', async () => {
+  const answer = await fetch(`${bank.url}/graphql`, { headers: { accept: 'text/html' } });
+  expect(answer.headers.get('content-type')).toMatch(/^text\/html/);
+  const page = await answer.text();
+  expect(page).toContain('<title>Millrace</title>');
+  expect(page).toContain('renderYogaGraphiQL(');
+  // What a browser fetches for a page: attributes of its tags, url() and @import of its styles.
+  const tags = page.replaceAll(/(<(script|style)[^>]*>)[^]*?<\/\2>/g, '$1');
+  const styles = [...page.matchAll(/<style>([^]*?)<\/style>/g)].map(([, style]) => style).join('');
+  const fetched = [
+    ...[...tags.matchAll(/(?:src|href)=["']?([^"'\s>]*)/g)].map(([, url = '']) => url),
+    ...[...styles.matchAll(/(?:url\(|@import)\s*["']?([^"')\s]*)/g)].map(([, url = '']) => url),
+  ];
+  expect(fetched.length).toBeGreaterThan(0);
+  expect(fetched.filter((url) => !/^(data:|#)/.test(url))).toEqual([]);
+  expect(page).not.toMatch(/unpkg\.com|jsdelivr\.net|cdnjs|raw\.githubusercontent/);
 });
 
 test('broken HTTP is answered with 400 and harms nobody', async () => {

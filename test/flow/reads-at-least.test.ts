@@ -46,6 +46,31 @@ describe('a read with atLeast', () => {
     expect(await waiting).toMatchObject({ document: { rank: 1 } });
   });
 
+  it('warns of no leak when many reads wait at once', async () => {
+    const warnings: string[] = [];
+    const note = ({ name, message }: Error): void => {
+      if (name === 'MaxListenersExceededWarning') warnings.push(message);
+    };
+    process.on('warning', note);
+    const id = 'crowd';
+    const token = encodeToken({
+      logId: 'main',
+      stream: `default/item/${id}`,
+      commandId: 'command',
+      firstVersion: 1,
+      eventCount: 1,
+    });
+    // Different deadlines: equal reads would share one wait.
+    const waiting = Array.from({ length: 50 }, (_, n) =>
+      gateway.reads.document('item', id, { atLeast: token, timeoutMs: 5_000 + n }),
+    );
+    const [placed] = await fixture.place([put(id)]);
+    await fixture.write({ [id]: { group: 'g', rank: 1 } }, { checkpoint: placed!._id });
+    for (const found of await Promise.all(waiting)) expect(found).toMatchObject({ document: { rank: 1 } });
+    process.off('warning', note);
+    expect(warnings).toEqual([]);
+  });
+
   it('is never stale: 300 writes, each read at once by its token, on hints', async () => {
     let stale = 0;
     const one = async (n: number): Promise<void> => {

@@ -1,0 +1,85 @@
+import { Queue } from 'bullmq';
+import { Redis } from 'ioredis';
+import { afterAll, describe, expect, it } from 'vitest';
+import { PARTITION_COUNT } from '../../src/define/model.ts';
+import { type DeliveryFixture, deliveryFixture } from '../setup/delivery.ts';
+import { testServers } from '../setup/servers.ts';
+import { LOG_ID, type TestWorker } from '../setup/test-worker.ts';
+import { until } from '../setup/until.ts';
+
+/** Where the partitions of a consumer are while events come. */
+const servers = testServers();
+const redis = new Redis(servers.redisUrl, { maxRetriesPerRequest: null });
+const jobs = new Queue(`${LOG_ID}-counters-v1`, { connection: redis, prefix: servers.prefix });
+afterAll(async () => {
+  await jobs.close();
+  await redis.quit();
+});
+
+const COUNTER_COUNT = 100;
+let appendedCount = 0;
+
+/** Appends to every counter again and again until `look` gives something. */
+async function underLoad<Value>(
+  fixture: DeliveryFixture,
+  awaited: string,
+  look: () => Promise<Value | undefined>,
+  seen: () => unknown,
+): Promise<Value> {
+  const step = async (): Promise<Value | undefined> => {
+    await fixture.append(Array.from({ length: COUNTER_COUNT }, (_, i) => fixture.count(`c${i}`)));
+    appendedCount += COUNTER_COUNT;
+    return look();
+  };
+  return until(awaited, step, { timeoutMs: 20_000, seen });
+}
+
+/** How many partitions each process has in hand, by instance id. */
+async function inHand(): Promise<ReadonlyMap<string, number>> {
+  const active = await jobs.getActive();
+  const counts = new Map<string, number>();
+  for (const { processedBy = '?' } of active) counts.set(processedBy, (counts.get(processedBy) ?? 0) + 1);
+  return counts;
+}
+
+async function untilSpread(fixture: DeliveryFixture, workers: readonly TestWorker[]): Promise<void> {
+  let seen: ReadonlyMap<string, number> = new Map();
+  const share = Math.ceil(PARTITION_COUNT / workers.length);
+  await underLoad(
+    fixture,
+    `${PARTITION_COUNT} partitions in the hands of ${workers.length} processes, at most ${share} each`,
+    async () => {
+      seen = await inHand();
+      const counts = workers.map(({ instanceId }) => seen.get(instanceId) ?? 0);
+      const all = counts.reduce((sum, count) => sum + count, 0) === PARTITION_COUNT;
+      return (all && Math.max(...counts) <= share) || undefined;
+    },
+    () => [...seen],
+  );
+}
+
+describe('while events come', () => {
+  it('partitions stay where their jobs are, spread over the workers that there are', { timeout: 90_000 }, async () => {
+    const fixture = await deliveryFixture(servers);
+    const [first, second] = await Promise.all([fixture.startWorker(), fixture.startWorker()]);
+    await untilSpread(fixture, [first, second]);
+    const third = await fixture.startWorker();
+    await untilSpread(fixture, [first, second, third]);
+    await first.stop();
+    await untilSpread(fixture, [second, third]);
+
+    await second.stop();
+    // Alone: called directly, no jobs.
+    const none = async () => (await inHand()).size === 0 || undefined;
+    await underLoad(fixture, 'no jobs with one worker', none, () => undefined);
+    const sum = async () =>
+      [...(await fixture.documents()).values()].reduce((total, document) => total + Number(document.total), 0);
+    let seen = 0;
+    const exact = async () => {
+      seen = await sum();
+      return seen === appendedCount || undefined;
+    };
+    await until(`${appendedCount} events in the view`, exact, { seen: () => seen });
+    expect(seen).toBe(appendedCount);
+  });
+});
