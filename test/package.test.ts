@@ -112,6 +112,8 @@ describe('the package', { timeout: 60_000 }, () => {
     const installed = await readdir(join(project, 'node_modules'));
     expect(installed).toEqual(expect.arrayContaining(['millrace', 'mongodb', 'bullmq']));
     expect(installed.filter((name) => /memory-server|cli-progress|vite|^tsx$/.test(name))).toEqual([]);
+    const yogas = await readdir(join(project, 'node_modules/@graphql-yoga'));
+    expect(yogas).not.toContain('render-graphiql');
   });
   test('every door opens in plain Node.js', async () => {
     const script = `
@@ -164,6 +166,10 @@ describe("the README's module", { timeout: 60_000 }, () => {
       variables,
     });
     expect(read).toEqual({ data: { document: { __typename: expect.any(String) } } });
+
+    // Without the optional package the page comes all the same.
+    const page = await fetch(url, { headers: { accept: 'text/html' } });
+    expect(await page.text()).toContain('<title>Millrace</title>');
     expect(await stop()).toBe(0);
   });
 });

@@ -389,8 +389,8 @@ test('GraphiQL in development refers to no other host', async () => {
   expect(page).toContain('<title>Millrace</title>');
   expect(page).toContain('renderYogaGraphiQL(');
   // What a browser fetches for a page: attributes of its tags, url() and @import of its styles.
-  const tags = page.replaceAll(/(<(script|style)[^>]*>)[^]*?<\/\2>/g, '$1');
-  const styles = [...page.matchAll(/<style>([^]*?)<\/style>/g)].map(([, style]) => style).join('');
+  const tags = page.replaceAll(/(<(script|style)[^>]*>)[\s\S]*?<\/\2>/g, '$1');
+  const styles = [...page.matchAll(/<style>([\s\S]*?)<\/style>/g)].map(([, style]) => style).join('');
   const fetched = [
     ...[...tags.matchAll(/(?:src|href)=["']?([^"'\s>]*)/g)].map(([, url = '']) => url),
     ...[...styles.matchAll(/(?:url\(|@import)\s*["']?([^"')\s]*)/g)].map(([, url = '']) => url),
