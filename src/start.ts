@@ -1,5 +1,4 @@
 import type { GraphQLSchema } from 'graphql';
-import { uuidv7 } from 'uuidv7';
 import { type RunningWorkers, startAll } from '../workers/all.ts';
 import type { CommandOf, Contract, RejectionOf } from './define/aggregate.ts';
 import { buildModel, type Model } from './define/model.ts';
@@ -25,6 +24,7 @@ import { deliveryHealth } from './engine/delivery-health.ts';
 import { createCommandHandler } from './engine/handle-command.ts';
 import { createHintBus } from './engine/hint-bus.ts';
 import { createLogReader } from './engine/log-reader.ts';
+import { newId } from './engine/new-id.ts';
 import { type Gateway, startGateway } from './gateway/server.ts';
 import { createLogger, type Logger } from './logger.ts';
 import { createHintChannel } from './queue/hints.ts';
@@ -94,7 +94,7 @@ export async function startApp(options: StartOptions): Promise<RunningApp> {
   const settings = options.settings ?? readSettings(process.env);
   const logger = options.logger ?? createLogger(settings.log);
   const role = options.role ?? 'all';
-  const instanceId = uuidv7();
+  const instanceId = newId();
   const closers: (() => Promise<void>)[] = [];
   try {
     return await assemble({ model, settings, logger, role, instanceId, schema: options.schema, closers });

@@ -47,7 +47,7 @@ const rooms: readonly Room[] = [
   },
   {
     path: 'src/start.ts',
-    may: ['src/', 'workers/', 'uuidv7'],
+    may: ['src/', 'workers/'],
     mayType: ['graphql'],
     because: composition,
   },
@@ -88,7 +88,6 @@ const rooms: readonly Room[] = [
       '@graphql-yoga/*',
       '@escape.tech/graphql-armor',
       'lru-cache',
-      'uuidv7',
       node,
     ],
     mayType: [...surroundings, 'src/define/'],

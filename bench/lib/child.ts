@@ -14,13 +14,13 @@ interface Answer {
   readonly error?: string;
 }
 
-/** Starts `file` with tsx; resolves when it has called `serve`. Its stderr goes to ours. */
+/** Starts `file` with tsx, and Millrace as its users have it: compiled (`dist`); resolves when it has called `serve`. Its stderr goes to ours. */
 export async function startChild(
   file: URL,
   options: { readonly env?: Readonly<Record<string, string>>; readonly nodeArgs?: readonly string[] } = {},
 ): Promise<Child> {
   const child = fork(file, {
-    execArgv: ['--conditions=millrace-source', '--import', import.meta.resolve('tsx'), ...(options.nodeArgs ?? [])],
+    execArgv: ['--import', import.meta.resolve('tsx'), ...(options.nodeArgs ?? [])],
     env: { ...process.env, ...options.env },
     serialization: 'advanced',
     stdio: ['ignore', 'ignore', 'inherit', 'ipc'],

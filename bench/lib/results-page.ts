@@ -13,11 +13,11 @@ ${machine.map((line) => `- ${line}`).join('\n')}
 - MongoDB, Redis, the load generator and the system under test share these cores: **the CPU of all of them is part of every figure**. Compare ratios, not absolute numbers, with other machines.
 - Each row stands beside its baselines, measured in the same run and interleaved (A B C, A B C, …): ${options.roundCount} rounds of ${options.roundMs / 1000} s; the table shows the median of the rounds and the smallest and largest.
 - Baselines are marked with a dot. Every write, theirs too, is acknowledged with \`w: majority, j: true\`. An operation that fails ends the benchmark: no figure contains errors.
-- Each contender runs in a process of its own, the load generator for GraphQL in another. "Loop delay" is the 99th percentile of the event-loop delay of the process under test.
+- Each contender runs in a process of its own, the load generator for GraphQL in another. Millrace is the compiled package as its users have it, with the settings of production. "Loop delay" is the 99th percentile of the event-loop delay of the process under test.
 - Append: ${ACCOUNT_COUNT.toLocaleString('en-US')} accounts take turns, so that no two operations in flight meet on one. At the end the stored commands are counted: they are exactly the acknowledged ones. The raw baselines keep versions in memory and decide nothing. Emmett is its MongoDB store 0.42.4 on its core 0.42.0.
 - GraphQL: the empty mutation has the same input, answer and Yoga options as the gateway's.
 - End to end: one client sends deposits over HTTP (64 connections) and watches every account over graphql-ws (50 on a socket). A time runs from sending a mutation to the first push that shows its effect, so merged pushes count once for each event they show; events/s is all events until the last was pushed. Loads start after every account has sent its snapshot, and after a round of warm-up. The hand-written stack keeps versions in memory and decides nothing; it is measured in one process and in two.
-- Memory: a fresh server each round, measured after a garbage collection before and after the subscribers came.
+- Memory: a fresh server each round (of Millrace the gateway process), measured after a garbage collection before and after the subscribers came.
 
 ## Figures
 ${table}

@@ -1,4 +1,3 @@
-import { uuidv7 } from 'uuidv7';
 import type { EventMeta } from '../define/event.ts';
 import type { AggregateModel, CommandModel, Model } from '../define/model.ts';
 import { type Issue, parse } from '../define/schema.ts';
@@ -6,6 +5,7 @@ import { DEFAULT_TENANT, idProblem, streamKey } from '../define/stream-key.ts';
 import { MillraceError } from '../errors.ts';
 import { canonicalInput, derivedId, inputHash } from './command-input.ts';
 import type { CommandInvalid, CommandRequest } from './contract.ts';
+import { newId } from './new-id.ts';
 
 export interface CommandLimits {
   readonly timeoutMs: number;
@@ -53,7 +53,7 @@ export function arrive(deps: ArrivalDeps, request: CommandRequest): Arrived | Co
   };
   const chosen = request.commandId !== undefined;
   check('commandId', chosen ? idProblem(request.commandId) : undefined);
-  const commandId = request.commandId ?? uuidv7();
+  const commandId = request.commandId ?? newId();
   const tenant = request.meta?.tenant ?? DEFAULT_TENANT;
   if (request.id !== undefined || !command.creates)
     check('id', request.id === undefined ? 'is missing' : idProblem(request.id));

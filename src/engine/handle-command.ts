@@ -1,4 +1,3 @@
-import { uuidv7 } from 'uuidv7';
 import { type DecidedEvent, type Decision, decideCommand, foldEvents } from '../define/decide.ts';
 import type { AggregateModel, Model } from '../define/model.ts';
 import { MillraceError } from '../errors.ts';
@@ -11,6 +10,7 @@ import { type Arrived, arrive, type CommandLimits } from './arrive-command.ts';
 import type { CommandConflict, CommandOutcome, CommandRequest } from './contract.ts';
 import { type AppendResult, GroupCommit } from './group-commit.ts';
 import { loadAggregate } from './load-aggregate.ts';
+import { newId } from './new-id.ts';
 import {
   acceptedReceipt,
   conflictReceipt,
@@ -160,7 +160,7 @@ function decideOn(arrived: Arrived, loaded: LoadedAggregate): Verdict {
       version: loaded.version,
       commandId: arrived.commandId,
       now: new Date(),
-      newId: uuidv7,
+      newId,
     },
   );
 }
@@ -188,12 +188,12 @@ function commitOf(
     }
   }
   return {
-    _id: uuidv7(),
+    _id: newId(),
     stream: arrived.stream,
     ...(version === undefined ? {} : { version }),
     command: { id: arrived.commandId, type: arrived.command.type, data: arrived.stored, hash: arrived.hash },
     events: events.map((event) => ({
-      id: uuidv7(),
+      id: newId(),
       type: event.type,
       schemaVersion: event.schemaVersion,
       data: event.data,

@@ -41,10 +41,13 @@ export function acceptedReceipt(
 
 /** The events of a commit as today's code sees them. Throws UNKNOWN_EVENT. */
 export function receiptEvents(aggregate: AggregateModel, commit: CommitDocument): readonly ReceiptEvent[] {
-  const address = parseStreamKey(commit.stream);
+  const { tenant, aggregate: name, id } = parseStreamKey(commit.stream);
   return decodedEvents(aggregate, commit).map((event, index) => ({
-    ...event,
-    stream: { ...address, version: (commit.version ?? 0) + index },
+    id: event.id,
+    type: event.type,
+    schemaVersion: event.schemaVersion,
+    data: event.data,
+    stream: { tenant, aggregate: name, id, version: (commit.version ?? 0) + index },
     position: null,
     commandId: commit.command.id,
     at: commit.at,

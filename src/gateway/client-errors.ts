@@ -1,5 +1,5 @@
 import { GraphQLError } from 'graphql';
-import { uuidv7 } from 'uuidv7';
+import { newId } from '../engine/new-id.ts';
 import { type ErrorCode, isMillraceError } from '../errors.ts';
 import type { Logger } from '../logger.ts';
 import { limits } from './limits.ts';
@@ -26,7 +26,7 @@ export function clientErrors(options: { readonly logger: Logger; readonly produc
         ...codeOf(cause, outer),
       });
     }
-    const errorId = uuidv7();
+    const errorId = newId();
     options.logger.error({ errorId, err: cause, path: outer?.path?.join('.') }, 'unexpected error in an operation');
     return rebuilt(outer, 'Unexpected error.', { code: 'INTERNAL' satisfies ErrorCode, errorId });
   };

@@ -1,6 +1,6 @@
 import type { IncomingHttpHeaders } from 'node:http';
-import { uuidv7 } from 'uuidv7';
 import type { Runtime } from '../engine/contract.ts';
+import { newId } from '../engine/new-id.ts';
 import type { GatewayContext } from './context.ts';
 
 const sane = (value: unknown, pattern: RegExp): string | null =>
@@ -18,7 +18,7 @@ export function operationContext(
 ): GatewayContext {
   return {
     runtime,
-    correlationId: sane(said.correlationId, correlationPattern) ?? uuidv7(),
+    correlationId: sane(said.correlationId, correlationPattern) ?? newId(),
     traceparent: sane(said.traceparent, traceparentPattern),
     client: sane(said.client, clientPattern),
     signal,
