@@ -195,6 +195,7 @@ async function send(client: Client, query: string, variables: Record<string, unk
 
 function connect(url: string, stop: AbortSignal, screen: Screen): Client {
   let connected = false;
+  let lost = false;
   return createClient({
     url,
     webSocketImpl: WebSocket,
@@ -204,9 +205,15 @@ function connect(url: string, stop: AbortSignal, screen: Screen): Client {
     on: {
       connected: () => {
         connected = true;
+        if (lost) screen.note('Connected again.');
+        lost = false;
       },
-      closed: () => {
-        if (connected && !stop.aborted) screen.note('The connection is lost; trying again.');
+      closed: (event) => {
+        // The client itself closes the socket whenever nothing is under way, as between opening an account and watching it.
+        const byUs = event instanceof Object && 'code' in event && event.code === 1000;
+        if (byUs || !connected || lost || stop.aborted) return;
+        lost = true;
+        screen.note('The connection is lost; trying again.');
       },
     },
   });

@@ -17,8 +17,13 @@ export async function findBinary(
   for (const source of sources) {
     context.signal?.throwIfAborted();
     try {
+      const startedAt = performance.now();
       const found = await source.find(context);
-      context.report.line(`${server.padEnd(8)} ${source.name}: ${found.version}, ${found.origin}`);
+      // What took long was a download or a build: its time is told apart from that of the start.
+      const seconds = (performance.now() - startedAt) / 1_000;
+      const origin = found.origin === source.name ? '' : `, ${found.origin}`;
+      const time = seconds < 1 ? '' : `, got in ${seconds.toFixed(1)} s`;
+      context.report.line(`${server.padEnd(8)} ${source.name}: ${found.version}${origin}${time}`);
       return found;
     } catch (error) {
       context.signal?.throwIfAborted();

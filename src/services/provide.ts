@@ -148,7 +148,10 @@ async function plan(options: ProvideOptions, wanted: Wanted): Promise<Start> {
     return async () => ({ url, pid: undefined, stop: async () => undefined });
   }
   report.line(`${name.padEnd(8)} ${variable}: not set`);
-  if (reset) for (const file of wanted.files) await rm(join(folder.path, file), { recursive: true, force: true });
+  if (reset) {
+    for (const file of wanted.files) await rm(join(folder.path, file), { recursive: true, force: true });
+    report.line(`${name.padEnd(8)} --reset: starts empty`);
+  }
   const failed: FailedSource[] = [];
   const early = await findBinary(name, sources.beforeCompose, context, failed);
   if (early !== undefined) return startBinary(early, wanted);

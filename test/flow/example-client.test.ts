@@ -46,6 +46,7 @@ describe('the example client', () => {
     const { url } = await startBank();
     const { code, out, err } = await runClient(['--url', url, '--accounts', '3', '--seconds', '2']);
     expect(err).toBe('');
+    expect(out).not.toContain('connection is lost');
     expect(out).toMatch(/^\S+ Ada \d+\.\d\d/m);
     expect(out).toMatch(/^\S+ (Ada|Barbara|Edsger) \d+\.\d\d \+\d+\.\d\d$/m);
     expect(out).toMatch(/\d+ movements, \d+ refused; mutation to push \d+ ms \(p50\), \d+ ms \(p99\)\./);
