@@ -52,13 +52,17 @@ async function sendUnknown(id: string): Promise<string> {
 
 async function expectOneEvent(id: string, token: string): Promise<void> {
   const { data, errors } = await bank.ask(
-    `query($id: ID!, $token: Token!) { account(id: $id, atLeast: $token, timeoutMs: 10000) { balance }
-      events(filter: { aggregate: "account", aggregateId: $id }) { edges { node { type version } } } }`,
+    `query($id: ID!, $token: Token!) { account(id: $id, atLeast: $token, timeoutMs: 10000) { balance } }`,
     { id, token },
   );
   expect(errors).toEqual([]);
   expect(data.account).toEqual({ balance: 0 });
-  expect(data.events.edges).toEqual([{ node: { type: 'AccountOpened', version: 1 } }]);
+  // Not beside it in one query: fields run at the same time, and only the view was asked to wait.
+  const log = await bank.ask(
+    `query($id: ID!) { events(filter: { aggregate: "account", aggregateId: $id }) { edges { node { type version } } } }`,
+    { id },
+  );
+  expect(log.data.events.edges).toEqual([{ node: { type: 'AccountOpened', version: 1 } }]);
   expect(await commits(id)).toBe(1);
 }
 
