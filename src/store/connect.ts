@@ -1,5 +1,6 @@
-import { type Db, MongoClient, type MongoClientOptions, MongoServerSelectionError } from 'mongodb';
+import { type Db, MongoClient, type MongoClientOptions, MongoError, MongoServerSelectionError } from 'mongodb';
 import { MillraceError } from '../errors.ts';
+import { standalone, whyNotServed } from './why-not-served.ts';
 
 export interface Connection {
   readonly client: MongoClient;
@@ -46,7 +47,8 @@ export async function connect(options: {
     return { client, db };
   } catch (error) {
     await client.close().catch(() => undefined);
-    throw explain(error, options.url);
+    const unserved = error instanceof MongoServerSelectionError ? await whyNotServed(options.url) : undefined;
+    throw unserved ?? explainMongo(error, options.url);
   }
 }
 
@@ -54,10 +56,7 @@ async function checkServer(client: MongoClient): Promise<void> {
   const admin = client.db('admin');
   const hello = await admin.command({ hello: 1 });
   if (typeof hello.setName !== 'string' && hello.msg !== 'isdbgrid') {
-    throw new MillraceError(
-      'MONGODB_NOT_REPLICA_SET',
-      'MongoDB runs as a standalone server. Millrace needs a replica set (transactions, change streams): start mongod with --replSet rs0 and run rs.initiate() once; one node is enough for development.',
-    );
+    throw standalone();
   }
   const { version } = await admin.command({ buildInfo: 1 });
   if (Number.parseInt(String(version), 10) < MONGODB_MIN_MAJOR) {
@@ -72,19 +71,23 @@ async function checkRights(db: Db): Promise<void> {
   await db.listCollections({}, { nameOnly: true }).toArray();
 }
 
-function explain(error: unknown, url: string): unknown {
+/** What a failure at start says to whoever runs it; what it does not know comes back as it is. */
+export function explainMongo(error: unknown, url: string): unknown {
   if (error instanceof MillraceError) return error;
   const host = url.replace(/^(mongodb(?:\+srv)?:\/\/)[^@/]*@/, '$1').replace(/\?.*$/, '');
-  const reason = error instanceof Error ? error.message : String(error);
+  // A refused command is quoted whole by the server, session and cluster time included.
+  const reason = (error instanceof Error ? error.message : String(error)).replace(/(\{ \w+: [^,]*),.*$/s, '$1, … }');
   const code = typeof error === 'object' && error !== null && 'code' in error ? error.code : undefined;
   if (code === 13 || code === 18) {
     return new MillraceError(
       'MONGODB_FORBIDDEN',
-      `MongoDB at ${host} refuses this user: ${reason}. Give it readWrite on the database, and check user, password and authSource in MONGODB_URL.`,
+      `MongoDB at ${host} refuses this user: ${reason.replace(/\.$/, '')}. Give it readWrite on the database, and check user, password and authSource in MONGODB_URL.`,
       { cause: error },
     );
   }
-  if (error instanceof MongoServerSelectionError || code === undefined) {
+  // A string: what the system says, such as ENOTFOUND for the name behind mongodb+srv.
+  const unreached = error instanceof MongoError ? code === undefined : typeof code === 'string';
+  if (unreached || error instanceof MongoServerSelectionError) {
     return new MillraceError(
       'MONGODB_UNREACHABLE',
       `MongoDB at ${host} cannot be reached: ${reason}. Check MONGODB_URL, that the server runs, and that replicaSet= in the URL is its set's name.`,

@@ -1,6 +1,6 @@
 import type { Model } from '../define/model.ts';
 import { type CommitStore, createCommitStore, ensureCommits } from './commits.ts';
-import { connect } from './connect.ts';
+import { connect, explainMongo } from './connect.ts';
 import { createDeliveryStore, type DeliveryStore, ensureDelivery } from './delivery-store.ts';
 import { createEventPages, type EventPages } from './event-pages.ts';
 import { createRejectionStore, ensureRejections, type RejectionStore } from './rejections.ts';
@@ -36,7 +36,7 @@ export async function openStore(options: {
     }
   } catch (error) {
     await client.close();
-    throw error;
+    throw explainMongo(error, options.url);
   }
   const delivery = createDeliveryStore(client, db, options.logId);
   return {
