@@ -63,6 +63,7 @@ export class ConsumerRunner {
       // A failing partition rests until its next attempt is due; whoever wakes it then, the sweep at the latest.
       if (head === undefined || (head.failure !== undefined && head.notBeforeMs > now)) continue;
       head.dirty = true;
+      head.released = false;
       if (options.doubt) head.doubted = true;
     }
     this.#start();
@@ -76,6 +77,15 @@ export class ConsumerRunner {
     this.wake([partition], { doubt: true });
     head.settle();
     return level;
+  }
+
+  /** Ends what `runUntilLevel` waits for when what is in hand is written, level or not. */
+  release(partition: number): void {
+    const head = this.heads[partition];
+    if (head === undefined) return;
+    head.released = true;
+    head.dirty = false;
+    head.settle();
   }
 
   /** How long ago the partition handled an event in this process. */
@@ -95,7 +105,9 @@ export class ConsumerRunner {
       const maxMs = kind === 'conflict' ? 200 : 2_000;
       head.notBeforeMs = performance.now() + backoffMs(this.#troubles, { firstMs: 10, maxMs });
     }
-    this.wake([head.ref.partition]);
+    // Who has a released one now, or the sweep, goes on from what is written.
+    if (head.released) head.settle();
+    else this.wake([head.ref.partition]);
   }
 
   written(): void {
@@ -250,7 +262,7 @@ export class ConsumerRunner {
     head.scanned = reached;
     if (head.failure !== undefined) head.notBeforeMs = performance.now() + retryDelayMs(head.failure.attempts);
     const halted = cause !== undefined || stuck !== undefined;
-    head.dirty = !halted && head.scanned < this.#options.reader.end;
+    head.dirty = !halted && !head.released && head.scanned < this.#options.reader.end;
   }
 
   /** Runs handlers in order until one fails. */

@@ -1,4 +1,3 @@
-import { setMaxListeners } from 'node:events';
 import { setTimeout as pause } from 'node:timers/promises';
 import type { ConsumerModel, Model } from '../define/model.ts';
 import { MillraceError } from '../errors.ts';
@@ -37,15 +36,13 @@ export class Delivery {
   readonly #pipeline: CommitPipeline;
   readonly #runners = new Map<string, ConsumerRunner>();
   readonly #stops: (() => void)[] = [];
-  /** Partitions whose jobs are in this process' hands. */
-  readonly #held = new Map<ConsumerRunner, Set<number>>();
-  readonly #leaving = new AbortController();
+  /** Partitions whose jobs are in this process' hands, and how to end each hold. */
+  readonly #held = new Map<ConsumerRunner, Map<number, AbortController>>();
+  #leaving = false;
   #lazy: NodeJS.Timeout | undefined;
 
   constructor(options: DeliveryOptions) {
     this.#options = options;
-    // Every partition in hand listens.
-    setMaxListeners(0, this.#leaving.signal);
     this.#pipeline = new CommitPipeline({
       store: options.store.partitions,
       onWritten: (steps) => this.#tell(steps),
@@ -94,9 +91,10 @@ export class Delivery {
     return this.#runners.get(name)?.consumer;
   }
 
-  /** Jobs in hand end as soon as their partitions are level. */
+  /** Jobs in hand end with what their partitions are at, and no new ones begin. */
   letGo(): void {
-    this.#leaving.abort();
+    this.#leaving = true;
+    for (const held of this.#held.values()) for (const end of held.values()) end.abort();
   }
 
   /** No new work; what was handled is written. */
@@ -114,29 +112,33 @@ export class Delivery {
     for (const runner of this.#runners.values()) {
       const held = this.#held.get(runner);
       if (all) runner.wake();
-      else if (held !== undefined && held.size > 0) runner.wake(held);
+      else if (held !== undefined && held.size > 0) runner.wake(held.keys());
     }
   }
 
   /** A job: runs the partition until it is level, and stays with it while events come. */
   async #hold(runner: ConsumerRunner, partition: number): Promise<void> {
     const { reader, wakeUps } = this.#options;
-    const { name, version } = runner.consumer;
     // The news may be younger than what this process has heard of the log.
     await reader.refresh();
-    const held = this.#held.get(runner) ?? new Set();
-    this.#held.set(runner, held.add(partition));
+    if (this.#leaving) return;
+    const held = this.#held.get(runner) ?? new Map<number, AbortController>();
+    const end = new AbortController();
+    this.#held.set(runner, held.set(partition, end));
+    const timer = setTimeout(() => end.abort(), HOLD_MAX_MS);
+    end.signal.addEventListener('abort', () => runner.release(partition));
     try {
       await runner.runUntilLevel(partition);
-      const untilMs = performance.now() + HOLD_MAX_MS;
-      const { signal } = this.#leaving;
-      while (!signal.aborted && runner.quietMs(partition) < LINGER_MS) {
-        if (performance.now() > untilMs) return wakeUps?.wake({ consumer: name, version }, [partition]);
-        await pause(LINGER_MS - runner.quietMs(partition), undefined, { signal }).catch(() => undefined);
+      while (!end.signal.aborted && runner.quietMs(partition) < LINGER_MS) {
+        await pause(LINGER_MS - runner.quietMs(partition), undefined, { signal: end.signal }).catch(() => undefined);
       }
     } finally {
-      held.delete(partition);
+      clearTimeout(timer);
+      if (held.get(partition) === end) held.delete(partition);
     }
+    // Events were still coming: another process may take it now.
+    const { name, version } = runner.consumer;
+    if (end.signal.aborted && !this.#leaving) wakeUps?.wake({ consumer: name, version }, [partition]);
   }
 
   async #wakeFailing(): Promise<void> {

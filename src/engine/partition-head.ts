@@ -19,6 +19,8 @@ export class PartitionHead {
   failure: PartitionFailure | undefined;
   /** There may be news. */
   dirty = false;
+  /** Left to others: it does not go on by itself until it is woken again. */
+  released = false;
   /** The partition may have been moved by others since it was last looked at. */
   doubted = true;
   /** Batches of the pipeline that it is part of. */

@@ -27,8 +27,10 @@ async function underLoad<Value>(
   seen: () => unknown,
 ): Promise<Value> {
   const step = async (): Promise<Value | undefined> => {
-    await fixture.append(Array.from({ length: COUNTER_COUNT }, (_, i) => fixture.count(`c${i}`)));
-    appendedCount += COUNTER_COUNT;
+    // More than they can handle, so that no partition is ever level.
+    const commits = Array.from({ length: 10 * COUNTER_COUNT }, (_, i) => fixture.count(`c${i % COUNTER_COUNT}`));
+    appendedCount += commits.length;
+    await fixture.append(commits);
     return look();
   };
   return until(awaited, step, { timeoutMs: 20_000, seen });
