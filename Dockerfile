@@ -3,8 +3,9 @@
 FROM node:22-bookworm-slim AS build
 WORKDIR /app
 COPY package.json package-lock.json .npmrc ./
-# Not `npm ci`: see scripts/setup.mjs.
-RUN npm install --no-save --no-audit --no-fund
+COPY scripts/setup.mjs scripts/
+# The same install as `npm start`: it also gets binaries of this platform that the lock file lacks.
+RUN node --input-type=module -e "import { setUp } from './scripts/setup.mjs'; setUp()"
 COPY . .
 RUN npm run build && npx tsc -p examples/tsconfig.build.json
 RUN npm prune --omit=dev

@@ -2,7 +2,7 @@ import { writeFile } from 'node:fs/promises';
 import { MongoClient } from 'mongodb';
 import { describeMachine } from './lib/machine.ts';
 import { type Bench, readOptions } from './lib/options.ts';
-import { type Group, table } from './lib/report.ts';
+import { cpuTable, type Group, table } from './lib/report.ts';
 import { resultsPage } from './lib/results-page.ts';
 import { getServers } from './lib/servers.ts';
 import { append } from './rows/append.ts';
@@ -38,8 +38,8 @@ try {
   for (const [name, family] of Object.entries(FAMILIES)) {
     if (options.only === undefined || options.only.has(name)) groups.push(...(await family(bench)));
   }
-  const page = resultsPage(await describeMachine(bench), options, table(groups));
-  console.log(`\n${table(groups)}\n`);
+  const page = resultsPage(await describeMachine(bench), options, table(groups), cpuTable(groups));
+  console.log(`\n${table(groups)}\n\n${cpuTable(groups)}\n`);
   if (options.only === undefined && !options.quick) await writeFile(new URL('RESULTS.md', import.meta.url), page);
 } finally {
   await dropDatabases(servers.mongodbUrl);

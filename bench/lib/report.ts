@@ -4,6 +4,8 @@ export interface Sample {
   readonly p50Ms?: number;
   readonly p99Ms?: number;
   readonly loopDelayP99Ms?: number;
+  /** Microseconds of CPU for one operation, by process. */
+  readonly cpuMicros?: Readonly<Record<string, number>>;
 }
 
 export interface Line {
@@ -49,7 +51,7 @@ export function median(values: readonly number[]): number {
   return sorted.length % 2 === 1 ? upper : ((sorted[middle - 1] ?? Number.NaN) + upper) / 2;
 }
 
-const column = (line: Line, figure: keyof Sample): readonly number[] =>
+const column = (line: Line, figure: Exclude<keyof Sample, 'cpuMicros'>): readonly number[] =>
   line.samples.flatMap((sample) => {
     const value = sample[figure];
     return value === undefined || Number.isNaN(value) ? [] : [value];
@@ -98,15 +100,41 @@ function cells(group: Group, line: Line): string[] {
   ];
 }
 
+/** Where the CPU goes, for the groups that measured it: medians of the rounds. */
+export function cpuTable(groups: readonly Group[]): string {
+  const rows = groups.flatMap((group) => {
+    const lines = group.lines.filter(({ samples }) => samples.some(({ cpuMicros }) => cpuMicros !== undefined));
+    if (lines.length === 0) return [];
+    return [[`*${group.title}*`, '', '', ''], ...lines.map((line) => cpuCells(line))];
+  });
+  return print(['what', 'µs in all', '2 s of CPU are enough for', 'by process'], rows, [1, 2]);
+}
+
+function cpuCells(line: Line): string[] {
+  const names = [...new Set(line.samples.flatMap(({ cpuMicros }) => Object.keys(cpuMicros ?? {})))];
+  const parts = names.map((name) => {
+    const values = line.samples.flatMap(({ cpuMicros }) => cpuMicros?.[name] ?? []);
+    return { name, micros: median(values) };
+  });
+  const sum = parts.reduce((total, { micros }) => total + micros, 0);
+  const shares = parts.map(({ name, micros }) => `${name} ${number(micros)}`).join(', ');
+  return [line.baseline ? `· ${line.name}` : `**${line.name}**`, number(sum), `${number(2_000_000 / sum)}/s`, shares];
+}
+
 /** One Markdown table, padded so that it reads in a terminal too. */
 export function table(groups: readonly Group[]): string {
   const rows = groups.flatMap((group) => [
     [`*${group.title}*`, '', '', '', '', '', '', ''],
     ...group.lines.map((line) => cells(group, line)),
   ]);
-  const widths = HEAD.map((title, i) => Math.max(title.length, ...rows.map((row) => row[i]?.length ?? 0)));
-  const print = (row: readonly string[]) =>
-    `| ${row.map((cell, i) => (i > 0 && i < 7 && i !== 3 ? cell.padStart(widths[i] ?? 0) : cell.padEnd(widths[i] ?? 0))).join(' | ')} |`;
-  const rule = `|${widths.map((width, i) => (i > 0 && i < 7 && i !== 3 ? `${'-'.repeat(width + 1)}:` : '-'.repeat(width + 2))).join('|')}|`;
-  return [print(HEAD), rule, ...rows.map(print)].join('\n');
+  return print(HEAD, rows, [1, 2, 4, 5, 6]);
+}
+
+function print(head: readonly string[], rows: readonly (readonly string[])[], rightAligned: readonly number[]): string {
+  const widths = head.map((title, i) => Math.max(title.length, ...rows.map((row) => row[i]?.length ?? 0)));
+  const right = new Set(rightAligned);
+  const line = (row: readonly string[]) =>
+    `| ${row.map((cell, i) => (right.has(i) ? cell.padStart(widths[i] ?? 0) : cell.padEnd(widths[i] ?? 0))).join(' | ')} |`;
+  const rule = `|${widths.map((width, i) => (right.has(i) ? `${'-'.repeat(width + 1)}:` : '-'.repeat(width + 2))).join('|')}|`;
+  return [line(head), rule, ...rows.map(line)].join('\n');
 }

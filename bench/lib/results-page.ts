@@ -1,7 +1,7 @@
 import { ACCOUNT_COUNT, type BenchOptions } from './options.ts';
 
 /** RESULTS.md: machine, method, table. */
-export function resultsPage(machine: readonly string[], options: BenchOptions, table: string): string {
+export function resultsPage(machine: readonly string[], options: BenchOptions, table: string, cpu: string): string {
   return `# Benchmark results
 
 Written by \`npm run bench\`; do not edit.
@@ -21,5 +21,10 @@ ${machine.map((line) => `- ${line}`).join('\n')}
 
 ## Figures
 ${table}
+
+## CPU of one event, end to end
+What every process spends on one event, in microseconds. The sum bounds what the two cores can do when all of them are busy all the time; a stack whose work is in one thread is bounded by that thread first.
+
+${cpu}
 `;
 }

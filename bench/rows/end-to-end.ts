@@ -1,4 +1,5 @@
 import type { Child } from '../lib/child.ts';
+import { serversCpuMs } from '../lib/cpu.ts';
 import { type Family, withFamily } from '../lib/family.ts';
 import { DRIVER, HAND_WRITTEN, MILLRACE_SERVER } from '../lib/files.ts';
 import { ACCOUNT_COUNT, type Bench } from '../lib/options.ts';
@@ -52,6 +53,8 @@ interface Stack {
   readonly baseline: boolean;
   /** The process that serves GraphQL. */
   readonly gateway: Child;
+  /** Where the workers are not in the gateway's process. */
+  readonly worker?: Child;
   readonly driver: Child;
 }
 
@@ -100,9 +103,9 @@ async function handWrittenOne(family: Family): Promise<Stack> {
 
 async function handWrittenTwo(family: Family): Promise<Stack> {
   const gateway = await family.start(HAND_WRITTEN, 'flow_two', { env: { ROLE: 'gateway' } });
-  await family.start(HAND_WRITTEN, 'flow_two', { env: { ROLE: 'worker' } });
+  const worker = await family.start(HAND_WRITTEN, 'flow_two', { env: { ROLE: 'worker' } });
   await gateway.call('prepare');
-  return { name: HAND_WRITTEN_TWO, baseline: true, gateway, driver: await family.start(DRIVER, 'flow_two') };
+  return { name: HAND_WRITTEN_TWO, baseline: true, gateway, worker, driver: await family.start(DRIVER, 'flow_two') };
 }
 
 async function millraceOne(family: Family): Promise<Stack> {
@@ -113,9 +116,15 @@ async function millraceOne(family: Family): Promise<Stack> {
 
 async function millraceTwo(family: Family): Promise<Stack> {
   const gateway = await family.start(MILLRACE_SERVER, 'flow_millrace_two', { env: { ROLE: 'gateway' } });
-  await family.start(MILLRACE_SERVER, 'flow_millrace_two', { env: { ROLE: 'worker' } });
+  const worker = await family.start(MILLRACE_SERVER, 'flow_millrace_two', { env: { ROLE: 'worker' } });
   await gateway.call('prepare', { shown: true });
-  return { name: MILLRACE_TWO, baseline: false, gateway, driver: await family.start(DRIVER, 'flow_millrace_two') };
+  return {
+    name: MILLRACE_TWO,
+    baseline: false,
+    gateway,
+    worker,
+    driver: await family.start(DRIVER, 'flow_millrace_two'),
+  };
 }
 
 function contender(bench: Bench, stack: Stack, way: Pick<FlowRound, 'load' | 'door'>): Contender {
@@ -124,10 +133,23 @@ function contender(bench: Bench, stack: Stack, way: Pick<FlowRound, 'load' | 'do
     name: stack.name,
     baseline: stack.baseline,
     async round() {
-      await stack.gateway.call('reset');
-      const figures = await stack.driver.call<FlowFigures>('flow', round);
-      const { loopDelayP99Ms } = await stack.gateway.call<ProcessFigures>('figures');
-      return { value: figures.perSecond, p50Ms: figures.p50Ms, p99Ms: figures.p99Ms, loopDelayP99Ms };
+      const { gateway, worker, driver } = stack;
+      const stackProcesses = worker === undefined ? { server: gateway } : { gateway, worker };
+      const processes: Readonly<Record<string, Child>> = { ...stackProcesses, 'load generator': driver };
+      await Promise.all(Object.values(processes).map((child) => child.call('reset')));
+      const serversBefore = serversCpuMs();
+      const figures = await driver.call<FlowFigures>('flow', round);
+      const serversAfter = serversCpuMs();
+      const cpuMicros: Record<string, number> = {};
+      for (const [name, child] of Object.entries(processes)) {
+        const { cpuMs } = await child.call<ProcessFigures>('figures');
+        cpuMicros[name] = (cpuMs * 1000) / figures.eventCount;
+      }
+      for (const [name, ms] of Object.entries(serversAfter)) {
+        cpuMicros[name] = ((ms - (serversBefore[name] ?? 0)) * 1000) / figures.eventCount;
+      }
+      const { loopDelayP99Ms } = await gateway.call<ProcessFigures>('figures');
+      return { value: figures.perSecond, p50Ms: figures.p50Ms, p99Ms: figures.p99Ms, loopDelayP99Ms, cpuMicros };
     },
   };
 }
