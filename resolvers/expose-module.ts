@@ -3,6 +3,7 @@ import type { GraphQLSchema } from 'graphql';
 import { type Doc, MillraceError, type Module, type View } from '../src/index.ts';
 import { createSchemaBuilder, type MillraceBuilder, type MillraceSchemaTypes } from './builder.ts';
 import { type CommandExposure, exposeCommand, exposeCommandTopics } from './commands.ts';
+import { exposeConsumers } from './consumers.ts';
 import { exposeEvents } from './events.ts';
 import { exposeQuery, type QueryExposure } from './queries.ts';
 import { once } from './registry.ts';
@@ -34,6 +35,7 @@ export interface ExposedModule {
 export function exposeModule(builder: MillraceBuilder, module: Module, options: ExposeOptions = {}): ExposedModule {
   once(builder, exposeCommandTopics);
   once(builder, exposeEvents);
+  once(builder, exposeConsumers);
   const place = `module "${module.name}"`;
   checkOptions(module, options, place);
   const { commands, views, queries } = {

@@ -56,6 +56,8 @@ export type {
   CommandRejected,
   CommandRequest,
   CommandStatus,
+  ConsumerFailure,
+  ConsumerState,
   EventDelivery,
   EventFilterInput,
   FilterInput,

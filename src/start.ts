@@ -20,7 +20,7 @@ import type {
   ViewChange,
 } from './engine/contract.ts';
 import { createReads } from './engine/create-reads.ts';
-import { deliveryHealth } from './engine/delivery-health.ts';
+import { consumerStates, deliveryHealth } from './engine/delivery-health.ts';
 import { createCommandHandler } from './engine/handle-command.ts';
 import { createHintBus } from './engine/hint-bus.ts';
 import { createLogReader } from './engine/log-reader.ts';
@@ -176,6 +176,7 @@ async function assemble(parts: Assembly): Promise<RunningApp> {
     watchDocument: reads.watchDocument,
     watchDocuments: reads.watchDocuments,
     watchEvents: reads.watchEvents,
+    consumers: () => consumerStates(store.delivery, model),
     ready: () => readiness(store, model, redis),
   };
   let gateway: Gateway | undefined;

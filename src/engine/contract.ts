@@ -140,6 +140,32 @@ export interface Readiness {
   readonly reasons: readonly string[];
 }
 
+/** An event that a handler fails at; its partition stands still before it. */
+export interface ConsumerFailure {
+  readonly partition: number;
+  readonly position: number;
+  readonly key: string;
+  readonly eventType: string;
+  readonly code: string;
+  readonly message: string;
+  readonly attempts: number;
+  readonly since: Date;
+}
+/** How far a consumer has come. */
+export interface ConsumerState {
+  readonly name: string;
+  readonly version: number;
+  readonly generation: number;
+  /** Everything up to here is handled, in all partitions. */
+  readonly position: number;
+  /** Newest position in the log. */
+  readonly logEnd: number;
+  /** Events of the log after `position`; partitions without events of their own follow within seconds. */
+  readonly lag: number;
+  readonly caughtUp: boolean;
+  readonly failures: readonly ConsumerFailure[];
+}
+
 export interface Runtime {
   readonly model: Model;
   handle(request: CommandRequest): Promise<CommandOutcome>;
@@ -162,5 +188,7 @@ export interface Runtime {
   events(filter: EventFilterInput, page: PageInput): Promise<Page<AnyRecorded>>;
   /** From `after` (exclusive) or from now; every event once, in order of position; CAUGHT_UP when it reaches the end. */
   watchEvents(filter: EventFilterInput, after: string | undefined, signal: AbortSignal): AsyncIterable<EventDelivery>;
+  /** All consumers of the modules, in their order. */
+  consumers(): Promise<readonly ConsumerState[]>;
   ready(): Promise<Readiness>;
 }
