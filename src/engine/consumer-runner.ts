@@ -106,8 +106,8 @@ export class ConsumerRunner {
       head.notBeforeMs = performance.now() + backoffMs(this.#troubles, { firstMs: 10, maxMs });
     }
     // Who has a released one now, or the sweep, goes on from what is written.
-    if (head.released) head.settle();
-    else this.wake([head.ref.partition]);
+    if (!head.released) this.wake([head.ref.partition]);
+    head.settle();
   }
 
   written(): void {

@@ -73,7 +73,17 @@ export class Delivery {
       const share = (): number => Math.ceil(runner.heads.length / Math.max(1, membership.consumingCount));
       const { name, version } = runner.consumer;
       const work = wakeUps?.work({ consumer: name, version }, (partition) => this.#hold(runner, partition), share());
-      this.#stops.push(membership.onChange(() => work?.resize(share())));
+      let size = share();
+      this.#stops.push(
+        membership.onChange(() => {
+          const held = [...(this.#held.get(runner)?.values() ?? [])];
+          work?.resize(share());
+          // Directly from now on; or more than before, which BullMQ sees when a job ends.
+          if (this.#alone) for (const end of held) end.abort();
+          else if (share() > size) held[0]?.abort();
+          size = share();
+        }),
+      );
     }
     this.#lazy = setInterval(() => {
       this.#pipeline.moveLazily([...this.#runners.values()].flatMap(({ heads }) => heads));
@@ -106,39 +116,52 @@ export class Delivery {
     await this.#pipeline.idle();
   }
 
-  /** Alone with the consumers: all partitions, and Redis is not in the way. Else those whose jobs are here. */
+  /** No other process has these consumers: Redis is not in the way. */
+  get #alone(): boolean {
+    return this.#options.wakeUps === undefined || this.#options.membership.alone;
+  }
+
+  /** Alone: all partitions. Else those whose jobs are here. */
   #wakeOwned(): void {
-    const all = this.#options.wakeUps === undefined || this.#options.membership.alone;
+    if (this.#leaving) return;
     for (const runner of this.#runners.values()) {
       const held = this.#held.get(runner);
-      if (all) runner.wake();
+      if (this.#alone) runner.wake();
       else if (held !== undefined && held.size > 0) runner.wake(held.keys());
     }
   }
 
   /** A job: runs the partition until it is level, and stays with it while events come. */
   async #hold(runner: ConsumerRunner, partition: number): Promise<void> {
-    const { reader, wakeUps } = this.#options;
+    const { reader } = this.#options;
     // The news may be younger than what this process has heard of the log.
     await reader.refresh();
-    if (this.#leaving) return;
+    if (this.#leaving) return this.#giveBack(runner, partition);
+    if (this.#alone) return runner.wake([partition], { doubt: true });
     const held = this.#held.get(runner) ?? new Map<number, AbortController>();
     const end = new AbortController();
     this.#held.set(runner, held.set(partition, end));
     const timer = setTimeout(() => end.abort(), HOLD_MAX_MS);
-    end.signal.addEventListener('abort', () => runner.release(partition));
-    try {
-      await runner.runUntilLevel(partition);
-      while (!end.signal.aborted && runner.quietMs(partition) < LINGER_MS) {
-        await pause(LINGER_MS - runner.quietMs(partition), undefined, { signal: end.signal }).catch(() => undefined);
-      }
-    } finally {
-      clearTimeout(timer);
-      if (held.get(partition) === end) held.delete(partition);
+    const keptHere = new Promise<void>((resolve) => {
+      end.signal.addEventListener('abort', () => {
+        if (held.get(partition) === end) held.delete(partition);
+        if (this.#alone && !this.#leaving) resolve();
+        else runner.release(partition);
+      });
+    });
+    await Promise.race([runner.runUntilLevel(partition), keptHere]);
+    while (!end.signal.aborted && runner.quietMs(partition) < LINGER_MS) {
+      await pause(LINGER_MS - runner.quietMs(partition), undefined, { signal: end.signal }).catch(() => undefined);
     }
+    clearTimeout(timer);
     // Events were still coming: another process may take it now.
-    const { name, version } = runner.consumer;
-    if (end.signal.aborted && !this.#leaving) wakeUps?.wake({ consumer: name, version }, [partition]);
+    if (end.signal.aborted) this.#giveBack(runner, partition);
+    else end.abort();
+  }
+
+  #giveBack({ consumer: { name, version } }: ConsumerRunner, partition: number): void {
+    const { membership, wakeUps } = this.#options;
+    if (!membership.alone) wakeUps?.wake({ consumer: name, version }, [partition]);
   }
 
   async #wakeFailing(): Promise<void> {

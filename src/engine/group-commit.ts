@@ -37,8 +37,13 @@ export const groupCommitDefaults: GroupCommitOptions = {
 
 interface Waiting extends AppendRequest {
   readonly resolve: (result: AppendResult) => void;
+  /** `performance.now()` when it came. */
+  readonly sinceMs: number;
   attempts: number;
 }
+
+/** Who waits for so long is not made to wait for a write that may hang. */
+const PATIENCE_MS = 50;
 
 /**
  * Group commit: the appends that arrive while a write is under way go together in the next unordered insert. An unknown
@@ -54,8 +59,11 @@ export class GroupCommit {
   readonly #writers: readonly CommitWriter[];
   readonly #idle: CommitWriter[];
   readonly #underWay = new Set<Promise<void>>();
+  /** Members that pause before they are inserted again. */
+  readonly #pausing = new Set<Promise<void>>();
   #waiting: Waiting[] = [];
   #starting = false;
+  #overdue: NodeJS.Timeout | undefined;
 
   constructor(commits: CommitStore, rejections: RejectionStore, options: GroupCommitOptions = groupCommitDefaults) {
     this.#rejections = rejections;
@@ -66,31 +74,44 @@ export class GroupCommit {
 
   append(request: AppendRequest): Promise<AppendResult> {
     return new Promise((resolve) => {
-      this.#waiting.push({ ...request, resolve, attempts: 0 });
+      this.#waiting.push({ ...request, resolve, sinceMs: performance.now(), attempts: 0 });
       this.#startSoon();
     });
   }
 
-  /** Waits for what is under way. */
+  /** Waits for everything that was appended. */
   async close(): Promise<void> {
-    while (this.#underWay.size > 0) await Promise.all(this.#underWay);
+    while (this.#waiting.length + this.#underWay.size + this.#pausing.size > 0) {
+      this.#startSoon();
+      await Promise.race([...this.#underWay, ...this.#pausing, pause(PATIENCE_MS)]);
+    }
+    clearTimeout(this.#overdue);
     await Promise.all(this.#writers.map((writer) => writer.close()));
   }
 
   /** Appends of the same turn of the event loop belong to the same batch. */
   #startSoon(): void {
-    if (this.#starting || !this.#mayStart) return;
+    if (this.#starting || this.#waiting.length === 0) return;
+    if (!this.#mayStart) {
+      this.#overdue ??= setTimeout(() => {
+        this.#overdue = undefined;
+        this.#startSoon();
+      }, PATIENCE_MS);
+      return;
+    }
     this.#starting = true;
     setImmediate(() => {
       this.#starting = false;
       while (this.#mayStart) this.#start();
+      this.#startSoon();
     });
   }
 
   get #mayStart(): boolean {
-    const { length } = this.#waiting;
-    if (this.#idle.length === 0 || length === 0) return false;
-    return this.#underWay.size === 0 || length >= this.#options.besideCount;
+    const [oldest] = this.#waiting;
+    if (this.#idle.length === 0 || oldest === undefined) return false;
+    if (this.#underWay.size === 0 || this.#waiting.length >= this.#options.besideCount) return true;
+    return performance.now() - oldest.sinceMs >= PATIENCE_MS;
   }
 
   #start(): void {
@@ -124,8 +145,12 @@ export class GroupCommit {
     const results = await writer.insert(pending.map((member) => member.commit));
     const again = pending.filter((member, index) => !settle(member, results[index], writer));
     if (again.length === 0) return;
-    await pause(Math.min(50 * 2 ** (again[0]?.attempts ?? 1), 1_000));
-    this.#waiting.unshift(...again);
+    const pausing = pause(Math.min(50 * 2 ** (again[0]?.attempts ?? 1), 1_000)).then(() => {
+      this.#pausing.delete(pausing);
+      this.#waiting.unshift(...again);
+      this.#startSoon();
+    });
+    this.#pausing.add(pausing);
   }
 
   /** One majority read for all members whose sender may be repeating; an error here is no answer, the insert decides. */
@@ -156,6 +181,9 @@ function settle(member: Waiting, result: InsertResult | undefined, writer: Commi
     member.resolve({ kind: 'inserted' });
   } else if (result.kind === 'taken') {
     member.resolve({ kind: 'taken', operationTime: writer.operationTime });
+  } else if (result.kind === 'failed' && member.attempts > 1) {
+    // An earlier attempt may have got through: only an acknowledgement is an answer now.
+    member.resolve({ kind: 'unknown', error: result.error });
   } else {
     member.resolve(result);
   }

@@ -5,6 +5,7 @@ import type { Logger } from '../logger.ts';
 import type { CommitStore, OperationTime } from '../store/commits.ts';
 import type { CommitDocument } from '../store/documents.ts';
 import { type RejectionStore, rejectionId } from '../store/rejections.ts';
+import { roughBytes } from '../store/rough-bytes.ts';
 import { AggregateCache, type LoadedAggregate } from './aggregate-cache.ts';
 import { type Arrived, arrive, type CommandLimits } from './arrive-command.ts';
 import type { CommandConflict, CommandOutcome, CommandRequest } from './contract.ts';
@@ -127,7 +128,7 @@ async function carryOut(work: Work, arrived: Arrived, progress: Progress): Promi
       progress.sent = true;
       const result = await work.group.append({
         commit,
-        bytes: arrived.bytes * 2,
+        bytes: roughBytes(commit),
         mayRepeat: arrived.chosen,
         deadline: arrived.deadline,
       });
@@ -177,8 +178,8 @@ function commitOf(
       `Command "${arrived.command.type}" caused ${events.length} events; a commit holds at most ${work.limits.maxEvents}. Split the command.`,
     );
   }
-  // JSON is about as large as BSON; measured only where the cap could be near.
-  if (events.length > 8 || arrived.bytes * 8 > work.limits.maxBytes) {
+  // Measured exactly only where the cap could be near: text has up to three bytes a character, and escapes.
+  if (roughBytes(events) * 6 > work.limits.maxBytes) {
     const bytes = Buffer.byteLength(JSON.stringify(events));
     if (bytes > work.limits.maxBytes) {
       throw new MillraceError(
@@ -296,7 +297,7 @@ async function finish(
   progress.sent = true;
   const result = await work.group.append({
     commit,
-    bytes: arrived.bytes,
+    bytes: roughBytes(commit),
     mayRepeat: false,
     deadline: arrived.deadline,
   });

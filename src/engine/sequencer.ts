@@ -182,7 +182,7 @@ class Term {
           token = next.token;
           this.#enqueue(next);
           await this.#roomInInbox();
-          if (next.knownCount > 0 && this.#aloneAfter(next.commits)) await this.#pause(ECHO_PAUSE_MS);
+          if (this.#aloneAfter(next.commits) && next.knownCount > 0) await this.#pause(ECHO_PAUSE_MS);
         }
       } catch (error) {
         failures++;

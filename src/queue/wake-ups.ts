@@ -81,7 +81,6 @@ export function createWakeUps(redis: RedisConnections, options: WakeUpOptions): 
       };
     },
     async close(timeoutMs) {
-      for (const producer of producers.values()) producer.stop();
       const graceful = Promise.all(workers.map((worker) => worker.close()));
       graceful.catch(() => undefined);
       let timer: NodeJS.Timeout | undefined;
@@ -140,27 +139,26 @@ class Producer {
     setImmediate(() => this.#flush());
   }
 
-  #flush(): void {
+  async #flush(): Promise<void> {
     const due = [...this.#due];
     this.#due = new Set();
     this.#flushing = false;
-    if (this.#stopped || !this.#redis.available()) return;
+    if (due.length === 0 || this.#stopped || !this.#redis.available()) return;
     const jobs = due.map((partition) => ({
       name: 'wake',
       data: { partition },
       opts: { deduplication: { id: `p${partition}`, keepLastIfActive: true } },
     }));
     // A failed add is a lost wake-up: the sweep finds the partition.
-    this.#queue.addBulk(jobs).catch(() => undefined);
+    await this.#queue.addBulk(jobs).catch(() => undefined);
   }
 
-  stop(): void {
-    this.#stopped = true;
-    for (const timer of this.#timers) clearTimeout(timer);
-  }
-
+  /** What was merged into a later wake is sent now. */
   async close(): Promise<void> {
-    this.stop();
+    for (const timer of this.#timers) clearTimeout(timer);
+    for (const [partition, again] of this.#recent) if (again) this.#due.add(partition);
+    await this.#flush();
+    this.#stopped = true;
     await this.#queue.close().catch(() => undefined);
   }
 }

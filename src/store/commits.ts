@@ -143,19 +143,29 @@ export function createCommitStore(client: MongoClient, db: Db): CommitStore {
   };
 }
 
+/** A server that is silent for so long will not answer; what became of the documents is then unknown. */
+const INSERT_MAX_MS = 5_000;
+
 function createWriter(client: MongoClient, db: Db): CommitWriter {
   const session = client.startSession({ causalConsistency: true });
+  const insert = async (batch: readonly CommitDocument[]): Promise<readonly InsertResult[]> => {
+    // A raw command: the driver's bulk classes would measure every document once more, and its retry costs the server
+    // a record of each write. Repeating is ours: the same ids, of which the indexes let exactly one live.
+    const command = { insert: 'commits', documents: batch, ordered: false, writeConcern: WRITE_CONCERN };
+    try {
+      const signal = AbortSignal.timeout(INSERT_MAX_MS);
+      return explainInsert(await db.command(command, { session, signal, ignoreUndefined: true }), batch.length);
+    } catch (error) {
+      const refused = definite(error);
+      if (refused === undefined) return batch.map(() => ({ kind: 'unknown', error }));
+      if (batch.length <= 1) return batch.map(() => refused);
+      // Nothing was sent: one of them, or all together, cannot be. The others must not suffer for it.
+      const half = Math.ceil(batch.length / 2);
+      return [...(await insert(batch.slice(0, half))), ...(await insert(batch.slice(half)))];
+    }
+  };
   return {
-    async insert(batch) {
-      // A raw command: the driver's bulk classes would measure every document once more, and its retry costs the server
-      // a record of each write. Repeating is ours: the same ids, of which the indexes let exactly one live.
-      const command = { insert: 'commits', documents: batch, ordered: false, writeConcern: WRITE_CONCERN };
-      try {
-        return explainInsert(await db.command(command, { session, ignoreUndefined: true }), batch.length);
-      } catch (error) {
-        return batch.map(() => definite(error) ?? { kind: 'unknown', error });
-      }
-    },
+    insert,
     get operationTime() {
       return session.operationTime;
     },
@@ -163,24 +173,28 @@ function createWriter(client: MongoClient, db: Db): CommitWriter {
   };
 }
 
+/** The server is on its way down or to another primary: says nothing about the document. */
+const TRANSIENT = new Set([6, 7, 64, 89, 91, 189, 9_001, 10_058, 10_107, 11_600, 11_602, 13_435, 13_436]);
+
 function explainInsert(reply: Document, count: number): InsertResult[] {
-  // Written, but perhaps by no majority: members that were refused are refused all the same.
-  const concern = reply.writeConcernError;
-  const rest: InsertResult =
-    concern === undefined ? { kind: 'inserted' } : { kind: 'unknown', error: new MongoServerError(concern) };
-  const results: InsertResult[] = Array.from({ length: count }, () => rest);
-  for (const { index, code, errmsg } of Array.isArray(reply.writeErrors) ? reply.writeErrors : []) {
-    results[Number(index)] =
-      code === DUPLICATE_KEY
-        ? { kind: 'taken', by: indexNamed(String(errmsg)) }
-        : { kind: 'failed', error: new MongoServerError({ message: String(errmsg), code }) };
+  if (reply.writeConcernError !== undefined) {
+    const error = new MongoServerError(reply.writeConcernError);
+    return Array.from({ length: count }, () => ({ kind: 'unknown', error }));
+  }
+  const results: InsertResult[] = Array.from({ length: count }, () => ({ kind: 'inserted' }));
+  for (const { index, code, errmsg, keyPattern } of Array.isArray(reply.writeErrors) ? reply.writeErrors : []) {
+    const error = new MongoServerError({ message: String(errmsg), code });
+    if (code === DUPLICATE_KEY) results[Number(index)] = { kind: 'taken', by: indexOf(keyPattern) };
+    else results[Number(index)] = TRANSIENT.has(code) ? { kind: 'unknown', error } : { kind: 'failed', error };
   }
   return results;
 }
 
-function indexNamed(message: string): 'id' | 'version' | 'command' {
-  if (message.includes(INDEX_OF_VERSION)) return 'version';
-  return message.includes(INDEX_OF_COMMAND) ? 'command' : 'id';
+/** Which unique index was met; "command" makes the caller look, whatever it was. */
+function indexOf(keyPattern: unknown): 'id' | 'version' | 'command' {
+  if (typeof keyPattern !== 'object' || keyPattern === null) return 'command';
+  if ('_id' in keyPattern) return 'id';
+  return 'version' in keyPattern ? 'version' : 'command';
 }
 
 const BSON_TOO_LARGE = new Set([10_334, 17_419, 17_420]);

@@ -33,7 +33,9 @@ function diagnosis(
   host: string,
   askedName: string | null,
 ): MillraceError | undefined {
-  const { setName, isreplicaset, hosts } = hello;
+  const { setName, isreplicaset, hosts, msg } = hello;
+  // A router of a sharded cluster.
+  if (msg === 'isdbgrid') return undefined;
   if (isreplicaset === true) {
     return new MillraceError(
       'MONGODB_NOT_REPLICA_SET',
