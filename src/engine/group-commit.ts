@@ -50,8 +50,8 @@ const PATIENCE_MS = 50;
  * outcome is answered by inserting the same documents again: the unique indexes let exactly one live. Appends of one
  * stream must not overlap: the next is decided after the previous one was acknowledged.
  *
- * The first append goes at once. Further writes start beside it only when many wait: each costs client and server about as
- * much as twenty commits, and one more write under way buys nothing while the last one is still being journaled.
+ * The first append goes at once. Further writes start beside it only when many wait: each costs client and server as
+ * much as many commits, and one more write under way buys nothing while the last one is still being journaled.
  */
 export class GroupCommit {
   readonly #rejections: RejectionStore;
