@@ -75,7 +75,7 @@ async function untilSpread(fixture: DeliveryFixture, workers: readonly TestWorke
 }
 
 describe('while events come', () => {
-  it('partitions stay where their jobs are, spread over the workers that there are', { timeout: 90_000 }, async () => {
+  it('partitions stay where their jobs are, spread over the workers that there are', { timeout: 150_000 }, async () => {
     const fixture = await deliveryFixture(servers);
     const [first, second] = await Promise.all([fixture.startWorker(), fixture.startWorker()]);
     await untilSpread(fixture, [first, second]);
