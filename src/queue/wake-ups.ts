@@ -43,6 +43,8 @@ interface WakeUpJob {
 
 /** One wake a partition in this time at most: who was woken stays with the partition for longer and hears the news itself. */
 const MERGE_MS = 200;
+/** How long the last wakes of a process may take. */
+const FAREWELL_MS = 1_000;
 /** Deploys and crashes stall healthy jobs; a stall says nothing about the events. */
 const MAX_STALLED_COUNT = 1_000;
 
@@ -81,18 +83,21 @@ export function createWakeUps(redis: RedisConnections, options: WakeUpOptions): 
       };
     },
     async close(timeoutMs) {
-      const graceful = Promise.all(workers.map((worker) => worker.close()));
-      graceful.catch(() => undefined);
-      let timer: NodeJS.Timeout | undefined;
-      // A second close, forced or not, waits for the first (BullMQ): what has not ended by now is left to its lock.
-      const late = new Promise<void>((resolve) => {
-        timer = setTimeout(resolve, timeoutMs);
-      });
-      await Promise.race([graceful, late]).catch(() => undefined);
-      clearTimeout(timer);
-      await Promise.all([...producers.values()].map((producer) => producer.close()));
+      // A second close of a worker, forced or not, waits for the first (BullMQ): what has not ended is left to its lock.
+      await atMost(timeoutMs, Promise.all(workers.map((worker) => worker.close())));
+      await atMost(FAREWELL_MS, Promise.all([...producers.values()].map((producer) => producer.close())));
     },
   };
+}
+
+/** A Redis that does not answer must not hold up a stop: resolves when the work has ended, well or not, or the time is over. */
+async function atMost(ms: number, work: Promise<unknown>): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<void>((resolve) => {
+    timer = setTimeout(resolve, ms);
+  });
+  await Promise.race([work.catch(() => undefined), late]);
+  clearTimeout(timer);
 }
 
 /** The adding side of one queue. */

@@ -91,13 +91,13 @@ describe('members of one insert succeed and fail alone', () => {
 
 describe('an append', () => {
   it('does not wait behind a write that hangs', async () => {
-    await failInserts({ times: 1 }, { blockConnection: true, blockTimeMS: 3_000 });
+    const { count } = await failInserts({ times: 1 }, { blockConnection: true, blockTimeMS: 3_000 });
     let hungAnswered = false;
     const hung = append(commit('hung', 1)).finally(() => {
       hungAnswered = true;
     });
-    // The next turns of the event loop send it.
-    await new Promise((resolve) => setTimeout(resolve, 20));
+    const entered = { waitForFailPoint: 'failCommand', timesEntered: Number(count) + 1, maxTimeMS: 5_000 };
+    await connection.client.db('admin').command(entered);
     const others = await Promise.all(Array.from({ length: 5 }, (_, i) => append(commit(`other${i}`, 1))));
     expect(kinds(others)).toEqual(others.map(() => 'inserted'));
     expect(hungAnswered).toBe(false);
