@@ -118,10 +118,11 @@ class Term {
   #foreignAtMs = 0;
   #inboxCount = 0;
   #wakeDrain: (() => void) | undefined;
-  #wakePump: (() => void) | undefined;
+  /** The change stream and a scan can wait for room at the same time. */
+  readonly #waitingForRoom: (() => void)[] = [];
   /** Goes on after everything that was placed; undefined until the scan of this term, if any, is over. */
   #safeToken: unknown;
-  #scanning = false;
+  #scanCount = 0;
   #savedState = '';
   readonly #done: Promise<unknown>;
 
@@ -142,13 +143,13 @@ class Term {
   }
 
   rescan(): void {
-    if (!this.#scanning) this.#scan().catch(() => undefined);
+    if (this.#scanCount === 0) this.#scan().catch(() => undefined);
   }
 
   async stop(): Promise<void> {
     this.#abort.abort();
     this.#wakeDrain?.();
-    this.#wakePump?.();
+    this.#giveRoom();
     await this.#done;
     await this.#saveState().catch(() => undefined);
   }
@@ -224,7 +225,7 @@ class Term {
 
   async #scan(): Promise<void> {
     const { feed, log, logger, scanRunCount } = this.#options;
-    this.#scanning = true;
+    this.#scanCount++;
     try {
       let found = 0;
       const options = { signal: this.#abort.signal, ...(scanRunCount === undefined ? {} : { runCount: scanRunCount }) };
@@ -235,17 +236,19 @@ class Term {
       }
       if (found > 0) logger.info({ commits: found }, 'found commits that were not placed');
     } finally {
-      this.#scanning = false;
+      this.#scanCount--;
     }
   }
 
   async #roomInInbox(): Promise<void> {
     const full = (): boolean => this.#inbox.filter(({ offered }) => !offered).length >= INBOX_MAX_BATCHES;
     while (full() && !this.#stopped) {
-      await new Promise<void>((resolve) => {
-        this.#wakePump = resolve;
-      });
+      await new Promise<void>((resolve) => this.#waitingForRoom.push(resolve));
     }
+  }
+
+  #giveRoom(): void {
+    for (const resolve of this.#waitingForRoom.splice(0)) resolve();
   }
 
   /** Takes all there is, at once: no timer, so a single commit does not wait and many go together. */
@@ -259,7 +262,7 @@ class Term {
         continue;
       }
       const deliveries = this.#takeBatch();
-      this.#wakePump?.();
+      this.#giveRoom();
       for (let placed = false; !placed && !this.#stopped; ) {
         try {
           await this.#placement.place(deliveries.flatMap(({ commits }) => commits));
@@ -299,7 +302,7 @@ class Term {
   }
 
   async #saveState(): Promise<void> {
-    if (this.#scanning || this.#safeToken === undefined) return;
+    if (this.#scanCount > 0 || this.#safeToken === undefined) return;
     const state = { token: this.#safeToken, pipeline: this.#options.feed.pipeline, held: this.#placement.held };
     const text = JSON.stringify(state);
     if (text === this.#savedState) return;

@@ -190,6 +190,57 @@ describe('where to go on', async () => {
   });
 });
 
+describe('when placing takes long', async () => {
+  const fixture = await deliveryFixture();
+
+  it('what waits for room all goes on, and a stop ends', { timeout: 70_000 }, async () => {
+    // The real log behind a gate; and the change stream, watched.
+    let open: () => void = () => undefined;
+    const gate = new Promise<void>((resolve) => {
+      open = resolve;
+    });
+    let readCount = 0;
+    const { log, feed } = fixture.store;
+    const sequencer = startSequencer({
+      ...fixture.store,
+      log: { ...log, place: (events) => gate.then(() => log.place(events)) },
+      feed: {
+        ...feed,
+        open: async (from) => {
+          const stream = await feed.open(from);
+          return { ...stream, next: (known) => stream.next(known).finally(() => readCount++) };
+        },
+      },
+    });
+    await until('the change stream is read', () => readCount > 0 || undefined);
+    await fixture.append([fixture.count('slow')]);
+    let before = -1;
+    // An idle wait for news takes half a second.
+    const standsStill = async () => {
+      before = readCount;
+      await new Promise((resolve) => setTimeout(resolve, 1_500));
+      return readCount === before || undefined;
+    };
+    await until('the change stream is read no further', standsStill);
+    // As the sweep does, which sees a commit without a place.
+    const unplaced = Array.from({ length: 3 }, () => fixture.count('left'));
+    await fixture.append(unplaced);
+    sequencer.rescan();
+    await until('the scan waits for room too', standsStill);
+
+    open();
+    await untilEnd(fixture, 4);
+    await fixture.append([fixture.count('later')]);
+    await untilEnd(fixture, 5);
+    const how = await Promise.race([
+      sequencer.stop().then(() => 'stopped'),
+      new Promise((resolve) => setTimeout(() => resolve('hangs'), 5_000)),
+    ]);
+    expect(how).toBe('stopped');
+    expect(await verifyLog(fixture.store)).toMatchObject({ ...clean, end: 5 });
+  });
+});
+
 describe('verify', async () => {
   const fixture = await deliveryFixture();
 
