@@ -3,14 +3,14 @@ import type { ConsumerModel, Model } from '../define/model.ts';
 import { projectDocument } from '../define/project.ts';
 import { MillraceError } from '../errors.ts';
 import type { LogDocument } from '../store/documents.ts';
-import type { PartitionStore } from '../store/partitions.ts';
+import type { PartitionFailure, PartitionStore } from '../store/partitions.ts';
 import type { ViewBuild } from '../store/view-documents.ts';
 import { backoffMs } from './backoff.ts';
 import type { CommitPipeline, LostEnd, Step } from './commit-pipeline.ts';
 import type { DecodeOnce } from './decode-once.ts';
 import { ABSENT, changed, type DocumentState, stateOf } from './document-cache.ts';
 import type { OwnedLogReader } from './log-reader.ts';
-import { failureOf, retryDelayMs } from './partition-failure.ts';
+import { type FailureCause, failureOf, retryDelayMs } from './partition-failure.ts';
 import { PartitionHead } from './partition-head.ts';
 import { type Stretch, stretchOf, type Task } from './stretch.ts';
 
@@ -23,6 +23,8 @@ export interface RunnerOptions {
   readonly pipeline: CommitPipeline;
   readonly decode: DecodeOnce;
   readonly onTrouble: (error: unknown) => void;
+  /** A partition stands still, or does so after one more attempt. */
+  readonly onFailing: (failure: PartitionFailure, cause: FailureCause) => void;
 }
 
 const STRETCH_MAX_EVENTS = 1_000;
@@ -254,8 +256,10 @@ export class ConsumerRunner {
     const mended = head.failure !== undefined && reached >= head.failure.position;
     if (run.handledCount > 0 || cause !== undefined || mended) {
       const step = pipeline.step(head, this.build);
-      if (cause !== undefined) head.failure = failureOf(cause, head.failure);
-      else if (mended) head.failure = undefined;
+      if (cause !== undefined) {
+        head.failure = failureOf(cause, head.failure);
+        this.#options.onFailing(head.failure, cause);
+      } else if (mended) head.failure = undefined;
       step.failure = head.failure;
       pipeline.reach(step, reached, run.handledCount);
     }
@@ -289,7 +293,13 @@ export class ConsumerRunner {
         return {
           handledCount,
           stoppedAt: position,
-          failure: { position, key: key || (keys[0] ?? ''), eventType: event.type, error },
+          failure: {
+            position,
+            key: key || (keys[0] ?? ''),
+            eventType: event.type,
+            correlationId: event.meta.correlationId,
+            error,
+          },
         };
       }
       handledCount++;
@@ -318,12 +328,7 @@ interface Result {
 interface HandleResult {
   readonly handledCount: number;
   readonly stoppedAt?: number;
-  readonly failure?: {
-    readonly position: number;
-    readonly key: string;
-    readonly eventType: string;
-    readonly error: unknown;
-  };
+  readonly failure?: FailureCause;
 }
 
 const unstorable = (cause: unknown): MillraceError =>

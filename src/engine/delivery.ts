@@ -4,12 +4,14 @@ import { MillraceError } from '../errors.ts';
 import type { Logger } from '../logger.ts';
 import type { WakeUps } from '../queue/wake-ups.ts';
 import type { DeliveryStore } from '../store/delivery-store.ts';
+import type { PartitionFailure } from '../store/partitions.ts';
 import { CommitPipeline, type WrittenStep } from './commit-pipeline.ts';
-import { ConsumerRunner } from './consumer-runner.ts';
+import { ConsumerRunner, type RunnerOptions } from './consumer-runner.ts';
 import { type DecodeOnce, decodeOnce } from './decode-once.ts';
 import type { HintBus } from './hint-bus.ts';
 import type { OwnedLogReader } from './log-reader.ts';
 import type { Membership } from './membership.ts';
+import type { FailureCause } from './partition-failure.ts';
 
 export interface DeliveryOptions {
   readonly store: Pick<DeliveryStore, 'partitions' | 'consumers'>;
@@ -62,7 +64,9 @@ export class Delivery {
     for (const consumer of model.consumers) {
       const { partitionCount } = await store.consumers.ensure(consumer);
       const onTrouble = (error: unknown): void => this.#trouble(error);
-      this.#runners.set(consumer.name, new ConsumerRunner({ ...common, consumer, partitionCount, onTrouble }));
+      const onFailing: RunnerOptions['onFailing'] = (failure, cause) => this.#failing(consumer.name, failure, cause);
+      const runner = new ConsumerRunner({ ...common, consumer, partitionCount, onTrouble, onFailing });
+      this.#runners.set(consumer.name, runner);
     }
     await this.#wakeFailing();
     this.#stops.push(
@@ -180,6 +184,12 @@ export class Delivery {
       this.#options.hints.publish({ kind: 'view', ...build, partition, revision, checkpoint, ids, documents });
     }
     for (const runner of this.#runners.values()) runner.written();
+  }
+
+  #failing(consumer: string, { key, attempts, code }: PartitionFailure, cause: FailureCause): void {
+    const { position, eventType, correlationId, error } = cause;
+    const fields = { consumer, position, eventType, key, correlationId, attempts, code, err: error };
+    this.#options.logger.error(fields, 'a handler failed; its partition stands still before this event');
   }
 
   #trouble(error: unknown): void {

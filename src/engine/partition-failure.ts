@@ -9,9 +9,18 @@ const MESSAGE_MAX_LENGTH = 300;
 export const retryDelayMs = (attempts: number): number =>
   Math.min(RETRY_MAX_MS, RETRY_FIRST_MS * 2 ** Math.min(attempts - 1, 10));
 
+/** Why a partition cannot go past an event. */
+export interface FailureCause {
+  readonly position: number;
+  readonly key: string;
+  readonly eventType: string;
+  readonly correlationId: string;
+  readonly error: unknown;
+}
+
 /** The record of a failed attempt; counts on from `before` while it is the same event and key. */
 export function failureOf(
-  cause: { readonly position: number; readonly key: string; readonly eventType: string; readonly error: unknown },
+  cause: Omit<FailureCause, 'correlationId'>,
   before: PartitionFailure | undefined,
 ): PartitionFailure {
   const { position, key, eventType, error } = cause;

@@ -2,6 +2,7 @@ import type { AnyRecorded } from '../define/event.ts';
 import type { ConsumerModel, Model } from '../define/model.ts';
 import type { LogDocument } from '../store/documents.ts';
 import type { DecodeOnce } from './decode-once.ts';
+import type { FailureCause } from './partition-failure.ts';
 import type { PartitionHead } from './partition-head.ts';
 import { routeEvent } from './route-event.ts';
 
@@ -19,7 +20,7 @@ export interface Stretch {
 export interface Stuck {
   readonly position: number;
   /** Absent on partitions that only wait for the one that says why. */
-  readonly cause?: { readonly key: string; readonly eventType: string; readonly error: unknown };
+  readonly cause?: Omit<FailureCause, 'position'>;
 }
 
 /** Sorts a run of events into the partitions that they concern, each from where it is. */
@@ -54,9 +55,9 @@ export function stretchOf(input: {
         if (head !== undefined) add(head, route.event, key);
       }
     } else if (route.kind === 'stuck') {
-      const { _id: position, type: eventType } = document;
+      const { _id: position, type: eventType, meta } = document;
       const teller = heads.get(route.target.partition);
-      const cause = { key: route.target.key, eventType, error: route.error };
+      const cause = { key: route.target.key, eventType, correlationId: meta.correlationId, error: route.error };
       if (teller !== undefined) stop(teller, { position, cause });
       if (route.all) for (const head of heads.values()) stop(head, { position });
     }

@@ -4,15 +4,15 @@ import { type ErrorCode, isMillraceError } from '../errors.ts';
 import type { Logger } from '../logger.ts';
 import { limits } from './limits.ts';
 
-/** Turns whatever was thrown into what a client may see. The same on every door. */
-export type ClientErrors = (error: unknown) => GraphQLError;
+/** Turns whatever was thrown into what a client may see. The same on every door; `correlationId` goes to the log. */
+export type ClientErrors = (error: unknown, correlationId?: string) => GraphQLError;
 
 /**
  * Exposed errors keep code, message and details; GraphQL's own errors get a code and lose suggestions in production.
  * Anything else becomes "Unexpected error." with an `errorId` under which it is logged.
  */
 export function clientErrors(options: { readonly logger: Logger; readonly production: boolean }): ClientErrors {
-  return (error) => {
+  return (error, correlationId) => {
     const cause = innermost(error);
     const outer = error instanceof GraphQLError ? error : undefined;
     if (isMillraceError(cause) && cause.exposed) {
@@ -27,7 +27,8 @@ export function clientErrors(options: { readonly logger: Logger; readonly produc
       });
     }
     const errorId = newId();
-    options.logger.error({ errorId, err: cause, path: outer?.path?.join('.') }, 'unexpected error in an operation');
+    const fields = { errorId, correlationId, err: cause, path: outer?.path?.join('.') };
+    options.logger.error(fields, 'unexpected error in an operation');
     return rebuilt(outer, 'Unexpected error.', { code: 'INTERNAL' satisfies ErrorCode, errorId });
   };
 }

@@ -44,7 +44,8 @@ export function gatewayYoga(options: {
         },
       },
     ],
-    maskedErrors: { maskError: clientError, isDev: false },
+    // What the plugins have not answered yet.
+    maskedErrors: { maskError: (error) => clientError(error), isDev: false },
     parserAndValidationCache: documentCaches(),
     graphiql: options.production
       ? false

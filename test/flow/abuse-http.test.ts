@@ -6,10 +6,12 @@ import { getIntrospectionQuery } from 'graphql';
 import { describe, expect, test } from 'vitest';
 import { abuseSchema } from '../setup/abuse-schema.ts';
 import { answerOf, post, startBank } from '../setup/gateway.ts';
+import { logRecords } from '../setup/log-records.ts';
 
 const allowed = 'https://shop.example';
 const { schema } = abuseSchema();
-const bank = await startBank({ schema, env: { ALLOWED_ORIGINS: allowed } });
+const { logger, records } = logRecords();
+const bank = await startBank({ schema, env: { ALLOWED_ORIGINS: allowed }, logger });
 const production = await startBank({ env: { NODE_ENV: 'production' } });
 const port = Number(new URL(bank.url).port);
 
@@ -322,9 +324,9 @@ describe('odd data', () => {
 
 describe('an error', () => {
   test.each(['throws', 'rejects', 'throwsText', 'wrongScalar', 'missing'])(
-    'of %s is masked and has an id',
+    'of %s is masked and logged once, under its id and with the correlation id',
     async (field) => {
-      const answer = await bank.ask(`{ ${field} }`);
+      const answer = await bank.ask(`{ ${field} }`, {}, { 'x-correlation-id': `of-${field}` });
       expect(answer.text).not.toContain('secret');
       expect(answer.errors).toMatchObject([
         {
@@ -332,6 +334,10 @@ describe('an error', () => {
           path: [field],
           extensions: { code: 'INTERNAL', errorId: expect.stringMatching(/^[0-9a-f-]{36}$/) },
         },
+      ]);
+      const { errorId } = answer.errors[0]?.extensions ?? {};
+      expect(records.filter(({ correlationId }) => correlationId === `of-${field}`)).toEqual([
+        expect.objectContaining({ msg: 'unexpected error in an operation', errorId, path: field }),
       ]);
     },
   );

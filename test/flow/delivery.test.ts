@@ -7,6 +7,7 @@ import { buildModel } from '../../src/index.ts';
 import type { HintMessage } from '../../src/queue/hints.ts';
 import type { ViewDocument } from '../../src/store/documents.ts';
 import { type DeliveryFixture, deliveryFixture } from '../setup/delivery.ts';
+import { logRecords } from '../setup/log-records.ts';
 import { counterModule, fastTiming, type TestWorker } from '../setup/test-worker.ts';
 import { until } from '../setup/until.ts';
 
@@ -210,9 +211,11 @@ describe('a handler that fails', async () => {
     );
 
   it('stops its own partition before the event, visibly, and no other', async () => {
-    await startWorker(fixture, { bug: { breaks: ({ id, by }) => id === broken && by === 666 } });
+    const { logger, records } = logRecords();
+    await startWorker(fixture, { logger, bug: { breaks: ({ id, by }) => id === broken && by === 666 } });
     await fixture.append([fixture.count(broken, 1), fixture.count(broken, 2)]);
-    await fixture.append([fixture.count(broken, 666), fixture.count(broken, 3)]);
+    const breaking = fixture.count(broken, 666);
+    await fixture.append([breaking, fixture.count(broken, 3)]);
     const others = Array.from({ length: 300 }, (_, i) => fixture.count(`fine-${i}`));
     await fixture.append(others);
     const elsewhere = others.filter(({ stream }) => partitionOf(stream.split('/')[2] ?? '', 16) !== partition);
@@ -233,6 +236,18 @@ describe('a handler that fails', async () => {
     const health = await deliveryHealth(fixture.store, model);
     expect(health.status).toBe('degraded');
     expect(health.reasons.join()).toMatch(/"counters".*position 3.*key "broken".*HANDLER_FAILED/);
+    expect(records).toContainEqual(
+      expect.objectContaining({
+        msg: 'a handler failed; its partition stands still before this event',
+        consumer: 'counters',
+        position: 3,
+        eventType: 'Counted',
+        key: broken,
+        correlationId: breaking.meta.correlationId,
+        attempts: 1,
+        err: expect.objectContaining({ message: 'cannot count broken', stack: expect.any(String) }),
+      }),
+    );
   });
 
   it('is tried again, later each time', async () => {

@@ -4,7 +4,7 @@ import { type Client, createClient } from 'graphql-ws';
 import { afterAll } from 'vitest';
 import WebSocket from 'ws';
 import app from '../../examples/bank/app.ts';
-import { createLogger } from '../../src/logger.ts';
+import { createLogger, type Logger } from '../../src/logger.ts';
 import { readSettings } from '../../src/settings.ts';
 import { type RunningApp, startApp } from '../../src/start.ts';
 import { testServers } from './servers.ts';
@@ -35,7 +35,11 @@ afterAll(async () => {
 
 /** The bank (or another schema over it), all roles in this process, on a database of its own and a free port. */
 export async function startBank(
-  options: { readonly schema?: GraphQLSchema; readonly env?: Readonly<Record<string, string>> } = {},
+  options: {
+    readonly schema?: GraphQLSchema;
+    readonly env?: Readonly<Record<string, string>>;
+    readonly logger?: Logger;
+  } = {},
 ): Promise<TestGateway> {
   const servers = testServers();
   const settings = readSettings({
@@ -46,7 +50,7 @@ export async function startBank(
     PORT: '0',
     ...options.env,
   });
-  const logger = createLogger({ level: 'silent', pretty: false });
+  const logger = options.logger ?? createLogger({ level: 'silent', pretty: false });
   const running = await startApp({
     modules: app.modules,
     schema: options.schema ?? app.schema,

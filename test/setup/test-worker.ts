@@ -3,7 +3,7 @@ import { z } from 'zod';
 import { createHintBus, type HintBus } from '../../src/engine/hint-bus.ts';
 import { createLogReader } from '../../src/engine/log-reader.ts';
 import { aggregate, buildModel, type Module, module, projector, view } from '../../src/index.ts';
-import { createLogger } from '../../src/logger.ts';
+import { createLogger, type Logger } from '../../src/logger.ts';
 import { createHintChannel } from '../../src/queue/hints.ts';
 import { connectRedis } from '../../src/queue/redis.ts';
 import { connect } from '../../src/store/connect.ts';
@@ -73,6 +73,7 @@ export interface WorkerOptions {
   readonly bug: Bug;
   readonly timing: typeof productionTiming;
   readonly pollMs: number;
+  readonly logger: Logger;
 }
 
 export interface TestWorker {
@@ -102,7 +103,7 @@ export async function startTestWorker(
       redis: { prefix },
       ...(options.timing ?? fastTiming),
     },
-    logger,
+    logger: options.logger ?? logger,
     hints,
     reader,
     redis,

@@ -1,8 +1,15 @@
 import { EnvelopArmor } from '@escape.tech/graphql-armor';
-import { GraphQLError, NoSchemaIntrospectionCustomRule, parse, type ValidationContext } from 'graphql';
-import type { Plugin } from 'graphql-yoga';
+import {
+  type ExecutionResult,
+  GraphQLError,
+  NoSchemaIntrospectionCustomRule,
+  parse,
+  type ValidationContext,
+} from 'graphql';
+import { isAsyncIterable, type Plugin } from 'graphql-yoga';
 import type { ErrorCode } from '../../errors.ts';
 import { type ClientErrors, rebuilt } from '../client-errors.ts';
+import type { GatewayContext } from '../context.ts';
 import { limits } from '../limits.ts';
 
 /**
@@ -12,6 +19,7 @@ import { limits } from '../limits.ts';
  * 2. armor: depth, aliases, directives and cost, when a document is validated (once, then it is cached)
  * 3. introspection: off in production, on WebSockets too
  * 4. error codes: GraphQL's own errors get a code and, in production, lose their suggestions
+ * 5. errors of execution: masked while it is known which operation they belong to
  */
 export function plugins(options: { readonly production: boolean; readonly clientError: ClientErrors }): object[] {
   return [
@@ -19,6 +27,7 @@ export function plugins(options: { readonly production: boolean; readonly client
     ...limitDocuments(),
     ...(options.production ? [hideIntrospection()] : []),
     codeErrors(options.clientError),
+    maskErrors(options.clientError),
   ];
 }
 
@@ -78,5 +87,22 @@ function codeErrors(clientError: ClientErrors): Plugin {
         if (!valid) setResult(result.map((error) => coded(error, 'GRAPHQL_VALIDATION_FAILED')));
       };
     },
+  };
+}
+
+/** Errors of queries and mutations, and of subscriptions that do not begin. Those of a running one are masked by Yoga. */
+function maskErrors(clientError: ClientErrors): Plugin<GatewayContext> {
+  type Done = { readonly result: unknown; readonly setResult: (result: ExecutionResult) => void };
+  const mask =
+    ({ correlationId }: GatewayContext) =>
+    ({ result, setResult }: Done): undefined => {
+      if (isAsyncIterable(result)) return;
+      const { errors, ...rest } = result as ExecutionResult;
+      if (errors !== undefined)
+        setResult({ ...rest, errors: errors.map((error) => clientError(error, correlationId)) });
+    };
+  return {
+    onExecute: ({ args }) => ({ onExecuteDone: mask(args.contextValue) }),
+    onSubscribe: ({ args }) => ({ onSubscribeResult: mask(args.contextValue) }),
   };
 }
