@@ -6,11 +6,13 @@ import app from '../../examples/bank/app.ts';
 import { buildModel } from '../../src/define/model.ts';
 import { findMongod } from '../../src/services/index.ts';
 import { choosePort, launch, type ServerProcess } from '../../src/services/server-process.ts';
-import { connect } from '../../src/store/connect.ts';
+import { type Connection, connect } from '../../src/store/connect.ts';
+import { createDeliveryStore } from '../../src/store/delivery-store.ts';
 import { openStore } from '../../src/store/open-store.ts';
 import { privateMongo } from '../setup/servers.ts';
 import { until } from '../setup/until.ts';
 
+const DATABASE = 'refused';
 const started: ServerProcess[] = [];
 afterAll(() => Promise.all(started.map((server) => server.kill())));
 
@@ -47,8 +49,8 @@ async function plainMongod(...args: readonly string[]): Promise<string> {
   return `127.0.0.1:${port}`;
 }
 
-/** A replica set that asks for passwords, and the address with which a user comes who may read. */
-async function withReader(): Promise<{ readonly host: string; readonly url: string }> {
+/** A replica set that asks for passwords, and the address with which a user comes who has a role on one database. */
+async function withUser(role: 'read' | 'readWrite'): Promise<{ readonly host: string; readonly url: string }> {
   const keyFile = join(await mkdtemp(join(inject('dataRoot'), 'key-')), 'key');
   await writeFile(keyFile, 'onlyForTests', { mode: 0o600 });
   const host = await plainMongod('--replSet', 'rs0', '--keyFile', keyFile);
@@ -57,18 +59,17 @@ async function withReader(): Promise<{ readonly host: string; readonly url: stri
   await until('the primary', async () =>
     (await admin.db('admin').command({ hello: 1 })).isWritablePrimary ? true : undefined,
   );
-  const role = { role: 'read', db: 'refused' };
   // The first user may be made by a stranger on this machine.
   await admin.db('admin').command({ createUser: 'root', pwd: 'secret', roles: ['root'] });
   await admin.close();
   const root = new MongoClient(`mongodb://root:secret@${host}/?directConnection=true`);
-  await root.db('admin').command({ createUser: 'reader', pwd: 'secret', roles: [role] });
+  await root.db('admin').command({ createUser: 'somebody', pwd: 'secret', roles: [{ role, db: DATABASE }] });
   await root.close();
-  return { host, url: `mongodb://reader:secret@${host}/?replicaSet=rs0&authSource=admin` };
+  return { host, url: `mongodb://somebody:secret@${host}/?replicaSet=rs0&authSource=admin` };
 }
 
 const refusal = (url: string) =>
-  connect({ url, database: 'refused', appName: 'test' }).then(
+  connect({ url, database: DATABASE, appName: 'test' }).then(
     () => undefined,
     (error: unknown) => error,
   );
@@ -92,8 +93,8 @@ describe('a MongoDB that cannot serve is refused with cause and cure', { timeout
     });
   });
   test('a user who may read but not write', async () => {
-    const { host, url } = await withReader();
-    const options = { database: 'refused', appName: 'test', logId: 'main', model: buildModel(app.modules) };
+    const { host, url } = await withUser('read');
+    const options = { database: DATABASE, appName: 'test', logId: 'main', model: buildModel(app.modules) };
     const refused = await openStore({ ...options, url }).catch((error: unknown) => error);
     expect(refused).toMatchObject({
       code: 'MONGODB_FORBIDDEN',
@@ -111,4 +112,29 @@ describe('a MongoDB that cannot serve is refused with cause and cure', { timeout
     expect(stranger).toMatchObject({ code: 'MONGODB_FORBIDDEN', message: expect.stringContaining('authSource') });
     expect(String(stranger)).not.toContain('secret');
   });
+});
+
+test('`readWrite` on its database is all that its user needs, also to free what a killed process locked', {
+  timeout: 60_000,
+}, async () => {
+  const { url } = await withUser('readWrite');
+  const options = { url, database: DATABASE, appName: 'test' };
+  await (await openStore({ ...options, logId: 'main', model: buildModel(app.modules) })).close();
+  const [killed, other] = await Promise.all([connect(options), connect(options)]);
+  const instancesOf = ({ client, db }: Connection) => createDeliveryStore(client, db, 'main').instances;
+  const things = ({ db }: Connection) => db.collection<{ _id: string; of: string }>('things');
+  await things(other).insertOne({ _id: 'one', of: 'nobody' });
+
+  const session = killed.client.startSession();
+  session.startTransaction();
+  await things(killed).updateOne({ _id: 'one' }, { $set: { of: 'killed' } }, { session });
+  await instancesOf(killed).heartbeat({ id: 'killed', host: 'here', pid: 1, role: 'worker' }, [session.id?.id]);
+  const write = () => things(other).updateOne({ _id: 'one' }, { $set: { of: 'other' } }, { maxTimeMS: 1_000 });
+  await expect(write()).rejects.toThrow('time limit');
+
+  const [instance] = await instancesOf(other).list();
+  if (instance === undefined) throw new Error('the killed process is not registered');
+  expect(await instancesOf(other).bury(instance)).toBe(true);
+  expect((await write()).modifiedCount).toBe(1);
+  await Promise.all([killed.client.close(), other.client.close()]);
 });
