@@ -67,6 +67,8 @@ function isPlainObject(value: object): value is Readonly<Record<string, unknown>
 function nameProblem(key: string): string | undefined {
   if (key === '__proto__') return 'a field must not be named "__proto__"';
   if (key.startsWith('$')) return 'a field name must not begin with "$"';
+  // BSON takes such an object for one of its own types, and refuses it with everything that is sent beside it.
+  if (key === '_bsontype') return 'a field must not be named "_bsontype"';
   if (key.includes('\u0000')) return 'a field name must not contain NUL';
   return undefined;
 }

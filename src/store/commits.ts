@@ -1,4 +1,5 @@
 import {
+  BSON,
   type ClientSession,
   type Db,
   type Document,
@@ -159,7 +160,7 @@ function createWriter(client: MongoClient, db: Db): CommitWriter {
       const refused = definite(error);
       if (refused === undefined) return batch.map(() => ({ kind: 'unknown', error }));
       if (batch.length <= 1) return batch.map(() => refused);
-      // Nothing was sent: one of them, or all together, cannot be. The others must not suffer for it.
+      // Nothing was written: one of them, or all together, cannot be sent. The others must not suffer for it.
       const half = Math.ceil(batch.length / 2);
       return [...(await insert(batch.slice(0, half))), ...(await insert(batch.slice(half)))];
     }
@@ -197,20 +198,21 @@ function indexOf(keyPattern: unknown): 'id' | 'version' | 'command' {
   return 'version' in keyPattern ? 'version' : 'command';
 }
 
-const BSON_TOO_LARGE = new Set([10_334, 17_419, 17_420]);
-/** Errors raised before anything was sent: nothing was written, a repeat would fail alike. */
+/** Too large, or nested too deep: the server refuses the message as a whole before it looks at a document. */
+const BSON_REFUSED = new Set([15, 10_334, 17_419, 17_420]);
+/** Errors raised before anything was written, by the driver or by the server: a repeat would fail alike. */
 function definite(error: unknown): InsertResult | undefined {
   if (typeof error !== 'object' || error === null) return undefined;
   const code = 'code' in error ? error.code : undefined;
-  const name = 'name' in error ? error.name : undefined;
-  const tooLarge = typeof code === 'number' && BSON_TOO_LARGE.has(code);
-  if (!tooLarge && name !== 'BSONError' && !(error instanceof RangeError) && !(error instanceof TypeError))
-    return undefined;
+  const unreadable = typeof code === 'number' && BSON_REFUSED.has(code);
+  // An offset is named by the reader of BSON: that was an answer, and what it meant is not known.
+  const unwritable = error instanceof BSON.BSONError && !(error instanceof BSON.BSONOffsetError);
+  if (!unreadable && !unwritable && !(error instanceof RangeError) && !(error instanceof TypeError)) return undefined;
   return {
     kind: 'failed',
     error: new MillraceError(
       'COMMIT_TOO_LARGE',
-      'MongoDB does not take this commit: it is too large or not plain JSON.',
+      'MongoDB does not take this commit: it is too large, nested too deep or not plain JSON.',
       { cause: error },
     ),
   };

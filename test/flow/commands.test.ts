@@ -235,6 +235,7 @@ describe('bad input is answered with its place and writes nothing', () => {
     ['a string', 'amount', []],
     ['an operator', { amount: { $gt: 1 } }, ['amount', '$gt']],
     ['__proto__', JSON.parse('{"amount":1,"__proto__":{"x":1}}'), ['__proto__']],
+    ['what MongoDB takes for a type of its own', { amount: 1, x: [{ _bsontype: 'ObjectId' }] }, ['x', 0, '_bsontype']],
     ['too much data', { amount: 1, note: 'x'.repeat(70_000) }, []],
     ['deep nesting', JSON.parse(`${'{"a":'.repeat(200)}1${'}'.repeat(200)}`), Array.from({ length: 32 }, () => 'a')],
   ];
@@ -244,6 +245,16 @@ describe('bad input is answered with its place and writes nothing', () => {
     if (outcome.kind !== 'invalid') expect.fail(JSON.stringify(outcome));
     expect(outcome.issues[0]?.path).toEqual(path);
     expect(await a.send(account, id, { type: 'Deposit', data: { amount: 1 } })).toMatchObject({ version: 3 });
+  });
+
+  it('and delays nobody: 50 others that are sent beside it are accepted', async () => {
+    const ids = await Promise.all(Array.from({ length: 50 }, () => open(a, 0)));
+    const poison = { aggregate: 'account', type: 'Deposit', data: { amount: 1, x: { _bsontype: 'a' } } };
+    const outcomes = await Promise.all([
+      a.runtime.handle({ ...poison, id: await open(a, 0) }),
+      ...ids.map((id) => a.send(account, id, { type: 'Deposit', data: { amount: 1 } })),
+    ]);
+    expect(outcomes.map(({ kind }) => kind)).toEqual(['invalid', ...ids.map(() => 'accepted')]);
   });
 
   it.each(['', 'x'.repeat(10_000), 'a\u0000b', '\ud800'])('an id that cannot be one: %j', async (id) => {

@@ -81,6 +81,18 @@ describe('members of one insert succeed and fail alone', () => {
     await writer.close();
   });
 
+  it.each([
+    ['a foreign version of BSON', { deep: [{ _bsontype: 'a' }] }],
+    ['a name with NUL', { 'a\u0000': 1 }],
+    ['nested 250 deep', JSON.parse(`${'{"a":'.repeat(250)}1${'}'.repeat(250)}`)],
+  ])('one that cannot be stored (%s) is failed at once and delays none of the 50 beside it', async (_what, data) => {
+    const poison = { id: randomUUID(), type: 'Test', data, hash: '-' };
+    const fine = Array.from({ length: 50 }, () => append(commit(randomUUID(), 1)));
+    const failed = append(commit(randomUUID(), 1, { command: poison }));
+    expect(await failed).toMatchObject({ kind: 'failed', error: { code: 'COMMIT_TOO_LARGE' } });
+    expect(kinds(await Promise.all(fine))).toEqual(fine.map(() => 'inserted'));
+  });
+
   it('together too large for one command, each gets through', async () => {
     const writer = commits.writer();
     const large = Array.from({ length: 6 }, (_, i) => commit(`large${i}`, 1, {}, 'x'.repeat(4_000_000)));
