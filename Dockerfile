@@ -1,5 +1,5 @@
 # syntax=docker/dockerfile:1
-# The bank example on Millrace. An application of your own: `npm install millrace`, compile, and the same ENTRYPOINT.
+# The bank example on Millrace. An application of your own: install the package (`npm pack` here), compile, and the same ENTRYPOINT.
 FROM node:22-bookworm-slim AS build
 WORKDIR /app
 COPY package.json package-lock.json .npmrc ./

@@ -31,7 +31,7 @@ export const environmentSchema = z.object({
     .string()
     .regex(/^[A-Za-z0-9_-]{1,32}$/)
     .default('main')
-    .describe('which log this process works on'),
+    .describe('name of the log; there is one a database'),
   HOST: z.string().default('127.0.0.1').describe('address to listen on; containers need 0.0.0.0'),
   PORT: wholeNumber(0, 65_535).default(4000).describe('port of the gateway; 0 takes a free one'),
   LOG_LEVEL: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'silent']).default('info'),

@@ -89,13 +89,14 @@ afterAll(async () => {
 
 describe('the package', { timeout: 60_000 }, () => {
   test('holds what runs, its sources and its papers, and nothing else', () => {
-    const rooms = ['dist', 'bin', 'src', 'resolvers', 'workers'];
+    const rooms = ['dist', 'bin', 'src', 'resolvers', 'workers', 'docs'];
     expect(packed).toEqual(
       expect.arrayContaining([
         'package.json',
         'README.md',
         'LICENSE',
         'CHANGELOG.md',
+        'docs/operations.md',
         'schema.graphql',
         'bin/millrace.js',
         'dist/src/index.js',
