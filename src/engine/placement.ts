@@ -58,31 +58,46 @@ export class Placement {
    * not answer; the same commits may then be placed again.
    */
   async place(commits: readonly CommitDocument[]): Promise<void> {
-    this.#waiting = [];
-    this.#end ??= await this.#options.log.end();
-    const news = commits.filter((commit) => commit.version !== undefined && !this.knows(commit));
-    await this.#meet(news);
-    for (const commit of news) {
-      if (this.#held.has(commit.stream) || !(await this.#bridge(commit))) continue;
-      this.#add(commit);
-      if (this.#waiting.length >= BATCH_MAX_EVENTS) await this.#flush();
-    }
-    await this.#flush();
+    await this.#placeAll(commits, undefined);
   }
 
-  /** Looks again for the missing commits of held streams. */
+  /** Looks again for the missing commits of held streams. Throws as `place` does. */
   async retryHeld(): Promise<void> {
-    for (const { stream } of this.held) {
-      const placed = await this.#options.log.versionOf(stream);
-      const [next] = await this.#options.feed.ofStream(stream, placed + 1, 1);
-      if (next !== undefined && (next.version ?? 0) > placed + 1) continue;
-      this.#held.delete(stream);
-      this.#recent.set(stream, placed);
-      for (let more = next; more !== undefined; ) {
-        await this.place(await this.#options.feed.ofStream(stream, this.#expected(stream), COMMITS_PER_READ));
-        [more] = await this.#options.feed.ofStream(stream, this.#expected(stream), 1);
-        if (this.#held.has(stream)) break;
+    const { log, feed } = this.#options;
+    for (const held of this.held) {
+      const { stream } = held;
+      this.#recent.set(stream, await log.versionOf(stream));
+      // Its record stays until all of it is in the log: this may throw, and it may be saved for a successor meanwhile.
+      while (this.#held.get(stream) === held) {
+        const expected = this.#expected(stream);
+        const commits = await feed.ofStream(stream, expected, COMMITS_PER_READ);
+        const [next] = commits;
+        if (next === undefined) this.#held.delete(stream);
+        else if ((next.version ?? 0) > expected) break;
+        else await this.#placeAll(commits, held);
       }
+    }
+  }
+
+  /** `resumed` does not hold its stream back any more; a new hold does. */
+  async #placeAll(commits: readonly CommitDocument[], resumed: HeldStream | undefined): Promise<void> {
+    try {
+      this.#end ??= await this.#options.log.end();
+      const news = commits.filter((commit) => commit.version !== undefined && !this.knows(commit));
+      await this.#meet(news);
+      for (const commit of news) {
+        const held = this.#held.get(commit.stream);
+        if ((held !== undefined && held !== resumed) || !(await this.#bridge(commit))) continue;
+        this.#add(commit);
+        if (this.#waiting.length >= BATCH_MAX_EVENTS) await this.#flush();
+      }
+      await this.#flush();
+    } catch (error) {
+      // Nothing is known of what waits or was on its way: forget it, so that the next try asks the log.
+      for (const { stream } of this.#waiting) this.#recent.delete(stream);
+      this.#waiting = [];
+      this.#end = undefined;
+      throw error;
     }
   }
 
@@ -150,19 +165,10 @@ export class Placement {
   }
 
   async #flush(): Promise<void> {
-    let rest = this.#waiting;
-    this.#waiting = [];
-    try {
-      while (rest.length > 0) {
-        const count = batchCount(rest);
-        const left = await this.#placeBatch(rest.slice(0, count));
-        rest = [...left, ...rest.slice(count)];
-      }
-    } catch (error) {
-      // Nothing is known of what was on its way: forget it, so that the next try asks the log.
-      for (const { stream } of rest) this.#recent.delete(stream);
-      this.#end = undefined;
-      throw error;
+    while (this.#waiting.length > 0) {
+      const count = batchCount(this.#waiting);
+      const left = await this.#placeBatch(this.#waiting.slice(0, count));
+      this.#waiting = [...left, ...this.#waiting.slice(count)];
     }
   }
 
