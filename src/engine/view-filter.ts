@@ -33,9 +33,15 @@ export function checkFilter(filter: FilterInput | undefined): CheckedFilter {
   for (const [name, conditions] of filter ?? []) {
     const entries = [...conditions].map(([operator, value]) => checkCondition(name, operator, value));
     const field = storedField(name);
+    // Mostly a variable that was not given. Passing it over would widen the answer to everything, in silence.
+    if (entries.length === 0) {
+      throw new MillraceError('BAD_INPUT', `Filter on "${name}": no operator is given. Give it one, or leave it out.`, {
+        details: { field: name },
+      });
+    }
     const ranks = new Set(entries.filter(([operator]) => ranging.has(operator)).map(([, value]) => typeRank(value)));
     if (ranks.size > 1) throw new MillraceError('BAD_INPUT', `Filter on "${name}": a range needs values of one type.`);
-    if (entries.length > 0) checked.push({ field, ...Object.fromEntries(entries) });
+    checked.push({ field, ...Object.fromEntries(entries) });
   }
   return checked.sort((a, b) => (a.field < b.field ? -1 : 1));
 }

@@ -162,6 +162,9 @@ test('what a list cannot serve is refused with a code', async () => {
   expect(await code('{ accounts(filter: { owner: null }) { edges { cursor } } }')).toEqual(['BAD_INPUT']);
   expect(await code('{ accounts(filter: { owner: { eq: null } }) { edges { cursor } } }')).toEqual(['BAD_INPUT']);
   expect(await code('{ richest(limit: 101) { id } }')).toEqual(['BAD_INPUT']);
+  // A variable that was not given leaves no operator: the filter that was meant must not match everything.
+  const ofOwner = 'query($owner: String) { accounts(filter: { owner: { eq: $owner } }) { edges { cursor } } }';
+  expect(await code(ofOwner)).toEqual(['BAD_INPUT']);
 });
 
 test('a subscriber sees the document as it is, then each change with its commands', async () => {

@@ -92,7 +92,18 @@ const broken = query({
   output: z.string(),
   run: async () => 5 as unknown as string,
 });
-export const model = buildModel([module({ name: 'test', parts: [item, itemView, items, other, others, top, broken] })]);
+const careless = query({
+  name: 'careless',
+  input: z.object({ atLeast: z.number().optional() }),
+  output: z.number(),
+  run: async ({ atLeast }, read) => {
+    const found = await read(itemView).list({ filter: { rank: atLeast === undefined ? {} : { gte: atLeast } } });
+    return found.length;
+  },
+});
+export const model = buildModel([
+  module({ name: 'test', parts: [item, itemView, items, other, others, top, broken, careless] }),
+]);
 export const GENERATION = 3;
 const LOG_ID = 'main';
 

@@ -341,6 +341,7 @@ describe('a query', () => {
       code: 'BAD_INPUT',
       details: { issues: [{ path: ['group'] }, { path: ['limit'] }] },
     });
+    expect(await codeOf(() => gateway.reads.ask('careless', {}))).toBe('BAD_INPUT');
     expect(await codeOf(() => gateway.reads.ask('constructor', {}))).toBe('UNKNOWN_QUERY');
     expect(await codeOf(() => gateway.reads.ask('broken', {}))).toBe('QUERY_OUTPUT_INVALID');
   });

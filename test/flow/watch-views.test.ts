@@ -144,6 +144,7 @@ describe('a subscription to a list', () => {
       gateway.reads.watchDocuments('item', filterOf(filter), new AbortController().signal);
     expect(await codeOf(watch({ colour: { eq: 'red' } }))).toBe('INDEX_MISSING');
     expect(await codeOf(watch({ group: { eq: { $ne: 1 } } }))).toBe('BAD_INPUT');
+    expect(await codeOf(watch({ group: {} }))).toBe('BAD_INPUT');
   });
 
   it('keeps ids only of what a slow reader leaves behind, and reads it when the reader gets there', async () => {

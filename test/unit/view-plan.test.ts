@@ -100,6 +100,8 @@ describe('a filter or sort is refused with BAD_INPUT', () => {
     ['a list that is too long', { group: { in: Array.from({ length: 1_001 }, (_, n) => `${n}`) } }],
     ['a function', { group: { eq: () => true } }],
     ['undefined', { group: { eq: undefined } }],
+    ['no operator', { group: {} }],
+    ['no operator beside a field that has one', { id: { eq: 'a' }, rank: {} }],
     ['NaN', { rank: { gt: Number.NaN } }],
     ['Infinity', { rank: { gt: Number.POSITIVE_INFINITY } }],
     ['null in a comparison', { rank: { gt: null } }],
