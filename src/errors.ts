@@ -31,6 +31,7 @@ export const errorTable = {
   CSRF_HEADER_MISSING: { retryable: false, exposed: true },
   GRAPHQL_PARSE_FAILED: { retryable: false, exposed: true },
   GRAPHQL_VALIDATION_FAILED: { retryable: false, exposed: true },
+  HOST_NOT_ALLOWED: { retryable: false, exposed: true },
   METHOD_NOT_ALLOWED: { retryable: false, exposed: true },
   NO_SUCH_PATH: { retryable: false, exposed: true },
   OPERATION_RESOLUTION_FAILURE: { retryable: false, exposed: true },

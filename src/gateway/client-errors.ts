@@ -19,8 +19,9 @@ export function clientErrors(options: { readonly logger: Logger; readonly produc
       return rebuilt(outer, cause.message, { ...cause.details, code: cause.code, retryable: cause.retryable });
     }
     if (cause instanceof GraphQLError) {
-      const message = options.production ? withoutSuggestion(cause.message) : cause.message;
-      return rebuilt(outer ?? cause, outer === cause ? message : withOuter(outer, message, options.production), {
+      // "Variable "$x" got invalid value …; <inner>" says where.
+      const { message } = outer ?? cause;
+      return rebuilt(outer ?? cause, options.production ? withoutSuggestion(message) : message, {
         ...cause.extensions,
         ...outer?.extensions,
         ...codeOf(cause, outer),
@@ -59,13 +60,11 @@ function codeOf(cause: GraphQLError, outer: GraphQLError | undefined): Readonly<
   return { code: 'BAD_USER_INPUT' satisfies ErrorCode, http: { spec: true, status: 400 } };
 }
 
-function withOuter(outer: GraphQLError | undefined, inner: string, production: boolean): string {
-  // "Variable "$x" got invalid value …; <inner>" says where.
-  if (outer === undefined) return inner;
-  return production ? withoutSuggestion(outer.message) : outer.message;
-}
+/** Cut first: a message repeats what the client sent, up to a megabyte, and the cut may have taken the "?". */
+const withoutSuggestion = (message: string): string => cut(message).replace(/ ?Did you mean [^?]*(\?|$)/g, '');
 
-const withoutSuggestion = (message: string): string => message.replace(/\s*Did you mean [^?]*\?/g, '');
+const cut = (message: string): string =>
+  message.length > limits.errorMessageMaxLength ? `${message.slice(0, limits.errorMessageMaxLength)}…` : message;
 
 /** The same place in the document, with other words. */
 export function rebuilt(
@@ -73,9 +72,7 @@ export function rebuilt(
   message: string,
   extensions: Record<string, unknown>,
 ): GraphQLError {
-  const text =
-    message.length > limits.errorMessageMaxLength ? `${message.slice(0, limits.errorMessageMaxLength)}…` : message;
-  return new GraphQLError(text, {
+  return new GraphQLError(cut(message), {
     nodes: from?.nodes ?? null,
     source: from?.source ?? null,
     positions: from?.positions ?? null,

@@ -23,7 +23,7 @@ export function graphqlDoor(options: {
     // 1. Who asks
     const origin = options.origins(request);
     if (request.headers.origin !== undefined) response.setHeader('vary', 'Origin');
-    if (origin === 'refused') return refuse(response, foreignOrigin);
+    if (typeof origin === 'object') return refuse(response, origin);
     if (origin === 'allowed') allowOrigin(request, response);
     // 2. How
     switch (request.method) {
@@ -172,11 +172,6 @@ function isJsonObject(text: string): boolean {
   }
 }
 
-export const foreignOrigin: Refusal = {
-  status: 403,
-  code: 'ORIGIN_NOT_ALLOWED',
-  message: 'This origin may not call the gateway. Add it to ALLOWED_ORIGINS if it should.',
-};
 const bodyTooLarge: Refusal = {
   status: 413,
   code: 'PAYLOAD_TOO_LARGE',

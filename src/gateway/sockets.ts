@@ -5,7 +5,6 @@ import { GRAPHQL_TRANSPORT_WS_PROTOCOL } from 'graphql-ws';
 import { type WebSocket, WebSocketServer } from 'ws';
 import type { Logger } from '../logger.ts';
 import { type Refusal, refusalBody } from './answers.ts';
-import { foreignOrigin } from './door.ts';
 import { limits } from './limits.ts';
 import type { OriginCheck } from './origins.ts';
 import type { Connection, SocketProtocol } from './socket-protocol.ts';
@@ -190,7 +189,8 @@ function refusalOf(request: IncomingMessage, origins: OriginCheck, draining: boo
     return { status: 404, code: 'NO_SUCH_PATH', message: 'WebSockets are served at /graphql only.' };
   }
   if (draining) return { status: 503, code: 'SHUTTING_DOWN', message: 'This gateway is shutting down; connect again.' };
-  if (origins(request) === 'refused') return foreignOrigin;
+  const origin = origins(request);
+  if (typeof origin === 'object') return origin;
   const protocols = request.headers['sec-websocket-protocol']?.split(',').map((name) => name.trim());
   if (protocols?.includes(GRAPHQL_TRANSPORT_WS_PROTOCOL) === true) return undefined;
   return {

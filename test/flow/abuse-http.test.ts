@@ -13,7 +13,7 @@ const { schema } = abuseSchema();
 const { logger, records } = logRecords();
 const bank = await startBank({ schema, env: { ALLOWED_ORIGINS: allowed }, logger });
 const production = await startBank({ env: { NODE_ENV: 'production' } });
-const port = Number(new URL(bank.url).port);
+const portOf = (url: string): number => Number(new URL(url).port);
 
 const json = (query: string, variables?: object): string => JSON.stringify({ query, variables });
 const codes = async (query: string, variables?: object): Promise<readonly unknown[]> =>
@@ -23,7 +23,7 @@ const get = async (query: string, headers = {}, url = bank.url) =>
 const asked = { 'x-requested-with': 'test' };
 
 /** Writes bytes to a socket of its own and reads what comes until it is closed. */
-function raw(bytes: string): Promise<string> {
+function raw(bytes: string, port = portOf(bank.url)): Promise<string> {
   return new Promise((resolve, reject) => {
     let text = '';
     const socket = connect(port, '127.0.0.1', () => socket.write(bytes));
@@ -54,12 +54,13 @@ describe('a body', () => {
     const chunk = 'x'.repeat(65_536);
     const body = `${`10000\r\n${chunk}\r\n`.repeat(17)}0\r\n\r\n`;
     const head =
-      'POST /graphql HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n';
+      'POST /graphql HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n';
     expect(await raw(head + body)).toMatch(/^HTTP\/1\.1 413 /);
   });
 
   test('that would be sent after "100-continue" is refused before it is sent', async () => {
-    const head = 'POST /graphql HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nExpect: 100-continue\r\n';
+    const head =
+      'POST /graphql HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nExpect: 100-continue\r\n';
     expect(await raw(`${head}Content-Length: 1100000\r\n\r\n`)).toMatch(/^HTTP\/1\.1 413 /);
     const body = json('{ __typename }');
     const taken = await raw(`${head}Connection: close\r\nContent-Length: ${body.length}\r\n\r\n${body}`);
@@ -148,6 +149,60 @@ describe('where a request comes from', () => {
   test('its own origin may call', async () => {
     expect((await bank.ask('{ __typename }', {}, { origin: bank.url })).status).toBe(200);
   });
+});
+
+describe('the name that a request calls the gateway by', () => {
+  const GET = '/graphql?query=%7B__typename%7D';
+  const ask = (host: string, path = GET, more = '', url = bank.url): Promise<string> =>
+    raw(
+      `GET ${path} HTTP/1.1\r\nHost: ${host}\r\nX-Requested-With: x\r\n${more}Connection: close\r\n\r\n`,
+      portOf(url),
+    );
+
+  test.each(['evil.example:4000', '127.evil.example', '10.0.0.1', 'localhost.evil.example'])(
+    'on loopback, %s is refused: a page could have rebound it',
+    async (host) => {
+      for (const more of ['', 'Accept: text/event-stream\r\n', 'Accept: text/html\r\n']) {
+        const answer = await ask(host, GET, more);
+        expect(answer).toMatch(/^HTTP\/1\.1 403 /);
+        expect(answer).toContain('HOST_NOT_ALLOWED');
+        expect(answer).toMatch(/ALLOWED_ORIGINS.* HOST/);
+      }
+      expect(await ask(host, '/health')).toMatch(/^HTTP\/1\.1 200 /);
+      expect(await ask(host, '/ready')).toMatch(/^HTTP\/1\.1 200 /);
+    },
+  );
+
+  test.each([
+    'localhost:4000',
+    'LOCALHOST',
+    '127.0.0.1:1',
+    '127.9.8.7',
+    '[::1]:4000',
+    'shop.example',
+    'shop.example:81',
+  ])('on loopback, %s is taken', async (host) => {
+    expect(await ask(host)).toMatch(/^HTTP\/1\.1 200 /);
+  });
+
+  test('on all addresses, any name is taken', async () => {
+    const open = await startBank({ env: { HOST: '0.0.0.0' } });
+    expect(await ask('evil.example:4000', GET, '', open.url)).toMatch(/^HTTP\/1\.1 200 /);
+    expect(await ask('a b[', GET, '', open.url)).toMatch(/^HTTP\/1\.1 400 /);
+    await open.stop();
+  });
+
+  test.each(['a b[', 'x:99999', '256.1.1.1', ''])(
+    '%j is no name and is refused without a trace of the code',
+    async (host) => {
+      for (const url of [bank.url, production.url]) {
+        const answer = await ask(host, GET, '', url);
+        expect(answer).toMatch(/^HTTP\/1\.1 400 /);
+        expect(answer).toContain('BAD_REQUEST');
+        expect(answer).not.toMatch(/\.js:|\.ts:|node_modules/);
+      }
+    },
+  );
 });
 
 describe('a GET', () => {
@@ -378,6 +433,16 @@ describe('in production', () => {
       expect(answer.errors.length).toBeGreaterThan(0);
       expect(answer.text).not.toContain('Did you mean');
     }
+  });
+  test.each([
+    ['spaces', ' '.repeat(900_000)],
+    ['the beginning of a suggestion', 'Did you mean '.repeat(69_000)],
+  ])('a huge value of %s costs no time', async (_what, huge) => {
+    const start = performance.now();
+    const answer = await ask('query($n: Int) { accounts(first: $n) { edges { cursor } } }', { n: huge });
+    expect(performance.now() - start).toBeLessThan(500);
+    expect(answer.errors[0]?.extensions.code).toBe('BAD_USER_INPUT');
+    expect(answer.errors[0]?.message).toContain('Variable "$n"');
   });
   test('there is no GraphiQL and no landing page', async () => {
     for (const path of ['/graphql', '/']) {
