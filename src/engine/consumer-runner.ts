@@ -60,10 +60,10 @@ export class ConsumerRunner {
   /** There may be news for these partitions; all of them when left out. */
   wake(partitions?: Iterable<number>, options: { readonly doubt?: boolean } = {}): void {
     const woken = partitions === undefined ? this.heads : Array.from(partitions, (partition) => this.heads[partition]);
-    const now = performance.now();
     for (const head of woken) {
-      // A failing partition rests until its next attempt is due; whoever wakes it then, the sweep at the latest.
-      if (head === undefined || (head.failure !== undefined && head.notBeforeMs > now)) continue;
+      // A failing partition rests until its next attempt is due; whoever wakes it then, the sweep at the latest. Where there
+      // is doubt a look comes first: another process may have healed it.
+      if (head === undefined || (head.resting && !options.doubt)) continue;
       head.dirty = true;
       head.released = false;
       if (options.doubt) head.doubted = true;
@@ -182,10 +182,12 @@ export class ConsumerRunner {
 
   /** One stretch for those that are furthest behind, and one for those that it does not reach. */
   async #advance(ready: readonly PartitionHead[]): Promise<void> {
-    const known = ready.filter((head) => head.tip !== undefined);
-    for (const head of ready) if (head.tip === undefined) head.notBeforeMs = performance.now() + ABSENT_PAUSE_MS;
-    if (known.length === 0) return;
-    const left = await this.#advanceFrom(known);
+    for (const head of ready) {
+      if (head.tip === undefined) head.notBeforeMs = performance.now() + ABSENT_PAUSE_MS;
+      else if (head.resting) head.dirty = false;
+    }
+    const known = ready.filter((head) => head.tip !== undefined && head.dirty);
+    const left = known.length === 0 ? [] : await this.#advanceFrom(known);
     if (left.length > 0) await this.#advanceFrom(left);
     this.#options.pipeline.kick();
     for (const head of ready) head.settle();
@@ -264,8 +266,10 @@ export class ConsumerRunner {
       pipeline.reach(step, reached, run.handledCount);
     }
     head.scanned = reached;
-    if (head.failure !== undefined) head.notBeforeMs = performance.now() + retryDelayMs(head.failure.attempts);
     const halted = cause !== undefined || stuck !== undefined;
+    if (halted && head.failure !== undefined) {
+      head.retryAtMs = performance.now() + retryDelayMs(head.failure.attempts);
+    }
     head.dirty = !halted && !head.released && head.scanned < this.#options.reader.end;
   }
 

@@ -17,6 +17,8 @@ export class PartitionHead {
   scanned = 0;
   committedRevision = 0;
   failure: PartitionFailure | undefined;
+  /** No attempt at that failure in this process before this time (performance.now()). */
+  retryAtMs = 0;
   /** There may be news. */
   dirty = false;
   /** Left to others: it does not go on by itself until it is woken again. */
@@ -53,6 +55,8 @@ export class PartitionHead {
     this.tip = { checkpoint, revision };
     this.scanned = Math.max(this.scanned, checkpoint);
     this.committedRevision = revision;
+    // One that this process has not met is tried at once.
+    if (failure?.position !== this.failure?.position) this.retryAtMs = 0;
     this.failure = failure;
   }
 
@@ -63,6 +67,12 @@ export class PartitionHead {
     this.epoch++;
     this.doubted = true;
     this.queuedCount = 0;
+    this.failure = undefined;
+  }
+
+  /** It failed here, and it is too early for the next attempt. */
+  get resting(): boolean {
+    return this.failure !== undefined && this.retryAtMs > performance.now();
   }
 
   /** Answers those who wait for it to be level or at rest. */
