@@ -146,7 +146,7 @@ export function exposeCommandTopics(builder: MillraceBuilder): true {
     t.field({
       type: [outcome],
       nullable: { list: false, items: false },
-      description: `Sends up to ${BATCH_MAX_COUNT} commands at once, in no promised order; each has its own outcome. When one outcome is not known, the whole field is that error: repeat all with the commandIds it names.`,
+      description: `Sends up to ${BATCH_MAX_COUNT} commands at once, in no promised order; each has its own outcome. When one of them ends in an error, the whole field is that error: others may have taken effect. Repeat with the commandIds it names.`,
       args: { commands: t.arg({ type: [envelope], required: true }) },
       resolve: (_root, { commands }, context) =>
         sendAll(
@@ -173,12 +173,12 @@ async function sendAll(envelopes: readonly Envelope[], context: GatewayContext):
   );
   return answers.map((answer) => {
     if (answer.status === 'fulfilled') return answer.value;
-    const error: unknown = answer.reason;
-    if (!isMillraceError(error)) throw error;
-    throw new MillraceError(error.code, error.message, {
-      cause: error,
-      details: { ...error.details, commandIds: named.map(({ commandId }) => commandId) },
-    });
+    const cause: unknown = answer.reason;
+    const { code, message, details } = isMillraceError(cause)
+      ? cause
+      : new MillraceError('INTERNAL', 'A command of sendCommands failed.');
+    const commandIds = named.map(({ commandId }) => commandId);
+    throw new MillraceError(code, message, { cause, details: { ...details, commandIds } });
   });
 }
 

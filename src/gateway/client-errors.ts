@@ -9,7 +9,7 @@ export type ClientErrors = (error: unknown, correlationId?: string) => GraphQLEr
 
 /**
  * Exposed errors keep code, message and details; GraphQL's own errors get a code and lose suggestions in production.
- * Anything else becomes "Unexpected error." with an `errorId` under which it is logged.
+ * Anything else becomes "Unexpected error." with an `errorId` under which it is logged, and `commandIds` if it names any.
  */
 export function clientErrors(options: { readonly logger: Logger; readonly production: boolean }): ClientErrors {
   return (error, correlationId) => {
@@ -30,7 +30,10 @@ export function clientErrors(options: { readonly logger: Logger; readonly produc
     const errorId = newId();
     const fields = { errorId, correlationId, err: cause, path: outer?.path?.join('.') };
     options.logger.error(fields, 'unexpected error in an operation');
-    return rebuilt(outer, 'Unexpected error.', { code: 'INTERNAL' satisfies ErrorCode, errorId });
+    // Of several commands some may have taken effect, so the client has to know what to repeat.
+    const repeat =
+      isMillraceError(cause) && 'commandIds' in cause.details ? { commandIds: cause.details.commandIds } : {};
+    return rebuilt(outer, 'Unexpected error.', { code: 'INTERNAL' satisfies ErrorCode, errorId, ...repeat });
   };
 }
 
