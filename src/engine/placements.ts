@@ -1,3 +1,4 @@
+import { MillraceError } from '../errors.ts';
 import type { LogDocument } from '../store/documents.ts';
 import type { EventPages, VersionRange } from '../store/event-pages.ts';
 import { batchByKey } from './coalesce.ts';
@@ -5,13 +6,18 @@ import { batchByKey } from './coalesce.ts';
 /** Ranges in one read. */
 const RANGES_PER_READ = 100;
 
+/** What a token says of a commit. */
+export interface CommitRange extends VersionRange {
+  readonly commandId: string;
+}
+
 /**
- * Finds the events of a commit in the log; undefined while one of them is not placed. Look-ups of one turn of the event
- * loop share a read.
+ * Finds the events of a commit in the log; undefined while one of them is not placed. Throws BAD_TOKEN when they belong
+ * to another command. Look-ups of one turn of the event loop share a read.
  */
 export function createPlacements(
   events: EventPages,
-): (range: VersionRange) => Promise<readonly LogDocument[] | undefined> {
+): (range: CommitRange) => Promise<readonly LogDocument[] | undefined> {
   const find = batchByKey<string, readonly LogDocument[]>(async (keys) => {
     const ranges = keys.map((key) => ({ key, range: rangeOf(key) }));
     const reads: Promise<readonly LogDocument[]>[] = [];
@@ -31,7 +37,20 @@ export function createPlacements(
     }
     return complete;
   });
-  return ({ stream, first, count }) => find(JSON.stringify([stream, first, count]));
+  const read = (stream: string, first: number, count: number) => find(JSON.stringify([stream, first, count]));
+  return async ({ stream, first, count, commandId }) => {
+    // Both ends before all: anybody can name a range, and only a commit of this command is worth reading whole.
+    const [begin, end] = await Promise.all([read(stream, first, 1), read(stream, first + count - 1, 1)]);
+    if ([...(begin ?? []), ...(end ?? [])].some((event) => event.commandId !== commandId)) {
+      throw new MillraceError(
+        'BAD_TOKEN',
+        'This token names events of another command. Pass the `token` of the receipt as it came.',
+      );
+    }
+    if (begin === undefined || end === undefined) return undefined;
+    if (count > 2) return read(stream, first, count);
+    return count === 1 ? begin : [...begin, ...end];
+  };
 }
 
 function rangeOf(key: string): VersionRange {

@@ -18,6 +18,8 @@ export interface Token {
 const FORMAT = 1;
 /** Longer than any token that was ever issued: id and command id have 256 code units at most. */
 const TOKEN_MAX_LENGTH = 8_192;
+/** No commit has more: the highest COMMIT_MAX_EVENTS that settings take. */
+const EVENTS_MAX_COUNT = 10_000;
 
 /** Opaque text for clients: base64url of compact JSON. */
 export function encodeToken(token: Token): string {
@@ -43,7 +45,7 @@ function readToken(text: unknown): Token {
   const [format, logId, stream, commandId, firstVersion, eventCount] = fields;
   if (format !== FORMAT || typeof logId !== 'string' || typeof stream !== 'string') throw unreadable();
   if (typeof commandId !== 'string' || idProblem(commandId) !== undefined || !isStreamKey(stream)) throw unreadable();
-  if (!isCount(eventCount)) throw unreadable();
+  if (!isCount(eventCount) || eventCount > EVENTS_MAX_COUNT) throw unreadable();
   const placed = firstVersion === null ? eventCount === 0 : isCount(firstVersion) && firstVersion > 0 && eventCount > 0;
   if (!placed) throw unreadable();
   const token: Token = { logId, stream, commandId, firstVersion: firstVersion as number | null, eventCount };

@@ -89,14 +89,9 @@ function needFinder(
     if (cached !== undefined) return cached;
     const token = decodeToken(text, deps.logId);
     if (token.firstVersion === null) return NOTHING;
-    const documents = await placed({ stream: token.stream, first: token.firstVersion, count: token.eventCount });
+    const { stream, commandId, firstVersion, eventCount } = token;
+    const documents = await placed({ stream, commandId, first: firstVersion, count: eventCount });
     if (documents === undefined) return 'PLACING';
-    if (documents.some(({ commandId }) => commandId !== token.commandId)) {
-      throw new MillraceError(
-        'BAD_TOKEN',
-        'This token names events of another command. Pass the `token` of the receipt as it came.',
-      );
-    }
     // Until a worker has created this generation nobody has applied anything.
     const count = await partitionCount();
     if (count === undefined) return 'LAGGING';

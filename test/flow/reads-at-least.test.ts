@@ -204,6 +204,35 @@ describe('a read with atLeast', () => {
     expect(await read(encodeToken({ ...token, commandId: 'forged' }))).toBe('BAD_TOKEN');
   });
 
+  it('reads no more of a long stream than the ends that a forged token names', async () => {
+    const count = 3_000;
+    await fixture.place(Array.from({ length: count }, (_, n) => put('long', `c${n}`)));
+    const { db } = fixture.connection;
+    const token = { logId: 'main', stream: 'default/item/long', commandId: 'c0', firstVersion: 1, eventCount: 9_999 };
+    const forged = [
+      { ...token, eventCount: count },
+      { ...token, commandId: 'forged' },
+      { ...token, firstVersion: 2 },
+      { ...token, commandId: `c${count - 1}`, eventCount: count },
+    ];
+    await db.command({ profile: 2 });
+    // Of this one the end is not there, as after a command that was just sent.
+    const early = gateway.reads.document('item', 'long', { atLeast: encodeToken(token), timeoutMs: 300 });
+    await expect(early).rejects.toMatchObject(behind('PLACING'));
+    for (const one of forged) {
+      const read = gateway.reads.document('item', 'long', { atLeast: encodeToken(one), timeoutMs: 300 });
+      expect(await codeOf(() => read)).toBe('BAD_TOKEN');
+    }
+    await db.command({ profile: 0 });
+    const profile = await db
+      .collection('system.profile')
+      .find({ ns: `${db.databaseName}.events`, 'command.filter.$or': { $exists: true } })
+      .toArray();
+    await db.collection('system.profile').drop();
+    expect(profile.length).toBeGreaterThan(forged.length);
+    expect(Math.max(...profile.map(({ docsExamined }) => Number(docsExamined)))).toBeLessThanOrEqual(2);
+  });
+
   it.each([-1, 0.5, Number.NaN, 1e9, '5', Number.POSITIVE_INFINITY])(
     'is refused with BAD_INPUT for the timeout %j',
     async (timeoutMs) => {

@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { streamKey } from '../../src/define/stream-key.ts';
 import { decodeToken, encodeToken, type Token } from '../../src/engine/token.ts';
 import { isMillraceError } from '../../src/errors.ts';
+import { environmentSchema } from '../../src/settings.ts';
 
 const token: Token = {
   logId: 'main',
@@ -25,6 +26,9 @@ describe('a receipt token', () => {
     expect(decodeToken(encodeToken(token), 'main')).toEqual(token);
     const empty = { ...token, firstVersion: null, eventCount: 0 };
     expect(decodeToken(encodeToken(empty), 'main')).toEqual(empty);
+    const { maxValue: most } = environmentSchema.shape.COMMIT_MAX_EVENTS.unwrap();
+    const large = { ...token, eventCount: most ?? Number.NaN };
+    expect(decodeToken(encodeToken(large), 'main')).toEqual(large);
   });
 
   it('is refused with BAD_TOKEN by another log', () => {
@@ -72,6 +76,8 @@ describe('a receipt token', () => {
       raw([1, 'main', stream, 'c', 1, 0]),
       raw([1, 'main', stream, 'c', null, 1]),
       raw([1, 'main', stream, 'c', 1, -1]),
+      raw([1, 'main', stream, 'c', 1, 10_001]),
+      raw([1, 'main', stream, 'c', 1, Number.MAX_SAFE_INTEGER]),
       raw([1, 'main', stream, 'c', 1, 1, 1]),
       'A'.repeat(10_000_000),
       '['.repeat(5_000),
