@@ -96,9 +96,11 @@ export function selectivePart(model: Model, filter: EventFilter): LogPart {
   if (known === undefined) {
     throw new MillraceError('UNKNOWN_AGGREGATE', `There is no aggregate "${aggregate.slice(0, 100)}".`);
   }
+  // A type has one aggregate, so those of others would be walked for nothing. What only newer code knows may be its own.
+  const mayBeOwn = (type: string): boolean => known.events.has(type) || !model.events.has(type);
   return {
     by: 'type',
-    types: types === undefined ? [...known.events.keys()] : [...types],
+    types: types === undefined ? [...known.events.keys()] : [...types].filter(mayBeOwn),
     streamPrefix: prefixOf(aggregate),
   };
 }

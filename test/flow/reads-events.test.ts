@@ -34,6 +34,11 @@ const filters: readonly [string, EventFilterInput, (event: LogDocument) => boole
   ['no types', { types: [] }, () => false],
   ['aggregate', { aggregate: 'item' }, () => true],
   ['aggregate and type', { aggregate: 'item', types: ['ItemSeen'] }, ({ type }) => type === 'ItemSeen'],
+  [
+    'aggregate and types, one of another aggregate',
+    { aggregate: 'item', types: ['ItemMoved', 'BoxShut'] },
+    ({ type }) => type === 'ItemMoved',
+  ],
   ['a long stream', { aggregate: 'item', aggregateId: 'long' }, ({ stream }) => stream.endsWith('/long')],
   ['a short stream', { aggregate: 'item', aggregateId: 'i1' }, ({ stream }) => stream.endsWith('/i1')],
   ['a stream that is not there', { aggregate: 'item', aggregateId: 'nobody' }, () => false],
@@ -145,6 +150,25 @@ describe('a page of events', () => {
     expect(await codeOf(() => gateway.reads.events({}, { last: 1 }))).toBe('UNKNOWN_EVENT');
     expect(await codeOf(() => gateway.reads.events({ aggregate: 'item' }, { last: 1 }))).toBe('UNKNOWN_EVENT');
     await gateway.reads.events({ types: ['ItemPut'] }, { last: 1 });
+  });
+
+  it('of an aggregate and a type of another one is empty, and reads nothing to find that out', async () => {
+    await fixture.place(Array.from({ length: 2_000 }, () => ({ type: 'BoxShut', id: 'b', aggregate: 'box' })));
+    const { db } = fixture.connection;
+    await db.command({ profile: 2 });
+    const page = await gateway.reads.events({ aggregate: 'item', types: ['BoxShut'] }, { last: 5 });
+    await db.command({ profile: 0 });
+    const profile = await db
+      .collection('system.profile')
+      .find({ ns: `${db.databaseName}.events`, 'command.filter.type': { $exists: true } })
+      .toArray();
+    await db.collection('system.profile').drop();
+    expect(page.edges).toEqual([]);
+    expect(profile.map(({ docsExamined }) => docsExamined)).toEqual([]);
+    expect((await gateway.reads.events({ aggregate: 'box', types: ['BoxShut'] }, { last: 5 })).edges).toHaveLength(5);
+    // A type that only newer code knows may be one of this aggregate.
+    const invented = gateway.reads.events({ aggregate: 'item', types: ['BoxShut', 'ItemInvented'] }, {});
+    expect(await codeOf(() => invented)).toBe('UNKNOWN_EVENT');
   });
 
   it.each<[string, EventFilterInput]>([

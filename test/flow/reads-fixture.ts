@@ -42,6 +42,15 @@ export const item = aggregate({
   evolve: { ItemPut: () => null, ItemMoved: () => null, ItemSeen: () => null },
   decide: { PutItem: (_state, data) => ({ type: 'ItemPut', data }) },
 });
+/** Its events concern no view. */
+const box = aggregate({
+  name: 'box',
+  events: { BoxShut: z.object({}) },
+  commands: { ShutBox: z.object({}) },
+  initial: () => null,
+  evolve: { BoxShut: () => null },
+  decide: { ShutBox: () => ({ type: 'BoxShut', data: {} }) },
+});
 export const itemView = view('item', z.object({ id: z.string(), ...fields }), {
   indexes: [
     { group: 1 },
@@ -102,7 +111,7 @@ const careless = query({
   },
 });
 export const model = buildModel([
-  module({ name: 'test', parts: [item, itemView, items, other, others, top, broken, careless] }),
+  module({ name: 'test', parts: [item, box, itemView, items, other, others, top, broken, careless] }),
 ]);
 export const GENERATION = 3;
 const LOG_ID = 'main';
