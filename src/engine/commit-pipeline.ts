@@ -32,7 +32,8 @@ export type LostEnd = Exclude<TransactionEnd, { kind: 'committed' }>;
 
 export interface PipelineOptions {
   readonly store: Pick<PartitionStore, 'commit' | 'moveEach'>;
-  readonly onWritten: (steps: readonly WrittenStep[]) => void;
+  /** `time`: when MongoDB had them, as its views take it for `notBefore`. */
+  readonly onWritten: (steps: readonly WrittenStep[], time: string | undefined) => void;
   /** These were not written, or nobody knows. They were told to forget what they know. */
   readonly onLost: (steps: readonly Step[], end: LostEnd) => void;
 }
@@ -188,7 +189,7 @@ export class CommitPipeline {
       head.committedRevision = revision;
       head.documents.shrink(revision);
     }
-    this.#options.onWritten(written);
+    this.#options.onWritten(written, end.time);
     for (const { head } of steps) head.settle();
   }
 

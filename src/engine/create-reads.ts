@@ -18,8 +18,8 @@ import { checkFilter } from './view-filter.ts';
 import { checkDocumentId, createViewHandles, type ViewHandles } from './view-handles.ts';
 import { planList } from './view-plan.ts';
 import { createAtLeast } from './wait-at-least.ts';
-import { documentSource } from './watch-document.ts';
-import { ListSource, type WatchListDeps } from './watch-documents.ts';
+import { documentSource, type WatchDeps } from './watch-document.ts';
+import { ListSource } from './watch-documents.ts';
 import { beginOfEvents, EventSource, planWatch } from './watch-events.ts';
 
 export interface ReadsDeps {
@@ -67,7 +67,9 @@ export function createReads(deps: ReadsDeps): Reads {
     if (hint.kind !== 'view') return;
     const view = views.find(hint.view);
     if (view === undefined || view.build.generation !== hint.generation) return;
-    view.progress.note(hint);
+    // First: whoever hears of it reads, and a read that is older than the hint would lose what it told of.
+    const inTime = hint.time !== undefined && deps.views.notBefore(hint.time);
+    view.progress.note(hint, inTime);
     watches.note(hint);
   });
   return {
@@ -100,11 +102,11 @@ function createWatches(deps: ReadsDeps, views: ViewHandles, toEvent: ToEvent): W
   const timing = { ...TIMING, ...deps.timing };
   const streams = createOpenStreams();
   const feeds = new Map<string, ViewFeed>();
-  const watched = (name: string): WatchListDeps => {
+  const watched = (name: string): WatchDeps => {
     const view = views.get(name);
     const feed = feeds.get(name) ?? createViewFeed(view, { logId, store, logger, timing });
     feeds.set(name, feed);
-    return { logId, view, feed, store };
+    return { logId, view, feed };
   };
   return {
     watchDocument(name, id, signal) {

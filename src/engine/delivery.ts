@@ -47,7 +47,7 @@ export class Delivery {
     this.#options = options;
     this.#pipeline = new CommitPipeline({
       store: options.store.partitions,
-      onWritten: (steps) => this.#tell(steps),
+      onWritten: (steps, time) => this.#tell(steps, time),
       onLost: (steps, end) => {
         if (end.kind === 'conflict') void options.membership.buryDead();
         if (end.kind === 'failed' || end.kind === 'unknown' || end.kind === 'unstorable') this.#trouble(end.error);
@@ -178,10 +178,10 @@ export class Delivery {
     }
   }
 
-  #tell(steps: readonly WrittenStep[]): void {
+  #tell(steps: readonly WrittenStep[], time: string | undefined): void {
     for (const { build, partition, revision, checkpoint, documents } of steps) {
       const ids = documents.map(({ _id }) => _id);
-      this.#options.hints.publish({ kind: 'view', ...build, partition, revision, checkpoint, ids, documents });
+      this.#options.hints.publish({ kind: 'view', ...build, partition, revision, checkpoint, time, ids, documents });
     }
     for (const runner of this.#runners.values()) runner.written();
   }

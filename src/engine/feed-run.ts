@@ -1,4 +1,5 @@
 import { partitionOf } from '../define/partition.ts';
+import { MillraceError } from '../errors.ts';
 import type { Logger } from '../logger.ts';
 import type { ViewDocument } from '../store/documents.ts';
 import type { PartitionState, ViewStore } from '../store/view-documents.ts';
@@ -28,7 +29,7 @@ const RANGE_PAGE_COUNT = 500;
 const WANTED_MAX_COUNT = 1_000;
 const RETRY_MIN_MS = 50;
 const RETRY_MAX_MS = 2_000;
-/** Waits before documents that are older than their hint are read again: after a failover a read may lag for a moment. */
+/** Waits before what is older than a hint is read again: after a failover a read may lag for a moment. */
 const STALE_WAITS_MS = [10, 40, 160, 640] as const;
 
 /**
@@ -94,7 +95,7 @@ export class FeedRun {
 
   /**
    * Revisions of the partitions as stored now, and not older than any that this process has heard of: what is read
-   * after this holds every change that was told before it.
+   * after this holds every change that was told before it. Throws VIEW_BEHIND when MongoDB stays older for about a second.
    */
   async confirm(): Promise<readonly number[]> {
     const heard = new Map([...this.#tracks].map(([partition, track]) => [partition, track.heard]));
@@ -104,9 +105,28 @@ export class FeedRun {
       const revisions = byPartition(states.map(({ partition, revision }) => [partition, revision]));
       const waitMs = STALE_WAITS_MS[attempt];
       const fresh = [...heard].every(([partition, revision]) => (revisions[partition] ?? 0) >= revision);
-      if (fresh || waitMs === undefined || this.#stopped) return revisions;
+      if (fresh || this.#stopped) return revisions;
+      if (waitMs === undefined) throw behind(this.#view.build.view);
       await this.#sleep(waitMs);
     }
+  }
+
+  /**
+   * Documents not older than the revision beside their id; those that were removed and forgotten since are absent.
+   * Throws VIEW_BEHIND when MongoDB stays older for about a second.
+   */
+  async readAtLeast(wanted: ReadonlyMap<string, number>): Promise<readonly ViewDocument[]> {
+    const { store } = this.#deps;
+    const isNew = ({ _id, _revision }: ViewDocument): boolean => _revision >= (wanted.get(_id) ?? 0);
+    const found = (await store.byIds(this.#view.build, [...wanted.keys()])).filter(isNew);
+    if (found.length === wanted.size) return found;
+    // Stale after a failover, or gone. What is read after `confirm` is not stale: absent is gone then.
+    await this.confirm();
+    const known = new Set(found.map(({ _id }) => _id));
+    const missing = [...wanted.keys()].filter((id) => !known.has(id));
+    const again = await store.byIds(this.#view.build, missing);
+    if (!again.every(isNew)) throw behind(this.#view.build.view);
+    return [...found, ...again];
   }
 
   #track(partition: number): PartitionTrack {
@@ -181,7 +201,7 @@ export class FeedRun {
     for (const [, step] of steps) {
       for (const change of step.kind === 'changes' ? step.changes : []) this.#collect(change, documents, wanted);
     }
-    if (wanted.size > 0) documents.push(...(await this.#readAtLeast(wanted)));
+    if (wanted.size > 0) documents.push(...(await this.readAtLeast(wanted)));
     // From here on without waiting: subscribers look when all is told and the cursor says so.
     for (const document of documents) this.#tell(document);
     for (const [track, step] of steps) if (step.kind === 'changes') track.deliver(step.upTo);
@@ -202,8 +222,7 @@ export class FeedRun {
     const states = await this.#view.progress.refresh();
     const upTo = states.find((state) => state.partition === partition)?.revision ?? 0;
     // Stale after a failover: look again.
-    if (upTo < track.heard)
-      throw new Error(`partition ${partition} is read at revision ${upTo}, heard of ${track.heard}`);
+    if (upTo < track.heard) throw behind(this.#view.build.view);
     const count = await this.#view.progress.partitionCount();
     const ids = this.audience.wantedIds();
     const wanted = ids?.filter((id) => count === undefined || partitionOf(id, count) === partition);
@@ -223,24 +242,6 @@ export class FeedRun {
     }
     track.deliver(upTo);
     this.#cursor = undefined;
-  }
-
-  /** Documents not older than the revision beside their id. An id that stays away was removed and forgotten. */
-  async #readAtLeast(wanted: ReadonlyMap<string, number>): Promise<readonly ViewDocument[]> {
-    const found: ViewDocument[] = [];
-    let ids: readonly string[] = [...wanted.keys()];
-    for (let attempt = 0; ; attempt++) {
-      const missing = new Set(ids);
-      for (const document of await this.#deps.store.byIds(this.#view.build, ids)) {
-        if (document._revision < (wanted.get(document._id) ?? 0)) continue;
-        missing.delete(document._id);
-        found.push(document);
-      }
-      const waitMs = STALE_WAITS_MS[attempt];
-      if (missing.size === 0 || waitMs === undefined || this.#stopped) return found;
-      await this.#sleep(waitMs);
-      ids = [...missing];
-    }
   }
 
   #tell(document: ViewDocument): void {
@@ -271,6 +272,14 @@ export class FeedRun {
     return new Promise((resolve) => setTimeout(resolve, ms));
   }
 }
+
+/** Says nothing to the client that it could mend: it asks again. */
+const behind = (view: string): MillraceError =>
+  new MillraceError(
+    'VIEW_BEHIND',
+    `View "${view}" is read older than it was heard of: MongoDB changes its primary. Ask again in 1000 ms.`,
+    { details: { view, reason: 'LAGGING', retryAfterMs: 1_000 } },
+  );
 
 function byPartition(entries: Iterable<readonly [partition: number, revision: number]>): number[] {
   const revisions: number[] = [];

@@ -37,6 +37,6 @@ export function createHintBus(channel?: HintChannel): HintBus {
 /** Documents never leave the process by a hint. */
 function messageOf(hint: Hint): HintMessage {
   if (hint.kind === 'log') return { kind: 'log', end: hint.end };
-  const { kind, view, generation, partition, revision, checkpoint, ids } = hint;
-  return { kind, view, generation, partition, revision, checkpoint, ids };
+  const { documents: _documents, ...message } = hint;
+  return message;
 }

@@ -5,7 +5,7 @@ import { coalesce } from './coalesce.ts';
 
 /**
  * How far a view has come, as this process knows it: from hints at once, from the partition documents when asked.
- * What it says was true: checkpoints and revisions only rise.
+ * What it says was true, and the store's reads after it see what it says: checkpoints and revisions only rise.
  */
 export interface ViewProgress {
   readonly consumer: ConsumerModel;
@@ -13,7 +13,8 @@ export interface ViewProgress {
   checkpoint(partition: number): number;
   /** Undefined until a worker has created the generation. */
   partitionCount(): Promise<number | undefined>;
-  note(hint: ViewHintMessage): void;
+  /** `inTime`: the store's reads see from now on what the hint tells of. */
+  note(hint: ViewHintMessage, inTime: boolean): void;
   /** Partition documents (majority), read after the call; calls at the same time share a read. */
   refresh(): Promise<readonly PartitionState[]>;
   /** Called when a checkpoint rose. Returns how to stop. */
@@ -49,8 +50,13 @@ export function createViewProgress(store: ViewStore, consumer: ConsumerModel): V
       count ??= await store.partitionCount(consumer.name, consumer.generation);
       return count;
     },
-    note({ partition, checkpoint }) {
-      if (raise(partition, checkpoint)) announce();
+    note({ partition, checkpoint }, inTime) {
+      if (inTime) {
+        if (raise(partition, checkpoint)) announce();
+      } else if (listeners.size > 0 && checkpoint > (checkpoints.get(partition) ?? 0)) {
+        // A read that follows may be older than the hint, so the partitions themselves are asked.
+        refresh().catch(() => undefined);
+      }
     },
     refresh,
     onChange(listener) {

@@ -1,5 +1,4 @@
 import type { ViewDocument } from '../store/documents.ts';
-import type { ViewStore } from '../store/view-documents.ts';
 import type { ViewChange } from './contract.ts';
 import { encodeViewCursor } from './cursor.ts';
 import type { PullSource } from './pull-stream.ts';
@@ -8,10 +7,6 @@ import { type CheckedFilter, matches } from './view-filter.ts';
 import type { ViewPlan } from './view-plan.ts';
 import { type ListKey, listKey } from './view-scan.ts';
 import { type CursorKeeper, changeOf, createCursorKeeper, type WatchDeps } from './watch-document.ts';
-
-export interface WatchListDeps extends WatchDeps {
-  readonly store: ViewStore;
-}
 
 const SNAPSHOT_PAGE_COUNT = 200;
 /** Beyond so many changed documents a slow subscriber keeps only their ids, and reads them when it gets there. */
@@ -31,7 +26,7 @@ interface Pending {
  * CAUGHT_UP. Holds one page, the ids that were sent, and the newest state of documents that changed and were not sent.
  */
 export class ListSource implements PullSource<ViewChange> {
-  readonly #deps: WatchListDeps;
+  readonly #deps: WatchDeps;
   readonly #plan: ViewPlan;
   readonly #filter: CheckedFilter;
   readonly #wake: () => void;
@@ -51,7 +46,7 @@ export class ListSource implements PullSource<ViewChange> {
   #after: ListKey | undefined;
   #lastPage = false;
 
-  constructor(deps: WatchListDeps, plan: ViewPlan, wake: () => void) {
+  constructor(deps: WatchDeps, plan: ViewPlan, wake: () => void) {
     this.#deps = deps;
     this.#plan = plan;
     this.#filter = plan.filter;
@@ -178,16 +173,17 @@ export class ListSource implements PullSource<ViewChange> {
 
   /** Reads documents whose ids only were kept. One that was removed and forgotten since counts as removed. */
   async #reread(): Promise<void> {
+    if (this.#lease === undefined) return;
     const asked = [...this.#pending].filter(([, { document }]) => document === undefined).slice(0, REREAD_COUNT);
-    const ids = asked.map(([id]) => id);
-    const found = new Map(
-      (await this.#deps.store.byIds(this.#deps.view.build, ids)).map((document) => [document._id, document]),
-    );
+    const wanted = new Map(asked.map(([id, { revision }]) => [id, revision]));
+    const read = await this.#lease.run.readAtLeast(wanted);
+    const found = new Map(read.map((document) => [document._id, document]));
     for (const [id, { revision, partition }] of asked) {
       const now = this.#pending.get(id);
       if (now === undefined || now.document !== undefined) continue;
       const gone = { _id: id, _partition: partition, _revision: revision, _deleted: new Date(), _origins: [] };
       const document = found.get(id) ?? { ...gone, _position: 0, _version: 0 };
+      // It changed once more while it was read.
       if (document._revision < now.revision) continue;
       this.#pending.set(id, { ...now, document });
       this.#keptCount++;

@@ -1,12 +1,13 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import { type ClientSession, type MongoClient, MongoError } from 'mongodb';
 import { MillraceError } from '../errors.ts';
-import type { CausalReads } from './causal-reads.ts';
+import { type CausalReads, type TimeText, timeText } from './causal-reads.ts';
 import { isUnknownCommit, meaningOf } from './mongo-errors.ts';
 
 /** How a transaction ended. `unknown`: it may or may not live; read back what it would have changed. */
 export type TransactionEnd =
-  | { readonly kind: 'committed' }
+  /** `time`: reads that begin after it see what was written. */
+  | { readonly kind: 'committed'; readonly time?: TimeText | undefined }
   /** The work itself gave up; nothing was written. */
   | { readonly kind: 'refused' }
   /** Another transaction holds the same documents; nothing was written. */
@@ -117,7 +118,7 @@ async function commit(session: ClientSession): Promise<TransactionEnd> {
   for (;;) {
     try {
       await inTime(session.commitTransaction(), Math.max(1, until - Date.now()));
-      return { kind: 'committed' };
+      return { kind: 'committed', time: timeText(session) };
     } catch (error) {
       if (meaningOf(error) === 'conflict') return { kind: 'conflict' };
       if (error instanceof MongoError && !isUnknownCommit(error)) return { kind: 'failed', error };

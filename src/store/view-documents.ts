@@ -11,7 +11,7 @@ import {
 } from 'mongodb';
 import type { IndexSpec, View } from '../define/view.ts';
 import { MillraceError } from '../errors.ts';
-import { createCausalReads } from './causal-reads.ts';
+import { createCausalReads, type TimeText } from './causal-reads.ts';
 import { ignoreExisting } from './commits.ts';
 import type { ConsumerDocument, PartitionDocument, ViewDocument } from './documents.ts';
 
@@ -55,10 +55,15 @@ export interface IndexScan {
 export type PartitionState = Pick<PartitionDocument, 'partition' | 'checkpoint' | 'revision' | 'failure'>;
 
 /**
- * Reads of view documents and of how far they have come. Majority, from the primary, as the connection says. Not here:
- * writes of documents and partitions, which belong to delivery.
+ * Reads of view documents and of how far they have come. Majority, from the primary, as the connection says, and never
+ * older than what an earlier read of this store saw. Not here: writes of documents and partitions, which belong to delivery.
  */
 export interface ViewStore {
+  /**
+   * Reads that begin after this see everything that was written up to then, also through a primary that is behind. False,
+   * and without effect, for a time that cannot be.
+   */
+  notBefore(time: TimeText): boolean;
   /** Documents and tombstones, in no order; ids that never were are absent. */
   byIds(build: ViewBuild, ids: readonly string[]): Promise<readonly ViewDocument[]>;
   /** Without tombstones, in the order of the scan. */
@@ -152,6 +157,7 @@ export function createViewStore(client: MongoClient, db: Db, logId: string): Vie
     });
 
   return {
+    notBefore: reads.notBefore,
     byIds: (build, ids) => reads.run((session) => byIds(build, ids, session)),
     scan: (build, part) => walk(build, { ...part, filter: { ...part.filter, _deleted: { $exists: false } } }),
     changedSince: (build, partition, { revision, id }, limit) =>

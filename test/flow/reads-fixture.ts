@@ -14,7 +14,7 @@ import { type Connection, connect } from '../../src/store/connect.ts';
 import { createDeliveryStore, ensureDelivery } from '../../src/store/delivery-store.ts';
 import { type LogDocument, ORIGINS_CAP, type ViewDocument } from '../../src/store/documents.ts';
 import { createEventPages } from '../../src/store/event-pages.ts';
-import { createViewStore, viewCollectionName } from '../../src/store/view-documents.ts';
+import { createViewStore, type ViewStore, viewCollectionName } from '../../src/store/view-documents.ts';
 import { testServers } from '../setup/servers.ts';
 
 /** A view with an index of each shape, written here as a consumer would write it: one transaction, then a hint. */
@@ -169,13 +169,17 @@ export class ReadsFixture {
     for (const consumer of model.consumers) await this.delivery.consumers.ensure(consumer);
   }
 
-  async gateway(timing: Partial<FeedTiming> = {}): Promise<Gateway> {
+  views(db = this.connection.db): ViewStore {
+    return createViewStore(this.connection.client, db, LOG_ID);
+  }
+
+  async gateway(timing: Partial<FeedTiming> = {}, views: ViewStore = this.views()): Promise<Gateway> {
     const { client, db } = this.connection;
     const bus = createHintBus();
     const logReader = await createLogReader(this.delivery.log, bus, { pollMs: 200 });
     const reads = createReads({
       model,
-      views: createViewStore(client, db, LOG_ID),
+      views,
       events: createEventPages(client, db),
       hintBus: bus,
       logReader,
@@ -234,14 +238,13 @@ export class ReadsFixture {
     const documents = ids.map((id) => this.#document(id, changes[id] ?? null, partition, to, options.commandId));
     const build = { view: 'item', generation: GENERATION };
     const move = { consumer: 'items', generation: GENERATION, partition, from, to, failure: undefined };
-    for (;;) {
-      const end = await this.delivery.partitions.commit([move], [{ build, documents }]);
-      if (end.kind === 'committed') break;
-      if (end.kind !== 'conflict') throw new Error(`transaction of the test: ${JSON.stringify(end)}`);
-    }
+    const commit = () => this.delivery.partitions.commit([move], [{ build, documents }]);
+    let end = await commit();
+    while (end.kind === 'conflict') end = await commit();
+    if (end.kind !== 'committed') throw new Error(`transaction of the test: ${JSON.stringify(end)}`);
     Object.assign(state, to);
     for (const document of documents) this.written.set(document._id, document);
-    const hint: ViewHint = { kind: 'view', ...build, partition, ...to, ids, documents };
+    const hint: ViewHint = { kind: 'view', ...build, partition, ...to, time: end.time, ids, documents };
     (options.route ?? this.route)(hint, this.gateways);
   }
 
