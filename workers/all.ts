@@ -1,3 +1,4 @@
+import { setTimeout as pause } from 'node:timers/promises';
 import type { CommitDocument } from '../src/store/documents.ts';
 import { startConsumers } from './consumers.ts';
 import { joinWorkers, type ProcessDeps, type RunningRole } from './deps.ts';
@@ -9,14 +10,25 @@ export interface RunningWorkers extends RunningRole {
   offer(commits: readonly CommitDocument[]): void;
 }
 
-/** Everything that a worker process does. */
+/** What follows the jobs in hand at a stop: what they handled is written, and the process leaves. */
+const AFTER_JOBS_MS = 500;
+
+/** Everything that a worker process does. Its stop takes at most `shutdownTimeoutMs` and half a second. */
 export async function startAll(deps: ProcessDeps): Promise<RunningWorkers> {
   const worker = await joinWorkers(deps);
   const started: RunningRole[] = [];
   const stop = async (): Promise<void> => {
-    // The newest first: what is placed can still be handled, and what is handled is written before this process leaves.
-    for (const role of started.splice(0).reverse()) await role.stop();
-    await worker.leave();
+    const over = new AbortController();
+    const { signal } = over;
+    // What has not ended by then goes on in the background and fails with its connections: nothing depends on a good end.
+    const late = pause(deps.settings.shutdownTimeoutMs + AFTER_JOBS_MS, undefined, { signal }).catch(() => undefined);
+    try {
+      // The newest first: what is placed can still be handled, and what is handled is written before this process leaves.
+      for (const role of started.splice(0).reverse()) await Promise.race([role.stop(), late]);
+      await Promise.race([worker.leave(), late]);
+    } finally {
+      over.abort();
+    }
   };
   try {
     const consumers = await startConsumers(worker);

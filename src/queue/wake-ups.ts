@@ -18,7 +18,10 @@ export interface WakeUps {
   wake(target: WakeUpTarget, partitions: Iterable<number>): void;
   /** Runs jobs of a consumer, `maxCount` at once. `run` ends when the partition is level and stays so for a while. */
   work(target: WakeUpTarget, run: (partition: number) => Promise<void>, maxCount: number): WakeUpWork;
-  /** Takes no new jobs and waits at most `timeoutMs` for those in hand; what is left goes back by its lock running out. */
+  /**
+   * Takes no new jobs, waits for those in hand and sends the last wakes, in at most `timeoutMs`; what is left goes back by its
+   * lock running out. A second call waits for the first.
+   */
   close(timeoutMs: number): Promise<void>;
 }
 
@@ -44,18 +47,26 @@ interface WakeUpJob {
 /** One wake a partition in this time at most: who was woken stays with the partition for longer and hears the news itself. */
 const MERGE_MS = 200;
 /** How long the last wakes of a process may take. */
-const FAREWELL_MS = 1_000;
+const FAREWELL_MS = 500;
 /** Deploys and crashes stall healthy jobs; a stall says nothing about the events. */
 const MAX_STALLED_COUNT = 1_000;
 
 export function createWakeUps(redis: RedisConnections, options: WakeUpOptions): WakeUps {
   const producers = new Map<string, Producer>();
   const workers: Worker<WakeUpJob>[] = [];
+  let closed: Promise<void> | undefined;
   const nameOf = ({ consumer, version }: WakeUpTarget): string => `${options.logId}-${consumer}-v${version}`;
   const producerOf = (name: string): Producer => {
     const known = producers.get(name) ?? new Producer(name, redis, options);
     producers.set(name, known);
     return known;
+  };
+
+  const closeAll = async (timeoutMs: number): Promise<void> => {
+    const farewellMs = Math.min(FAREWELL_MS, timeoutMs / 2);
+    // A second close of a worker, forced or not, waits for the first (BullMQ): what has not ended is left to its lock.
+    await atMost(timeoutMs - farewellMs, Promise.all(workers.map((worker) => worker.close())));
+    await atMost(farewellMs, Promise.all([...producers.values()].map((producer) => producer.close())));
   };
 
   return {
@@ -82,10 +93,9 @@ export function createWakeUps(redis: RedisConnections, options: WakeUpOptions): 
         },
       };
     },
-    async close(timeoutMs) {
-      // A second close of a worker, forced or not, waits for the first (BullMQ): what has not ended is left to its lock.
-      await atMost(timeoutMs, Promise.all(workers.map((worker) => worker.close())));
-      await atMost(FAREWELL_MS, Promise.all([...producers.values()].map((producer) => producer.close())));
+    close(timeoutMs) {
+      closed ??= closeAll(timeoutMs);
+      return closed;
     },
   };
 }

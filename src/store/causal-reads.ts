@@ -1,4 +1,5 @@
 import { type ClientSession, type MongoClient, Timestamp } from 'mongodb';
+import { inTime } from './in-time.ts';
 
 /** A point in the server's history as text, so that another process can read what happened up to it. */
 export type TimeText = string;
@@ -17,8 +18,12 @@ export interface CausalReads {
    * or refuses them. False, and without effect, for a time that cannot be: it would stop all reads until then.
    */
   notBefore(time: TimeText): boolean;
+  /** Throws MONGODB_UNREACHABLE after READ_MAX_MS. */
   run<T>(read: (session: ClientSession) => Promise<T>): Promise<T>;
 }
+
+/** No read takes so long on a server that answers; a dead connection would keep one waiting for a quarter of an hour. */
+const READ_MAX_MS = 30_000;
 
 /** How far the clocks of MongoDB's machines may be ahead of this one's. */
 const AHEAD_MAX_MS = 60_000;
@@ -45,13 +50,12 @@ export function createCausalReads(client: MongoClient): CausalReads {
     },
     async run(read) {
       const session = client.startSession({ causalConsistency: true });
-      try {
-        if (latest !== undefined) session.advanceOperationTime(latest);
-        return await read(session);
-      } finally {
+      if (latest !== undefined) session.advanceOperationTime(latest);
+      const answer = read(session).finally(() => {
         observe(session);
-        await session.endSession();
-      }
+        return session.endSession();
+      });
+      return inTime(answer, READ_MAX_MS, 'a read');
     },
   };
 }

@@ -1,5 +1,6 @@
 import { type Db, MongoClient, type MongoClientOptions, MongoError, MongoServerSelectionError } from 'mongodb';
 import { MillraceError } from '../errors.ts';
+import { inTime } from './in-time.ts';
 import { standalone, whyNotServed } from './why-not-served.ts';
 
 export interface Connection {
@@ -26,8 +27,18 @@ export const clientOptions = (appName: string): MongoClientOptions => ({
   retryReads: true,
   ignoreUndefined: true,
   serverSelectionTimeoutMS: 5_000,
+  // A server that falls silent without closing its connections is given up after this and 10 s of heartbeat: every call that
+  // waits for it fails then.
+  connectTimeoutMS: 10_000,
   maxPoolSize: 50,
 });
+
+const CLOSE_MAX_MS = 1_000;
+
+/** Ends the client's sessions on the server and closes its connections; a server that does not answer is left behind. */
+export async function closeClient(client: MongoClient): Promise<void> {
+  await inTime(client.close(), CLOSE_MAX_MS, 'the end of the sessions').catch(() => undefined);
+}
 
 /**
  * Connects and checks the server. Throws MONGODB_UNREACHABLE, MONGODB_NOT_REPLICA_SET, MONGODB_TOO_OLD or
@@ -46,7 +57,7 @@ export async function connect(options: {
     await checkRights(db);
     return { client, db };
   } catch (error) {
-    await client.close().catch(() => undefined);
+    await closeClient(client);
     const unserved = error instanceof MongoServerSelectionError ? await whyNotServed(options.url) : undefined;
     throw unserved ?? explainMongo(error, options.url);
   }

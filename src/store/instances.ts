@@ -27,8 +27,11 @@ export interface InstanceStore {
   remove(id: string): Promise<void>;
 }
 
+/** Heartbeats that take longer are none. */
+const ANSWER_MAX_MS = 10_000;
+
 export function createInstanceStore(client: MongoClient, db: Db): InstanceStore {
-  const instances = db.collection<InstanceDocument>('instances');
+  const instances = db.collection<InstanceDocument>('instances', { timeoutMS: ANSWER_MAX_MS });
   return {
     async heartbeat({ id, host, pid, role }, sessions) {
       const fields = { host, pid, role, sessions };

@@ -11,8 +11,11 @@ export interface LeaseStore {
   state(id: string): Promise<{ readonly holder: string | undefined; readonly ranOutMs: number } | undefined>;
 }
 
+/** An answer that comes later is worth nothing: the lease has run out. */
+const ANSWER_MAX_MS = 10_000;
+
 export function createLeaseStore(db: Db): LeaseStore {
-  const leases = db.collection<LeaseDocument>('leases');
+  const leases = db.collection<LeaseDocument>('leases', { timeoutMS: ANSWER_MAX_MS });
   return {
     async acquire(id, holder, ttlMs) {
       // A missing lease has no expiry, which is before every time.

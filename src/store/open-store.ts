@@ -1,6 +1,6 @@
 import type { Model } from '../define/model.ts';
 import { type CommitStore, createCommitStore, ensureCommits } from './commits.ts';
-import { connect, explainMongo } from './connect.ts';
+import { closeClient, connect, explainMongo } from './connect.ts';
 import { createDeliveryStore, type DeliveryStore, ensureDelivery } from './delivery-store.ts';
 import { createEventPages, type EventPages } from './event-pages.ts';
 import { createRejectionStore, ensureRejections, type RejectionStore } from './rejections.ts';
@@ -35,7 +35,7 @@ export async function openStore(options: {
       await ensureViewCollection(db, projector.into, generation);
     }
   } catch (error) {
-    await client.close();
+    await closeClient(client);
     throw explainMongo(error, options.url);
   }
   const delivery = createDeliveryStore(client, db, options.logId);
@@ -50,7 +50,7 @@ export async function openStore(options: {
     },
     async close() {
       await delivery.partitions.close();
-      await client.close();
+      await closeClient(client);
     },
   };
 }

@@ -1,6 +1,7 @@
 import { type Db, type Document, type MongoClient, MongoServerError } from 'mongodb';
 import { type CausalReads, createCausalReads } from './causal-reads.ts';
 import type { PartitionDocument, ViewDocument } from './documents.ts';
+import { inTime } from './in-time.ts';
 import { roughBytes } from './rough-bytes.ts';
 import type { TransactionEnd, TransactionScope, Transactions } from './transactions.ts';
 import { createTransactions } from './transactions.ts';
@@ -64,6 +65,7 @@ const COMMAND_MAX_BYTES = 12_000_000;
 const COMMAND_MAX_DOCUMENTS = 5_000;
 const REPLACE_MAX_COUNT = 4;
 const LOCKED_MAX_MS = 500;
+const MOVE_MAX_MS = 10_000;
 const KEYS_PER_READ = 1_000;
 
 export function partitionId(logId: string, { consumer, generation, partition }: PartitionRef): string {
@@ -124,7 +126,8 @@ export function createPartitionStore(client: MongoClient, db: Db, logId: string)
         return { updateOne: { filter: q, update: u } };
       });
       // Not longer: a partition in the open transaction of a killed process would keep this waiting.
-      await partitions.bulkWrite(operations, { ordered: false, maxTimeMS: LOCKED_MAX_MS });
+      const moved = partitions.bulkWrite(operations, { ordered: false, maxTimeMS: LOCKED_MAX_MS });
+      await inTime(moved, MOVE_MAX_MS, 'a move of partitions');
     },
 
     sessionIds: () => transactions.sessionIds(),

@@ -1,7 +1,7 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import { type ClientSession, type MongoClient, MongoError } from 'mongodb';
-import { MillraceError } from '../errors.ts';
 import { type CausalReads, type TimeText, timeText } from './causal-reads.ts';
+import { inTime } from './in-time.ts';
 import { isUnknownCommit, meaningOf } from './mongo-errors.ts';
 
 /** How a transaction ended. `unknown`: it may or may not live; read back what it would have changed. */
@@ -39,18 +39,8 @@ export interface Transactions {
 const TRANSACTION_MAX_MS = 5_000;
 const COMMIT_MAX_MS = 10_000;
 const COMMIT_PAUSE_MS = 20;
-
-const inTime = <T>(promise: Promise<T>, ms: number): Promise<T> => {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(
-      () =>
-        reject(new MillraceError('MONGODB_UNREACHABLE', `MongoDB gave no answer to commitTransaction in ${ms} ms.`)),
-      ms,
-    );
-  });
-  return Promise.race([promise, late]).finally(() => clearTimeout(timer));
-};
+const ABORT_MAX_MS = 5_000;
+const CLOSE_MAX_MS = 1_000;
 
 export function createTransactions(client: MongoClient, reads: CausalReads, sessionCount = 4): Transactions {
   const start = (): ClientSession => client.startSession({ causalConsistency: true });
@@ -85,11 +75,11 @@ export function createTransactions(client: MongoClient, reads: CausalReads, sess
     });
     try {
       if (!(await work({ session, deadline }))) {
-        await session.abortTransaction();
+        await abort(session);
         return { kind: 'refused' } as const;
       }
     } catch (error) {
-      if (!deadline.aborted) await session.abortTransaction().catch(() => undefined);
+      if (!deadline.aborted) await abort(session);
       const meaning = meaningOf(error);
       return meaning === 'transient' ? ({ kind: 'failed', error } as const) : ({ kind: meaning, error } as const);
     }
@@ -107,17 +97,22 @@ export function createTransactions(client: MongoClient, reads: CausalReads, sess
       return end;
     },
     async close() {
-      await Promise.all([...known].map((session) => session.endSession()));
+      const ended = Promise.all([...known].map((session) => session.endSession()));
+      await inTime(ended, CLOSE_MAX_MS, 'endSession').catch(() => undefined);
     },
   };
 }
+
+/** Nothing depends on it: what is not aborted ends with its session or with the server's limit. */
+const abort = (session: ClientSession): Promise<void> =>
+  inTime(session.abortTransaction(), ABORT_MAX_MS, 'abortTransaction').catch(() => undefined);
 
 /** The same commit may be sent again: the server answers what became of the first. */
 async function commit(session: ClientSession): Promise<TransactionEnd> {
   const until = Date.now() + COMMIT_MAX_MS;
   for (;;) {
     try {
-      await inTime(session.commitTransaction(), Math.max(1, until - Date.now()));
+      await inTime(session.commitTransaction(), Math.max(1, until - Date.now()), 'commitTransaction');
       return { kind: 'committed', time: timeText(session) };
     } catch (error) {
       if (meaningOf(error) === 'conflict') return { kind: 'conflict' };

@@ -6,13 +6,14 @@ import { aggregate, buildModel, type Module, module, projector, view } from '../
 import { createLogger, type Logger } from '../../src/logger.ts';
 import { createHintChannel } from '../../src/queue/hints.ts';
 import { connectRedis } from '../../src/queue/redis.ts';
-import { connect } from '../../src/store/connect.ts';
+import { closeClient, connect } from '../../src/store/connect.ts';
 import { createDeliveryStore } from '../../src/store/delivery-store.ts';
 import { type RunningWorkers, startAll } from '../../workers/all.ts';
 import type { TestServers } from './servers.ts';
 
 export const LOG_ID = 'main';
 export const logger = createLogger({ level: process.env.TEST_LOG === '1' ? 'debug' : 'silent', pretty: false });
+export const SHUTDOWN_TIMEOUT_MS = 5_000;
 /** What production uses; faults must heal within these. */
 export const productionTiming = { job: { lockMs: 5_000, stalledCheckMs: 2_000 }, sweepIntervalMs: 1_000 };
 /** Faults heal sooner, and hide more. */
@@ -99,7 +100,7 @@ export async function startTestWorker(
     model: buildModel([counterModule(options.bug)]),
     settings: {
       logId: LOG_ID,
-      shutdownTimeoutMs: 5_000,
+      shutdownTimeoutMs: SHUTDOWN_TIMEOUT_MS,
       redis: { prefix },
       ...(options.timing ?? fastTiming),
     },
@@ -117,7 +118,7 @@ export async function startTestWorker(
     await channel.close();
     await redis.close();
     await store.partitions.close();
-    await client.close();
+    await closeClient(client);
   };
   return {
     hints,
