@@ -8,7 +8,10 @@ export const limits = {
   socketSubscriptionsMaxCount: 100,
   /** Queries and mutations of one socket that run at once; the next ones wait unread. */
   socketOperationsMaxCount: 256,
-  /** What waits in memory for a client that does not read; more ends its socket. */
+  /**
+   * What waits in memory for a client. Beyond it nothing more of the client is read, and its socket ends when it takes
+   * nothing from one heartbeat to the next.
+   */
   socketBufferedMaxBytes: 16_777_216,
   /** A socket must say `connection_init` within this, else 4408. */
   socketInitTimeoutMs: 5_000,

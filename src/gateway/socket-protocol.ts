@@ -13,11 +13,15 @@ import type { GatewayYoga } from './yoga.ts';
 export interface Connection {
   readonly socket: WebSocket;
   readonly headers: IncomingHttpHeaders;
-  /** Ids of the subscriptions that run. */
+  /** Ids of the operations whose handling has not ended, also of those that the client completed. */
+  readonly operations: Set<string>;
+  /** Those of them that are subscriptions. */
   readonly subscriptions: Set<string>;
   /** Aborts when the socket is closed. */
   readonly gone: AbortSignal;
   draining: boolean;
+  /** Id of the operation that the message in hand has begun. */
+  begun?: string | undefined;
   /** Called when an operation turned out to be a subscription. */
   onKindKnown?: () => void;
 }
@@ -43,7 +47,17 @@ export function socketProtocol(options: {
     connectionInitWaitTimeout: limits.socketInitTimeoutMs,
     execute: (args) => envelopeOf(args).execute(args),
     subscribe: (args) => envelopeOf(args).subscribe(args),
-    async onSubscribe({ extra: connection, connectionParams }, id, payload) {
+    async onSubscribe({ extra: connection, connectionParams, subscriptions }, id, payload) {
+      if (connection.operations.has(id)) {
+        // graphql-ws knows an operation by its id alone: with the id back in its table, the one that its client has
+        // completed would go on, and nobody could stop it.
+        delete subscriptions[id];
+        const error = coded('BAD_REQUEST', `The operation "${id}" has not ended yet; give the next one another id.`);
+        connection.socket.send(JSON.stringify({ id, type: 'error', payload: [plainError(clientError(error))] }));
+        return [error];
+      }
+      connection.operations.add(id);
+      connection.begun = id;
       try {
         return await prepare(options, connection, connectionParams, id, payload, envelopes);
       } catch (error) {
@@ -56,9 +70,6 @@ export function socketProtocol(options: {
     },
     // Errors of validation, and what an iterator threw: masked again, because a leak here would be for ever.
     onError: (_ctx, _id, _payload, errors) => errors.map((error) => plainError(clientError(error))) as never,
-    onComplete({ extra: connection }, id) {
-      connection.subscriptions.delete(id);
-    },
   });
 }
 

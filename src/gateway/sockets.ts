@@ -88,6 +88,7 @@ function liveSocket(
   logger: Logger,
   onClosed: () => void,
 ): LiveSocket {
+  const wire = request.socket;
   let alive = true;
   let running = 0;
   const gone = new AbortController();
@@ -96,6 +97,7 @@ function liveSocket(
   const connection: Connection = {
     socket,
     headers: request.headers,
+    operations: new Set(),
     subscriptions: new Set(),
     gone: gone.signal,
     draining: false,
@@ -105,24 +107,23 @@ function liveSocket(
   const cork = (): void => {
     if (corked) return;
     corked = true;
-    request.socket.cork();
+    wire.cork();
     setImmediate(() => {
       corked = false;
-      request.socket.uncork();
+      wire.uncork();
     });
   };
   const busy = (): number => running - connection.subscriptions.size;
   const closeWhenIdle = (): void => {
     if (connection.draining && busy() <= 0) socket.close(GOING_AWAY, 'Going away');
   };
-  // Flow control: what the client sends beyond its share waits in its own buffers.
+  // Flow control: what the client sends beyond its share, or before it takes its answers, waits in its own buffers.
+  const behind = (): boolean => socket.bufferedAmount > limits.socketBufferedMaxBytes;
   const control = (): void => {
-    if (busy() >= limits.socketOperationsMaxCount) socket.pause();
+    if (busy() >= limits.socketOperationsMaxCount || behind()) socket.pause();
     else if (socket.isPaused) socket.resume();
   };
-  const guardBuffer = (): void => {
-    if (socket.bufferedAmount > limits.socketBufferedMaxBytes) socket.terminate();
-  };
+  let takenByteCount: number | undefined;
   const closed = protocol.opened(
     {
       protocol: socket.protocol,
@@ -131,7 +132,11 @@ function liveSocket(
           // A failed send is followed by 'close', which ends everything that would send more.
           if (socket.readyState !== socket.OPEN) return resolve();
           cork();
-          socket.send(data, () => resolve());
+          socket.send(data, () => {
+            control();
+            resolve();
+          });
+          control();
         }),
       close: (code, reason) => socket.close(code, reason),
       onMessage: (handle) => {
@@ -139,15 +144,21 @@ function liveSocket(
           alive = true;
           running += 1;
           connection.onKindKnown = control;
-          guardBuffer();
           control();
+          const handled = handle(String(data));
+          const id = connection.begun;
+          connection.begun = undefined;
           try {
-            await handle(String(data));
+            await handled;
           } catch (error) {
             logger.error({ err: error }, 'a WebSocket message could not be handled');
             socket.close(INTERNAL_ERROR, 'Internal server error');
           } finally {
             running -= 1;
+            if (id !== undefined) {
+              connection.operations.delete(id);
+              connection.subscriptions.delete(id);
+            }
             control();
             closeWhenIdle();
           }
@@ -159,7 +170,6 @@ function liveSocket(
   socket.on('pong', () => {
     alive = true;
   });
-  socket.on('ping', guardBuffer);
   // The peer broke the protocol (1002, 1007, 1009) or is gone; ws closes the socket itself.
   socket.on('error', (error) => logger.debug({ err: error }, 'a WebSocket failed'));
   socket.once('close', (code, reason) => {
@@ -171,6 +181,15 @@ function liveSocket(
   });
   return {
     beat() {
+      // Whoever is behind is asked for no pong, but must take something from one beat to the next.
+      const takenBefore = takenByteCount;
+      takenByteCount = behind() ? wire.bytesWritten - wire.writableLength : undefined;
+      if (takenByteCount !== undefined && takenByteCount === takenBefore) return socket.terminate();
+      if (socket.isPaused) {
+        // Its pongs wait unread, with everything else that it sends.
+        alive = true;
+        return;
+      }
       if (!alive) return socket.terminate();
       alive = false;
       socket.ping();

@@ -1,82 +1,18 @@
-import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
-import type { IncomingMessage } from 'node:http';
-import { connect, type Socket } from 'node:net';
+import { connect } from 'node:net';
 import { describe, expect, test } from 'vitest';
 import WebSocket from 'ws';
 import { abuseSchema } from '../setup/abuse-schema.ts';
 import { socketUrl, startBank } from '../setup/gateway.ts';
+import { INIT, subscribe, testSocket } from '../setup/socket.ts';
 import { until } from '../setup/until.ts';
 
 const { schema, open } = abuseSchema();
 const bank = await startBank({ schema });
 const url = socketUrl(bank.url);
 
-const INIT = JSON.stringify({ type: 'connection_init' });
-const subscribe = (query: string, id: string = randomUUID(), variables?: object): string =>
-  JSON.stringify({ id, type: 'subscribe', payload: { query, variables } });
+const socket = (options?: Parameters<typeof testSocket>[1]) => testSocket(url, options);
 const COUNTED = 'subscription { counted }';
-
-interface Message {
-  readonly type: string;
-  readonly id?: string;
-  // biome-ignore lint/suspicious/noExplicitAny: payloads have any shape
-  readonly payload?: any;
-}
-
-/** A WebSocket that remembers what it was told. */
-async function socket(
-  options: {
-    readonly ack?: boolean;
-    readonly path?: string;
-    readonly protocol?: string;
-    readonly origin?: string;
-  } = {},
-) {
-  const { ack = true, path = url, protocol = 'graphql-transport-ws', origin } = options;
-  const ws = new WebSocket(path, [protocol], origin === undefined ? {} : { origin });
-  const messages: Message[] = [];
-  let closed: { readonly code: number; readonly reason: string } | undefined;
-  let refused: { readonly status: number; readonly text: string } | undefined;
-  ws.on('message', (data) => messages.push(JSON.parse(String(data))));
-  ws.on('close', (code, reason) => {
-    closed = { code, reason: String(reason) };
-  });
-  ws.on('error', () => undefined);
-  ws.on('unexpected-response', async (_request, response: IncomingMessage) => {
-    let text = '';
-    for await (const chunk of response) text += chunk;
-    refused = { status: response.statusCode ?? 0, text };
-  });
-  const seen = () => ({ messages: messages.slice(-3), closed, refused });
-  const self = {
-    ws,
-    messages,
-    send: (text: string) => ws.send(text),
-    /** The bytes under the frames. */
-    get wire(): Socket {
-      return (ws as never as { readonly _socket: Socket })._socket;
-    },
-    closing: () => until('the socket to close', () => closed, { seen }),
-    refusal: () => until('the upgrade to be refused', () => refused, { seen }),
-    message: (what: string, match: (message: Message) => boolean) => until(what, () => messages.find(match), { seen }),
-    async answer(query: string, variables?: object): Promise<Message> {
-      const id = randomUUID();
-      ws.send(subscribe(query, id, variables));
-      return self.message(`an answer to ${query}`, (message) => message.id === id && message.type !== 'complete');
-    },
-  };
-  await until(
-    'the socket to open',
-    () => (ws.readyState !== WebSocket.CONNECTING || refused !== undefined ? true : undefined),
-    { seen },
-  );
-  if (ack && refused === undefined && ws.readyState === WebSocket.OPEN) {
-    ws.send(INIT);
-    await self.message('connection_ack', ({ type }) => type === 'connection_ack');
-  }
-  return self;
-}
 const closingOf = async (...texts: readonly string[]) => {
   const one = await socket({ ack: false });
   for (const text of texts) one.send(text);
@@ -91,6 +27,13 @@ describe('the upgrade', () => {
     const refusal = await (await socket({ origin: 'https://evil.example' })).refusal();
     expect(refusal.status).toBe(403);
     expect(refusal.text).toContain('ORIGIN_NOT_ALLOWED');
+  });
+  test('by a foreign name is refused with 403, whatever origin it names', async () => {
+    for (const origin of [undefined, 'http://evil.example', bank.url]) {
+      const refusal = await (await socket({ host: 'evil.example', ...(origin && { origin }) })).refusal();
+      expect(refusal.status).toBe(403);
+      expect(refusal.text).toContain('HOST_NOT_ALLOWED');
+    }
   });
   test.each(['graphql-ws', 'soap'])('to the subprotocol %s is refused with 400', async (protocol) => {
     const refusal = await (await socket({ protocol })).refusal();
@@ -134,6 +77,23 @@ describe('the protocol', () => {
     one.send(subscribe(COUNTED, 'a'));
     one.send(subscribe(COUNTED, 'a'));
     expect(await one.closing()).toMatchObject({ code: 4409 });
+  });
+  test('refuses an id whose operation has not ended, so that none goes on that nobody can stop', async () => {
+    const one = await socket();
+    one.wire.cork();
+    for (let i = 0; i < 200; i++) {
+      one.send(subscribe(COUNTED, 'a'));
+      one.send(JSON.stringify({ id: 'a', type: 'complete' }));
+    }
+    one.wire.uncork();
+    const { payload } = await one.message('a refusal', ({ type }) => type === 'error');
+    expect(payload).toMatchObject([{ extensions: { code: 'BAD_REQUEST' } }]);
+    expect((await one.answer('{ __typename }')).type).toBe('next');
+    await until('no reader to be left', () => open.count === 0 || undefined, { seen: () => open });
+    one.send(subscribe(COUNTED, 'a'));
+    await one.message('a value under the same id', ({ id, type }) => id === 'a' && type === 'next');
+    one.send(JSON.stringify({ id: 'a', type: 'complete' }));
+    await until('no reader to be left', () => open.count === 0 || undefined, { seen: () => open });
   });
   test('takes an id that JavaScript has a meaning for', async () => {
     const one = await socket();
@@ -262,28 +222,6 @@ describe('too much', () => {
     await until('all answers', () => one.messages.filter(({ type }) => type === 'next').length === count || undefined, {
       timeoutMs: 20_000,
     });
-  });
-
-  test('a flood of pings from a client that does not read ends its socket, and others are served in time', async () => {
-    const flood = await socket();
-    flood.wire.pause();
-    const ping = JSON.stringify({ type: 'ping', payload: { fill: 'x'.repeat(100_000) } });
-    let gone = false;
-    flood.ws.on('close', () => {
-      gone = true;
-    });
-    const pump = async (): Promise<void> => {
-      for (let i = 0; i < 2_000 && !gone && flood.ws.readyState === WebSocket.OPEN; i++) {
-        await new Promise<void>((resolve) => flood.ws.send(ping, () => resolve()));
-      }
-    };
-    const pumping = Promise.race([pump(), flood.closing()]);
-    const start = performance.now();
-    await alive();
-    expect(performance.now() - start).toBeLessThan(2_000);
-    await pumping;
-    flood.wire.destroy();
-    await alive();
   });
 
   test('after 100 hard disconnects no reader is left', async () => {
