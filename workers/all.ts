@@ -35,7 +35,7 @@ export async function startAll(deps: ProcessDeps): Promise<RunningWorkers> {
     started.push(consumers);
     const placing = await startSequencer(worker);
     started.push(placing);
-    started.push(await startSweep(worker, { delivery: consumers.delivery, sequencer: placing.sequencer }));
+    started.push(await startSweep(worker, { delivery: consumers.delivery }));
     return { offer: (commits) => placing.sequencer.offer(commits), stop };
   } catch (error) {
     await stop();

@@ -1,13 +1,9 @@
 import type { Delivery } from '../src/engine/delivery.ts';
-import type { Sequencer } from '../src/engine/sequencer.ts';
 import { Sweep } from '../src/engine/sweep.ts';
 import type { RunningRole, WorkerDeps } from './deps.ts';
 
 /** Heals what stands still, once a second, by MongoDB alone. `roles`: those of the same process. */
-export async function startSweep(
-  deps: WorkerDeps,
-  roles: { readonly delivery?: Delivery; readonly sequencer?: Sequencer } = {},
-): Promise<RunningRole> {
+export async function startSweep(deps: WorkerDeps, roles: { readonly delivery?: Delivery } = {}): Promise<RunningRole> {
   const sweep = new Sweep({ ...deps, ...roles, intervalMs: deps.settings.sweepIntervalMs });
   sweep.start();
   return { stop: () => sweep.stop() };

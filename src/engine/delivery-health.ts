@@ -2,8 +2,8 @@ import type { Model } from '../define/model.ts';
 import type { DeliveryStore } from '../store/delivery-store.ts';
 import type { PartitionReading } from '../store/partitions.ts';
 import type { ConsumerState, Readiness } from './contract.ts';
+import { newestUnplaced } from './placement-scan.ts';
 import { sequencerLease } from './sequencer.ts';
-import { newestUnplaced } from './sweep.ts';
 
 /** How far a consumer generation has come. */
 export interface ConsumerLag {

@@ -1,17 +1,19 @@
 import type { Logger } from '../logger.ts';
 import type { LeaseStore } from '../store/leases.ts';
+import { atMost } from './at-most.ts';
 import { type Repeating, repeat } from './repeat.ts';
 
 /** Work that one process should do: tries to get a lease, renews it, and says when it has or has lost it. */
 export interface LeaseKeeper {
   readonly held: boolean;
-  /** Hands the lease over at once. */
+  /** Hands the lease over at once. Bounded: what MongoDB does not take in time runs out by itself. */
   stop(): Promise<void>;
 }
 
 export const LEASE_TTL_MS = 3_000;
 const RENEW_MS = 1_000;
 const TRY_MS = 500;
+const HAND_OVER_MAX_MS = 1_000;
 
 export function keepLease(options: {
   readonly leases: LeaseStore;
@@ -24,9 +26,10 @@ export function keepLease(options: {
 }): LeaseKeeper {
   const { leases, id, holder, logger } = options;
   let held = false;
+  let stopped = false;
   let renewedAt = 0;
   const set = (now: boolean): void => {
-    if (held === now) return;
+    if (held === now || (now && stopped)) return;
     held = now;
     if (held) options.onGain();
     else options.onLoss();
@@ -49,10 +52,10 @@ export function keepLease(options: {
       return held;
     },
     async stop() {
-      await repeating.stop();
-      const had = held;
+      stopped = true;
+      const answered = await atMost(HAND_OVER_MAX_MS, repeating.stop());
       set(false);
-      if (had) await leases.release(id, holder).catch(() => undefined);
+      if (answered) await atMost(HAND_OVER_MAX_MS, leases.release(id, holder));
     },
   };
 }

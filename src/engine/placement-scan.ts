@@ -1,10 +1,21 @@
-import type { CommitFeed } from '../store/commit-feed.ts';
+import type { CommitFeed, CommitHead } from '../store/commit-feed.ts';
 import type { CommitDocument } from '../store/documents.ts';
-import { type LogStore, refKey } from '../store/log.ts';
+import { type EventRef, type LogStore, refKey } from '../store/log.ts';
 
 const COMMITS_PER_READ = 500;
 /** So many newest commits in a row are in the log: what lies before them is too. */
 export const PLACED_RUN_COUNT = 100_000;
+const LOOK_AT_COMMITS = 50;
+
+/** Of the newest commits those whose events are not all in the log, by their last event. */
+export async function newestUnplaced(store: {
+  readonly feed: Pick<CommitFeed, 'backward'>;
+  readonly log: Pick<LogStore, 'placed'>;
+}): Promise<readonly EventRef[]> {
+  const refs = (await store.feed.backward(undefined, LOOK_AT_COMMITS)).map(lastEventOfHead);
+  const placed = await store.log.placed(refs);
+  return refs.filter((ref) => !placed.has(keyOf(ref)));
+}
 
 /**
  * Finds commits that are not in the log, for when the change stream cannot tell: backwards over the newest until a long run
@@ -38,7 +49,7 @@ async function oldestUnplaced(
   let oldest: string | undefined;
   for (let run = 0; run < runCount && !signal.aborted; ) {
     const heads = await feed.backward(before, COMMITS_PER_READ);
-    const refs = heads.map(({ stream, version, eventCount }) => ({ stream, version: version + eventCount - 1 }));
+    const refs = heads.map(lastEventOfHead);
     const placed = await log.placed(refs);
     for (const [index, head] of heads.entries()) {
       const ref = refs[index];
@@ -55,8 +66,12 @@ async function oldestUnplaced(
 }
 
 /** Events of a commit are placed in order: when its last one is in the log, all are. */
-const lastEventOf = ({ stream, version = 0, events }: CommitDocument) => ({
+const lastEventOf = ({ stream, version = 0, events }: CommitDocument): EventRef => ({
   stream,
   version: version + events.length - 1,
 });
-const keyOf = (ref: { readonly stream: string; readonly version: number }): string => refKey(ref.stream, ref.version);
+const lastEventOfHead = ({ stream, version, eventCount }: CommitHead): EventRef => ({
+  stream,
+  version: version + eventCount - 1,
+});
+const keyOf = (ref: EventRef): string => refKey(ref.stream, ref.version);

@@ -3,12 +3,14 @@ import type { Logger } from '../logger.ts';
 import { type CommitFeed, type CommitStream, FeedLostError } from '../store/commit-feed.ts';
 import type { CommitDocument, LogDocument } from '../store/documents.ts';
 import type { LeaseStore } from '../store/leases.ts';
-import type { LogStore } from '../store/log.ts';
+import { type LogStore, refKey } from '../store/log.ts';
 import type { PlacementStateStore } from '../store/placement-state.ts';
+import { atMost } from './at-most.ts';
 import { backoffMs } from './backoff.ts';
-import { keepLease, type LeaseKeeper } from './lease-keeper.ts';
+import { keepLease, LEASE_TTL_MS, type LeaseKeeper } from './lease-keeper.ts';
 import { Placement } from './placement.ts';
-import { unplacedCommits } from './placement-scan.ts';
+import { PlacementInbox } from './placement-inbox.ts';
+import { newestUnplaced, unplacedCommits } from './placement-scan.ts';
 import { RecentIds } from './recent-ids.ts';
 
 export interface SequencerOptions {
@@ -27,10 +29,13 @@ export interface SequencerOptions {
 
 export const sequencerLease = (logId: string): string => `${logId}/sequencer`;
 
-const BATCH_MAX_COMMITS = 1_000;
-/** Commits in memory before offers are dropped; the change stream brings them. */
-const INBOX_MAX_COMMITS = 5_000;
+/** A term that has not ended by then hangs in a call to MongoDB. A killed process would hold up its successor no longer. */
+const END_MAX_MS = LEASE_TTL_MS;
 const TOKEN_SAVE_MS = 1_000;
+const RETRY_HELD_MS = 1_000;
+const LOOK_MS = 1_000;
+/** A scan reads 100,000 commits. */
+const REST_AFTER_SCAN_MS = 60_000;
 
 /** While nobody else writes, the echoes of own commits are fetched a little later and together: each fetch costs MongoDB a scan. */
 const ALONE_AFTER_MS = 1_000;
@@ -39,17 +44,6 @@ const ECHO_PAUSE_MS = 25;
 const CLAIM_MS = 100;
 /** Offered commits whose echo in the change stream is still to come, at most. */
 const OFFERED_COUNT = 20_000;
-/** Batches of the change stream or the scan in memory (each at most 16 MB) before they are read no further. */
-const INBOX_MAX_BATCHES = 4;
-
-/** Commits to place, and the resume token that is safe once they are. */
-interface Delivery {
-  readonly commits: readonly CommitDocument[];
-  readonly token?: unknown;
-  readonly offered?: true;
-  /** Look again for what held streams miss. */
-  readonly retryHeld?: true;
-}
 
 /**
  * Copies commits into the log and so gives positions. The lease only saves work: correctness is in `Placement`, whoever runs
@@ -76,10 +70,7 @@ export class Sequencer {
         logger.info('this process places commits now');
         this.#term = new Term(this.#options, this.#ending);
       },
-      onLoss: () => {
-        this.#ending = this.#term?.stop() ?? this.#ending;
-        this.#term = undefined;
-      },
+      onLoss: () => this.#endTerm(),
     });
   }
 
@@ -92,17 +83,22 @@ export class Sequencer {
     this.#term?.offer(commits);
   }
 
-  /** Looks for commits that were left behind, because somebody saw one unplaced. */
-  rescan(): void {
-    this.#term?.rescan();
-  }
-
+  /** Bounded, whatever hangs. */
   async stop(): Promise<void> {
     // The work first, then the lease: the successor starts from the token that the end of the term saves.
-    this.#ending = this.#term?.stop() ?? this.#ending;
-    this.#term = undefined;
+    this.#endTerm();
     await this.#ending;
     await this.#lease?.stop();
+    await this.#ending;
+  }
+
+  #endTerm(): void {
+    if (this.#term === undefined) return;
+    const ended = atMost(END_MAX_MS, this.#term.stop());
+    this.#term = undefined;
+    this.#ending = ended.then((inTime) => {
+      if (!inTime) this.#options.logger.warn('placing hangs; somebody else may go on with it');
+    });
   }
 }
 
@@ -111,53 +107,41 @@ class Term {
   readonly #options: SequencerOptions;
   readonly #abort = new AbortController();
   readonly #placement: Placement;
-  readonly #inbox: Delivery[] = [];
+  readonly #inbox: PlacementInbox;
   readonly #offered = new RecentIds(OFFERED_COUNT);
   /** Commits that the change stream brought before anybody offered them, by when. */
   readonly #unclaimed = new Map<string, number>();
   #foreignAtMs = 0;
-  #inboxCount = 0;
-  #wakeDrain: (() => void) | undefined;
-  /** The change stream and a scan can wait for room at the same time. */
-  readonly #waitingForRoom: (() => void)[] = [];
   /** Goes on after everything that was placed; undefined until the scan of this term, if any, is over. */
   #safeToken: unknown;
-  #scanCount = 0;
+  /** What was in `commits` at that time has been placed, but for what was left behind. */
+  #levelAtMs = 0;
   #savedState = '';
   readonly #done: Promise<unknown>;
 
   constructor(options: SequencerOptions, after: Promise<void>) {
     this.#options = options;
     this.#placement = new Placement(options);
-    this.#done = after.then(() => Promise.all([this.#follow(), this.#drain(), this.#saveTokens(), this.#retryHeld()]));
+    this.#inbox = new PlacementInbox(this.#abort.signal);
+    this.#done = after.then(() =>
+      Promise.all([this.#follow(), this.#drain(), this.#saveTokens(), this.#retryHeld(), this.#lookBack()]),
+    );
   }
 
   offer(commits: readonly CommitDocument[]): void {
-    if (this.#inboxCount >= INBOX_MAX_COMMITS) return;
+    if (!this.#inbox.takesOffers) return;
     // From here on they lie in the inbox before their echoes, so the echoes are not needed.
     for (const { _id } of commits) {
       this.#offered.add(_id);
       this.#unclaimed.delete(_id);
     }
-    this.#enqueue({ commits, offered: true });
-  }
-
-  rescan(): void {
-    if (this.#scanCount === 0) this.#scan().catch(() => undefined);
+    this.#inbox.push({ commits, offered: true });
   }
 
   async stop(): Promise<void> {
     this.#abort.abort();
-    this.#wakeDrain?.();
-    this.#giveRoom();
     await this.#done;
     await this.#saveState().catch(() => undefined);
-  }
-
-  #enqueue(delivery: Delivery): void {
-    this.#inbox.push(delivery);
-    this.#inboxCount += delivery.commits.length;
-    this.#wakeDrain?.();
   }
 
   get #stopped(): boolean {
@@ -171,6 +155,7 @@ class Term {
     let token: unknown = await this.#loadToken();
     while (!this.#stopped) {
       let stream: CommitStream | undefined;
+      let askedAtMs = performance.now();
       try {
         if (token === undefined) {
           // The time is taken and the stream opened before the scan, so nothing lies between the two.
@@ -181,9 +166,10 @@ class Term {
           const next = await stream.next((id) => this.#offered.has(id));
           failures = 0;
           token = next.token;
-          this.#enqueue(next);
-          await this.#roomInInbox();
+          this.#inbox.push(next.full ? next : { ...next, levelAtMs: askedAtMs });
+          await this.#inbox.room();
           if (this.#aloneAfter(next.commits) && next.knownCount > 0) await this.#pause(ECHO_PAUSE_MS);
+          askedAtMs = performance.now();
         }
       } catch (error) {
         failures++;
@@ -225,70 +211,67 @@ class Term {
 
   async #scan(): Promise<void> {
     const { feed, log, logger, scanRunCount } = this.#options;
-    this.#scanCount++;
-    try {
-      let found = 0;
-      const options = { signal: this.#abort.signal, ...(scanRunCount === undefined ? {} : { runCount: scanRunCount }) };
-      for await (const commits of unplacedCommits(feed, log, options)) {
-        found += commits.length;
-        if (commits.length > 0) this.#enqueue({ commits });
-        await this.#roomInInbox();
+    let found = 0;
+    const options = { signal: this.#abort.signal, ...(scanRunCount === undefined ? {} : { runCount: scanRunCount }) };
+    for await (const commits of unplacedCommits(feed, log, options)) {
+      found += commits.length;
+      if (commits.length > 0) this.#inbox.push({ commits });
+      await this.#inbox.room();
+    }
+    if (found > 0) logger.info({ commits: found }, 'found commits that were not placed');
+  }
+
+  /** Finds what was left behind, whatever did it: the change stream has told everything since, and it has no place yet. */
+  async #lookBack(): Promise<void> {
+    const { feed, log, logger } = this.#options;
+    let seen: ReadonlySet<string> = new Set();
+    let seenAtMs = 0;
+    while (!this.#stopped) {
+      await this.#pause(LOOK_MS);
+      // One that only lags has nothing to search for, and no time for it.
+      if (this.#levelAtMs <= seenAtMs) continue;
+      try {
+        const held = new Set(this.#placement.held.map(({ stream }) => stream));
+        const waiting = (await newestUnplaced({ feed, log })).filter(({ stream }) => !held.has(stream));
+        const left = waiting.filter(({ stream, version }) => seen.has(refKey(stream, version)));
+        seen = new Set(waiting.map(({ stream, version }) => refKey(stream, version)));
+        seenAtMs = performance.now();
+        if (left.length === 0) continue;
+        logger.warn({ commits: left.length }, 'commits were left behind; searching for all of them');
+        await this.#scan();
+        await this.#pause(REST_AFTER_SCAN_MS);
+      } catch (error) {
+        logger.warn({ error: String(error) }, 'the search for commits that were left behind failed');
       }
-      if (found > 0) logger.info({ commits: found }, 'found commits that were not placed');
-    } finally {
-      this.#scanCount--;
     }
-  }
-
-  async #roomInInbox(): Promise<void> {
-    const full = (): boolean => this.#inbox.filter(({ offered }) => !offered).length >= INBOX_MAX_BATCHES;
-    while (full() && !this.#stopped) {
-      await new Promise<void>((resolve) => this.#waitingForRoom.push(resolve));
-    }
-  }
-
-  #giveRoom(): void {
-    for (const resolve of this.#waitingForRoom.splice(0)) resolve();
   }
 
   /** Takes all there is, at once: no timer, so a single commit does not wait and many go together. */
   async #drain(): Promise<void> {
     let failures = 0;
     while (!this.#stopped) {
-      if (this.#inbox.length === 0) {
-        await new Promise<void>((resolve) => {
-          this.#wakeDrain = resolve;
-        });
+      const deliveries = this.#inbox.take();
+      if (deliveries.length === 0) {
+        await this.#inbox.news();
         continue;
       }
-      const deliveries = this.#takeBatch();
-      this.#giveRoom();
       for (let placed = false; !placed && !this.#stopped; ) {
         try {
           await this.#placement.place(deliveries.flatMap(({ commits }) => commits));
           if (deliveries.some(({ retryHeld }) => retryHeld)) await this.#placement.retryHeld();
           placed = true;
           failures = 0;
+          for (const { token, levelAtMs } of deliveries) {
+            this.#safeToken = token ?? this.#safeToken;
+            this.#levelAtMs = levelAtMs ?? this.#levelAtMs;
+          }
         } catch (error) {
           failures++;
           this.#options.logger.warn({ error: String(error), failures }, 'placing failed; trying again');
           await this.#pause(backoffMs(failures, { firstMs: 20, maxMs: 1_000 }));
         }
-        if (placed) this.#safeToken = deliveries.findLast(({ token }) => token !== undefined)?.token ?? this.#safeToken;
       }
     }
-  }
-
-  #takeBatch(): readonly Delivery[] {
-    let count = 0;
-    let taken = 0;
-    for (const { commits } of this.#inbox) {
-      if (taken > 0 && count + commits.length > BATCH_MAX_COMMITS) break;
-      count += commits.length;
-      taken++;
-    }
-    this.#inboxCount -= count;
-    return this.#inbox.splice(0, taken);
   }
 
   /** Also while nothing happens: the token of an idle stream ages out of the server's history. */
@@ -302,7 +285,7 @@ class Term {
   }
 
   async #saveState(): Promise<void> {
-    if (this.#scanCount > 0 || this.#safeToken === undefined) return;
+    if (this.#safeToken === undefined) return;
     const state = { token: this.#safeToken, pipeline: this.#options.feed.pipeline, held: this.#placement.held };
     const text = JSON.stringify(state);
     if (text === this.#savedState) return;
@@ -312,8 +295,8 @@ class Term {
 
   async #retryHeld(): Promise<void> {
     while (!this.#stopped) {
-      await this.#pause(1_000);
-      if (this.#placement.held.length > 0) this.#enqueue({ commits: [], retryHeld: true });
+      await this.#pause(RETRY_HELD_MS);
+      if (this.#placement.held.length > 0) this.#inbox.push({ commits: [], retryHeld: true });
     }
   }
 

@@ -2,14 +2,12 @@ import type { Model } from '../define/model.ts';
 import type { Logger } from '../logger.ts';
 import type { WakeUps } from '../queue/wake-ups.ts';
 import type { DeliveryStore } from '../store/delivery-store.ts';
-import { refKey } from '../store/log.ts';
 import type { PartitionReading } from '../store/partitions.ts';
 import type { Delivery } from './delivery.ts';
 import { keepLease, type LeaseKeeper } from './lease-keeper.ts';
 import type { Membership } from './membership.ts';
 import { retryDelayMs } from './partition-failure.ts';
 import { type Repeating, repeat } from './repeat.ts';
-import type { Sequencer } from './sequencer.ts';
 
 export interface SweepOptions {
   readonly store: DeliveryStore;
@@ -20,7 +18,6 @@ export interface SweepOptions {
   readonly logger: Logger;
   /** Of this process, where it has them. */
   readonly delivery?: Pick<Delivery, 'wake'>;
-  readonly sequencer?: Pick<Sequencer, 'rescan' | 'leads'>;
   readonly wakeUps?: Pick<WakeUps, 'wake'>;
 }
 
@@ -35,8 +32,6 @@ export class Sweep {
   readonly #options: SweepOptions;
   #lease: LeaseKeeper | undefined;
   #rounds: Repeating | undefined;
-  /** Unplaced commits at the last look. */
-  #unplaced: ReadonlySet<string> = new Set();
 
   constructor(options: SweepOptions) {
     this.#options = options;
@@ -71,7 +66,6 @@ export class Sweep {
   async #sweep(): Promise<void> {
     await this.#options.membership.buryDead();
     await this.#pushPartitions();
-    await this.#lookForUnplaced();
   }
 
   async #pushPartitions(): Promise<void> {
@@ -86,30 +80,9 @@ export class Sweep {
       if (delivery === undefined) wakeUps?.wake({ consumer: name, version }, partitions);
     }
   }
-
-  /** A commit that two looks in a row found unplaced was left behind: the sequencer searches. */
-  async #lookForUnplaced(): Promise<void> {
-    const { store, sequencer, logger } = this.#options;
-    const unplaced = new Set(await newestUnplaced(store));
-    const left = [...unplaced].filter((commit) => this.#unplaced.has(commit));
-    this.#unplaced = unplaced;
-    if (left.length === 0) return;
-    logger.warn({ commits: left.length, here: sequencer?.leads ?? false }, 'commits wait for their place in the log');
-    if (sequencer?.leads) sequencer.rescan();
-  }
 }
 
 function needsPush({ checkpoint, failure, idleMs }: PartitionReading, end: number): boolean {
   if (checkpoint >= end) return false;
   return idleMs >= (failure === undefined ? STANDS_STILL_MS : retryDelayMs(failure.attempts));
-}
-
-const LOOK_AT_COMMITS = 50;
-
-/** Of the newest commits those whose events are not all in the log, by stream and version. */
-export async function newestUnplaced(store: Pick<DeliveryStore, 'feed' | 'log'>): Promise<readonly string[]> {
-  const heads = await store.feed.backward(undefined, LOOK_AT_COMMITS);
-  const refs = heads.map(({ stream, version, eventCount }) => ({ stream, version: version + eventCount - 1 }));
-  const placed = await store.log.placed(refs);
-  return refs.map(({ stream, version }) => refKey(stream, version)).filter((key) => !placed.has(key));
 }

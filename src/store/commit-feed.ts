@@ -10,6 +10,8 @@ export interface CommitBatch {
   readonly commits: readonly CommitDocument[];
   /** Commits that were left out because they are known. */
   readonly knownCount: number;
+  /** More may be ready. When not, everything that was in `commits` when this batch was asked for has come by now. */
+  readonly full: boolean;
   /** Goes on after this batch. */
   readonly token: unknown;
 }
@@ -58,6 +60,9 @@ const PIPELINE: readonly Document[] = [
   { $match: { operationType: 'insert', 'fullDocument.version': { $exists: true } } },
   { $project: { fullDocument: 1 } },
 ];
+const BATCH_MAX_COMMITS = 1_000;
+/** The server ends a batch before it reaches 16 MB. */
+const FULL_BYTES = 8_000_000;
 const AWAIT_MS = 500;
 /** A server that does not answer a wait of half a second within this is gone: the watchdog of the stream. */
 const WATCHDOG_MS = 10_000;
@@ -125,7 +130,7 @@ async function openStream(client: MongoClient, db: Db, start: Document): Promise
     opened = await ask({
       aggregate: 'commits',
       pipeline: [{ $changeStream: start }, ...PIPELINE],
-      cursor: { batchSize: 1_000 },
+      cursor: { batchSize: BATCH_MAX_COMMITS },
       readConcern: { level: 'majority' },
     });
   } catch (error) {
@@ -137,13 +142,18 @@ async function openStream(client: MongoClient, db: Db, start: Document): Promise
   return {
     async next(known) {
       const reply: Document =
-        first ?? (await ask({ getMore: id, collection: 'commits', batchSize: 1_000, maxTimeMS: AWAIT_MS }));
+        first ?? (await ask({ getMore: id, collection: 'commits', batchSize: BATCH_MAX_COMMITS, maxTimeMS: AWAIT_MS }));
       first = undefined;
       const { firstBatch, nextBatch = firstBatch, postBatchResumeToken, id: still } = reply.cursor;
       // Dropped or renamed: the server ends the stream, and its token leads nowhere.
       if (isClosed(still)) throw new FeedLostError('change stream ended by the server (collection dropped or renamed)');
       const commits = unknownCommits(nextBatch, known);
-      return { commits, knownCount: nextBatch.length - commits.length, token: postBatchResumeToken };
+      return {
+        commits,
+        knownCount: nextBatch.length - commits.length,
+        full: isFull(nextBatch),
+        token: postBatchResumeToken,
+      };
     },
     async close() {
       const gone = db.command(
@@ -189,6 +199,12 @@ export function commitIdOf(change: Buffer): string | undefined {
   at += 1 + ID_FIELD.length;
   const length = change.readInt32LE(at);
   return change.toString('utf8', at + 4, at + 4 + length - 1);
+}
+
+function isFull(changes: readonly Buffer[]): boolean {
+  let bytes = 0;
+  for (const { length } of changes) bytes += length;
+  return changes.length >= BATCH_MAX_COMMITS || bytes >= FULL_BYTES;
 }
 
 const isClosed = (cursorId: unknown): boolean => String(cursorId) === '0';

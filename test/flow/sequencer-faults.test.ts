@@ -1,11 +1,27 @@
 import { describe, expect, it } from 'vitest';
 import { Placement } from '../../src/engine/placement.ts';
+import type { Sequencer } from '../../src/engine/sequencer.ts';
 import { verifyLog } from '../../src/engine/verify.ts';
-import type { CommitDocument } from '../../src/store/documents.ts';
-import { deliveryFixture } from '../setup/delivery.ts';
+import type { CommitDocument, LogDocument } from '../../src/store/documents.ts';
+import { type DeliveryFixture, deliveryFixture } from '../setup/delivery.ts';
+import { clean, startSequencer, untilEnd } from '../setup/sequencers.ts';
 import { logger } from '../setup/test-worker.ts';
+import { until } from '../setup/until.ts';
 
-const clean = { ok: true, counts: { missing: 0, extra: 0, order: 0, other: 0, gap: 0 } };
+/** A promise that others wait for, and what resolves it. */
+function gate() {
+  let open: () => void = () => undefined;
+  const opened = new Promise<void>((resolve) => {
+    open = resolve;
+  });
+  return { opened, open };
+}
+
+const stopsWithin = (ms: number, sequencer: Sequencer): Promise<string> =>
+  Promise.race([
+    sequencer.stop().then(() => 'stopped'),
+    new Promise<string>((resolve) => setTimeout(() => resolve('hangs'), ms)),
+  ]);
 
 describe('a call to MongoDB that fails', async () => {
   const fixture = await deliveryFixture();
@@ -84,5 +100,201 @@ describe('a call to MongoDB that fails', async () => {
       if (!failed) expect(atCall).toBeGreaterThan(3);
     }
     expect(await verifyLog(fixture.store)).toMatchObject(clean);
+  });
+});
+
+describe('a call to MongoDB that hangs', async () => {
+  const fixture = await deliveryFixture();
+
+  /** The real store, of which the first insert into the log waits behind a gate. */
+  function hanging() {
+    const { opened, open } = gate();
+    const { log } = fixture.store;
+    const state = { callCount: 0, open };
+    const place = async (events: readonly LogDocument[]) => {
+      state.callCount++;
+      if (state.callCount === 1) await opened;
+      return log.place(events);
+    };
+    return { state, store: { ...fixture.store, log: { ...log, place } } };
+  }
+
+  it('does not hold up a stop, and the lease is handed over', async () => {
+    const start = await fixture.store.log.end();
+    const { state, store } = hanging();
+    const first = startSequencer(store);
+    await until('the first leads', () => first.leads || undefined);
+    const second = startSequencer(fixture.store);
+    const commits = [fixture.count('stuck'), fixture.count('stuck')];
+    await fixture.append(commits);
+    await until('an insert hangs', () => state.callCount > 0 || undefined);
+
+    expect(await stopsWithin(5_000, first)).toBe('stopped');
+    await until('the second leads', () => second.leads || undefined, { timeoutMs: 2_000 });
+    await untilEnd(fixture, start + 2);
+    state.open();
+    await fixture.append([fixture.count('stuck')]);
+    await untilEnd(fixture, start + 3);
+    expect(await verifyLog(fixture.store)).toMatchObject(clean);
+  });
+
+  it('does not keep the process from placing when it has lost the lease and has it again', async () => {
+    const start = await fixture.store.log.end();
+    const { state, store } = hanging();
+    let cut = false;
+    const { leases } = fixture.store;
+    const acquire: typeof leases.acquire = (...args) =>
+      cut ? Promise.reject(new Error('cut off')) : leases.acquire(...args);
+    const sequencer = startSequencer({ ...store, leases: { ...leases, acquire } });
+    await until('it leads', () => sequencer.leads || undefined);
+    await fixture.append([fixture.count('cut')]);
+    await until('an insert hangs', () => state.callCount > 0 || undefined);
+    cut = true;
+    await until('it leads no more', () => !sequencer.leads || undefined);
+    cut = false;
+    await untilEnd(fixture, start + 1);
+    state.open();
+    await fixture.append([fixture.count('cut')]);
+    await untilEnd(fixture, start + 2);
+    expect(await verifyLog(fixture.store)).toMatchObject(clean);
+  });
+});
+
+/** The real store; counts looks at the newest commits and reads of searches, and a gate can hold up the change stream. */
+function watched({ store }: DeliveryFixture) {
+  const seen: { lookCount: number; searchCount: number; readCount: number; gate: Promise<void> | undefined } = {
+    lookCount: 0,
+    searchCount: 0,
+    readCount: 0,
+    gate: undefined,
+  };
+  const { feed } = store;
+  const backward: typeof feed.backward = (before, limit) => {
+    if (limit === 50) seen.lookCount++;
+    else seen.searchCount++;
+    return feed.backward(before, limit);
+  };
+  const open: typeof feed.open = async (from) => {
+    const stream = await feed.open(from);
+    const next: typeof stream.next = async (known) => {
+      const batch = await stream.next(known);
+      await seen.gate;
+      seen.readCount++;
+      return batch;
+    };
+    return { ...stream, next };
+  };
+  return { seen, store: { ...store, feed: { ...feed, backward, open } } };
+}
+
+/** Writes commits that the next change stream does not tell of. */
+async function leaveBehind(fixture: DeliveryFixture, commits: readonly CommitDocument[]): Promise<void> {
+  const { feed, placement } = fixture.store;
+  const state = { pipeline: feed.pipeline, held: (await placement.load())?.held ?? [] };
+  await fixture.append(commits);
+  // A write of another kind: the time to start from is after the commits.
+  await placement.save({ ...state, token: null });
+  const stream = await feed.open({ time: await feed.now() });
+  const { token } = await stream.next(() => false);
+  await stream.close();
+  await placement.save({ ...state, token });
+}
+
+describe('commits that were left behind', async () => {
+  const fixture = await deliveryFixture();
+
+  it('are found by whoever leads, once', async () => {
+    const commits = Array.from({ length: 120 }, (_, i) => fixture.count(`left-${i % 7}`));
+    await leaveBehind(fixture, commits);
+    const { seen, store } = watched(fixture);
+    startSequencer(store);
+    await untilEnd(fixture, 120);
+    expect(await verifyLog(fixture.store)).toMatchObject({ ...clean, end: 120 });
+    // Where it begins, and one page back.
+    expect(seen.searchCount).toBeLessThanOrEqual(3);
+  });
+
+  it('are not those of a held stream: nothing is searched, and the resume token moves on', async () => {
+    await leaveBehind(fixture, []);
+    const { seen, store } = watched(fixture);
+    startSequencer(store);
+    const [first, , third] = Array.from({ length: 3 }, () => fixture.count('torn'));
+    await fixture.append([first!, third!]);
+    const held = await until('the hold is on record', async () => {
+      const state = await fixture.store.placement.load();
+      return state?.held.length === 1 ? state : undefined;
+    });
+    const lookCount = seen.lookCount;
+    await until('three more looks', () => seen.lookCount >= lookCount + 3 || undefined);
+    expect(seen.searchCount).toBe(0);
+    await until('a newer token is saved', async () => {
+      const state = await fixture.store.placement.load();
+      return JSON.stringify(state?.token) !== JSON.stringify(held.token) || undefined;
+    });
+  });
+
+  it('are not those that the change stream is late with', async () => {
+    const start = await fixture.store.log.end();
+    await leaveBehind(fixture, []);
+    const { seen, store } = watched(fixture);
+    let renewCount = 0;
+    const acquire: typeof store.leases.acquire = (...args) => store.leases.acquire(...args).finally(() => renewCount++);
+    startSequencer({ ...store, leases: { ...store.leases, acquire } });
+    await until('a look', () => seen.lookCount > 0 || undefined);
+    const { opened, open } = gate();
+    seen.gate = opened;
+    await fixture.append(Array.from({ length: 30 }, (_, i) => fixture.count(`late-${i % 7}`)));
+    const renewed = renewCount;
+    await until('four seconds of leading', () => renewCount >= renewed + 4 || undefined);
+    expect(await fixture.store.log.end()).toBe(start);
+    open();
+    await untilEnd(fixture, start + 30);
+    const lookCount = seen.lookCount;
+    await until('two more looks', () => seen.lookCount >= lookCount + 2 || undefined);
+    expect(seen.searchCount).toBe(0);
+  });
+});
+
+describe('when placing takes long', async () => {
+  const fixture = await deliveryFixture();
+
+  it('what waits for room all goes on, and a stop ends', { timeout: 70_000 }, async () => {
+    await leaveBehind(fixture, [fixture.count('left'), fixture.count('left'), fixture.count('left')]);
+    const { seen, store } = watched(fixture);
+    const [placing, searching] = [gate(), gate()];
+    let pageCount = 0;
+    const { log, feed } = store;
+    const sequencer = startSequencer({
+      ...store,
+      log: { ...log, place: (events) => placing.opened.then(() => log.place(events)) },
+      feed: {
+        ...feed,
+        forward: async (from, limit) => {
+          pageCount++;
+          await searching.opened;
+          return feed.forward(from, limit);
+        },
+      },
+    });
+    await until('a search is under way', () => pageCount > 0 || undefined);
+    await fixture.append([fixture.count('slow')]);
+    let before = -1;
+    // An idle wait for news takes half a second.
+    const standsStill = async () => {
+      before = seen.readCount + pageCount;
+      await new Promise((resolve) => setTimeout(resolve, 1_500));
+      return seen.readCount + pageCount === before || undefined;
+    };
+    await until('the change stream is read no further', standsStill);
+    searching.open();
+    await until('the search waits for room too', standsStill);
+    expect(pageCount).toBe(1);
+
+    placing.open();
+    await untilEnd(fixture, 4);
+    await fixture.append([fixture.count('later')]);
+    await untilEnd(fixture, 5);
+    expect(await stopsWithin(5_000, sequencer)).toBe('stopped');
+    expect(await verifyLog(fixture.store)).toMatchObject({ ...clean, end: 5 });
   });
 });

@@ -1,40 +1,14 @@
-import { randomUUID } from 'node:crypto';
-import { afterAll, afterEach, describe, expect, it } from 'vitest';
+import { afterAll, describe, expect, it } from 'vitest';
 import { Placement } from '../../src/engine/placement.ts';
-import { Sequencer, sequencerLease } from '../../src/engine/sequencer.ts';
+import { sequencerLease } from '../../src/engine/sequencer.ts';
 import { verifyLog } from '../../src/engine/verify.ts';
 import { connect } from '../../src/store/connect.ts';
-import { createDeliveryStore, type DeliveryStore } from '../../src/store/delivery-store.ts';
+import { createDeliveryStore } from '../../src/store/delivery-store.ts';
 import type { CommitDocument, LogDocument } from '../../src/store/documents.ts';
-import { type DeliveryFixture, deliveryFixture } from '../setup/delivery.ts';
+import { deliveryFixture } from '../setup/delivery.ts';
+import { clean, startSequencer, untilEnd } from '../setup/sequencers.ts';
 import { LOG_ID, logger } from '../setup/test-worker.ts';
 import { until } from '../setup/until.ts';
-
-const running: Sequencer[] = [];
-afterEach(async () => {
-  await Promise.all(running.splice(0).map((sequencer) => sequencer.stop()));
-});
-
-function startSequencer(
-  store: DeliveryStore,
-  onPlaced: (events: readonly LogDocument[]) => void = () => undefined,
-): Sequencer {
-  const sequencer = new Sequencer({ ...store, instanceId: randomUUID(), logger, onPlaced });
-  running.push(sequencer);
-  sequencer.start();
-  return sequencer;
-}
-
-const untilEnd = (fixture: DeliveryFixture, end: number): Promise<number> => {
-  let seen = 0;
-  const look = async () => {
-    seen = await fixture.store.log.end();
-    return seen >= end ? seen : undefined;
-  };
-  return until(`position ${end} in the log`, look, { seen: () => seen });
-};
-
-const clean = { ok: true, counts: { missing: 0, extra: 0, order: 0, other: 0, gap: 0 } };
 
 describe('several sequencers at once', async () => {
   const fixture = await deliveryFixture();
@@ -187,57 +161,6 @@ describe('where to go on', async () => {
 
   it('the lease is handed over at once on stop', async () => {
     expect(await fixture.store.leases.state(sequencerLease(LOG_ID))).toMatchObject({ holder: undefined });
-  });
-});
-
-describe('when placing takes long', async () => {
-  const fixture = await deliveryFixture();
-
-  it('what waits for room all goes on, and a stop ends', { timeout: 70_000 }, async () => {
-    // The real log behind a gate; and the change stream, watched.
-    let open: () => void = () => undefined;
-    const gate = new Promise<void>((resolve) => {
-      open = resolve;
-    });
-    let readCount = 0;
-    const { log, feed } = fixture.store;
-    const sequencer = startSequencer({
-      ...fixture.store,
-      log: { ...log, place: (events) => gate.then(() => log.place(events)) },
-      feed: {
-        ...feed,
-        open: async (from) => {
-          const stream = await feed.open(from);
-          return { ...stream, next: (known) => stream.next(known).finally(() => readCount++) };
-        },
-      },
-    });
-    await until('the change stream is read', () => readCount > 0 || undefined);
-    await fixture.append([fixture.count('slow')]);
-    let before = -1;
-    // An idle wait for news takes half a second.
-    const standsStill = async () => {
-      before = readCount;
-      await new Promise((resolve) => setTimeout(resolve, 1_500));
-      return readCount === before || undefined;
-    };
-    await until('the change stream is read no further', standsStill);
-    // As the sweep does, which sees a commit without a place.
-    const unplaced = Array.from({ length: 3 }, () => fixture.count('left'));
-    await fixture.append(unplaced);
-    sequencer.rescan();
-    await until('the scan waits for room too', standsStill);
-
-    open();
-    await untilEnd(fixture, 4);
-    await fixture.append([fixture.count('later')]);
-    await untilEnd(fixture, 5);
-    const how = await Promise.race([
-      sequencer.stop().then(() => 'stopped'),
-      new Promise((resolve) => setTimeout(() => resolve('hangs'), 5_000)),
-    ]);
-    expect(how).toBe('stopped');
-    expect(await verifyLog(fixture.store)).toMatchObject({ ...clean, end: 5 });
   });
 });
 
