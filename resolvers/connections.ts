@@ -1,5 +1,6 @@
 import type { OutputRef } from '@pothos/core';
-import type { Page, PageInput } from '../src/index.ts';
+import type { GatewayContext } from '../src/gateway/context.ts';
+import { MillraceError, type Page, type PageInput } from '../src/index.ts';
 import type { MillraceBuilder } from './builder.ts';
 import { claim, once } from './registry.ts';
 
@@ -13,7 +14,28 @@ export interface PageArguments {
   readonly last?: number | null | undefined;
   readonly before?: string | null | undefined;
 }
-export const pageInput = ({ first, after, last, before }: PageArguments): PageInput => ({ first, after, last, before });
+
+/** Most that the lists of one operation may ask for together: the cost limit knows only numbers that the document holds. */
+const OPERATION_MAX_COUNT = 10_000;
+// As `first` and `last` below describe them.
+const PAGE_MAX_COUNT = 1_000;
+const PAGE_DEFAULT_COUNT = 50;
+const asked = new WeakMap<GatewayContext, number>();
+
+/** The page that a field asks for, counted for its operation. Throws QUERY_TOO_COMPLEX when that asks for too much. */
+export function pageInput({ first, after, last, before }: PageArguments, context: GatewayContext): PageInput {
+  // What no page can be is refused where it is read.
+  const count = Math.min(Math.max(first ?? last ?? PAGE_DEFAULT_COUNT, 0), PAGE_MAX_COUNT);
+  const total = (asked.get(context) ?? 0) + count;
+  if (total > OPERATION_MAX_COUNT) {
+    throw new MillraceError(
+      'QUERY_TOO_COMPLEX',
+      `The lists of one operation hold at most ${OPERATION_MAX_COUNT} nodes together. Ask for fewer with "first" or "last", or in several operations.`,
+    );
+  }
+  asked.set(context, total);
+  return { first, after, last, before };
+}
 
 function pageInfoType(builder: MillraceBuilder) {
   claim(builder, 'type PageInfo', 'a type of the platform');

@@ -19,7 +19,8 @@ export function exposeEvents(builder: MillraceBuilder): true {
       nullable: false,
       description: 'Events of the log, in order of their position.',
       args: { filter: t.arg({ type: filter, required: false }), ...pageArguments(builder) },
-      resolve: (_root, args, { runtime }) => runtime.events(eventFilterInput(args.filter), pageInput(args)),
+      resolve: (_root, args, context) =>
+        context.runtime.events(eventFilterInput(args.filter), pageInput(args, context)),
     }),
   );
   claim(builder, 'type EventDelivery', 'a type of the platform');

@@ -127,13 +127,13 @@ function exposeReads(builder: MillraceBuilder, exposed: ExposedView, filter: Ret
         ...pageArguments(builder),
         ...readArguments(builder),
       },
-      resolve: async (_root, args, { runtime }) => {
-        const page = await runtime.documents(view.name, {
+      resolve: async (_root, args, context) => {
+        const page = await context.runtime.documents(view.name, {
           filter: filterInput(args.filter, indexed),
           sort: args.sort?.map(
             ({ field, direction }): SortInput => ({ field, direction: direction === 'DESC' ? -1 : 1 }),
           ),
-          ...pageInput(args),
+          ...pageInput(args, context),
           ...readOptions(args.atLeast, args.timeoutMs),
         });
         return { ...page, edges: page.edges.map((edge) => ({ cursor: edge.cursor, node: node(edge.node) })) };

@@ -282,6 +282,25 @@ describe('a document', () => {
     expect(await inTime(query, 300)).toContain(code);
   });
 
+  test.each(['accounts', 'events'])('with 30 lists of %s whose length a variable gives is refused', async (list) => {
+    const lists = (count: number): string =>
+      `query($n: Int) { ${Array.from({ length: count }, (_, i) => `a${i}: ${list}(first: $n) { edges { cursor } }`).join(' ')} }`;
+    const refused = await bank.ask(lists(30), { n: 1_000 });
+    expect(refused.errors[0]).toMatchObject({
+      message: expect.stringContaining('10000'),
+      extensions: { code: 'QUERY_TOO_COMPLEX' },
+    });
+    expect(refused.data).toBeNull();
+    for (const [count, n] of [
+      [10, 1_000],
+      [30, 333],
+      [30, null],
+    ] as const) {
+      expect((await bank.ask(lists(count), { n })).errors).toEqual([]);
+    }
+    expect(await codes(lists(1), { n: -1 })).toEqual(['BAD_INPUT']);
+  });
+
   test('nested 300 deep is refused, by its depth', async () => {
     const deep = `{ ${'... on Query { '.repeat(300)}__typename${' }'.repeat(300)} }`;
     expect(await inTime(deep, 300)).toContain('QUERY_TOO_COMPLEX');
