@@ -45,15 +45,15 @@ export function exposeQuery(
           type: [typed.type],
           nullable: { list: nullable, items: typed.itemsNullable },
           ...common,
-          resolve: async (_root, given, { runtime }) =>
-            (await runtime.ask(query.name, rawOf(given), readOptions(given.atLeast, given.timeoutMs))) as never,
+          resolve: async (_root, given, { runtime, signal }) =>
+            (await runtime.ask(query.name, rawOf(given), readOptions(given, signal))) as never,
         })
       : t.field({
           type: typed.type,
           nullable,
           ...common,
-          resolve: async (_root, given, { runtime }) =>
-            (await runtime.ask(query.name, rawOf(given), readOptions(given.atLeast, given.timeoutMs))) as never,
+          resolve: async (_root, given, { runtime, signal }) =>
+            (await runtime.ask(query.name, rawOf(given), readOptions(given, signal))) as never,
         });
   });
 }

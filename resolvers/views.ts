@@ -109,8 +109,8 @@ function exposeReads(builder: MillraceBuilder, exposed: ExposedView, filter: Ret
       nullable: true,
       ...described(`One document of the view "${view.name}" by its id; null when there is none.`),
       args: { id: t.arg.id({ required: true }), ...readArguments(builder) },
-      resolve: async (_root, { id, atLeast, timeoutMs }, { runtime }) => {
-        const record = await runtime.document(view.name, id, readOptions(atLeast, timeoutMs));
+      resolve: async (_root, { id, ...options }, { runtime, signal }) => {
+        const record = await runtime.document(view.name, id, readOptions(options, signal));
         return record === undefined ? null : node(record);
       },
     }),
@@ -134,7 +134,7 @@ function exposeReads(builder: MillraceBuilder, exposed: ExposedView, filter: Ret
             ({ field, direction }): SortInput => ({ field, direction: direction === 'DESC' ? -1 : 1 }),
           ),
           ...pageInput(args, context),
-          ...readOptions(args.atLeast, args.timeoutMs),
+          ...readOptions(args, context.signal),
         });
         return { ...page, edges: page.edges.map((edge) => ({ cursor: edge.cursor, node: node(edge.node) })) };
       },
@@ -233,7 +233,11 @@ export const readArguments = (builder: MillraceBuilder) =>
     }),
     timeoutMs: t.int({ description: 'How long `atLeast` may wait; default 5,000.' }),
   }));
-export const readOptions = (atLeast: string | null | undefined, timeoutMs: number | null | undefined) => ({
-  atLeast: atLeast ?? undefined,
-  timeoutMs: timeoutMs ?? undefined,
-});
+/** They end with `signal`: nobody waits for what a client that left has asked. */
+export const readOptions = (
+  {
+    atLeast,
+    timeoutMs,
+  }: { readonly atLeast?: string | null | undefined; readonly timeoutMs?: number | null | undefined },
+  signal: AbortSignal,
+) => ({ atLeast: atLeast ?? undefined, timeoutMs: timeoutMs ?? undefined, signal });

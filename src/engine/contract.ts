@@ -74,6 +74,8 @@ export interface ReadOptions {
   readonly atLeast?: string | undefined;
   /** How long `atLeast` waits; default AT_LEAST_TIMEOUT_MS. */
   readonly timeoutMs?: number | undefined;
+  /** Nobody waits for the answer any more: `atLeast` gives up within a quarter of a second, with VIEW_BEHIND. */
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** A view document without the platform's own fields. */

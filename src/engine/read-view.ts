@@ -58,7 +58,7 @@ export function readiness(atLeast: AtLeast, options: ReadOptions | undefined, de
   }
   const deadlineMs = Date.now() + timeoutMs;
   return async ({ progress }) => {
-    if (token !== undefined) await atLeast.wait(progress, token, deadlineMs);
+    if (token !== undefined) await atLeast.wait(progress, token, deadlineMs, options?.signal);
   };
 }
 

@@ -28,9 +28,9 @@ export interface AtLeast {
   /**
    * Resolves when the view has applied every event of the token's command that it handles. Throws BAD_TOKEN; VIEW_BEHIND
    * at `deadlineMs` (epoch) with `reason` PLACING (not in the log yet), LAGGING or PARKED (a handler fails in that
-   * partition) and `retryAfterMs`; SHUTTING_DOWN.
+   * partition) and `retryAfterMs`; SHUTTING_DOWN. After `signal` aborts it asks nothing more and throws VIEW_BEHIND.
    */
-  wait(progress: ViewProgress, token: string, deadlineMs: number): Promise<void>;
+  wait(progress: ViewProgress, token: string, deadlineMs: number, signal?: AbortSignal): Promise<void>;
   close(): void;
 }
 
@@ -48,12 +48,14 @@ export function createAtLeast(deps: AtLeastDeps): AtLeast {
   setMaxListeners(0, closing.signal);
   const needOf = needFinder(deps);
 
-  const wait = async (progress: ViewProgress, token: string, deadlineMs: number): Promise<void> => {
+  const wait: AtLeast['wait'] = async (progress, token, deadlineMs, signal) => {
     const waker = wakeable(closing.signal);
     const stops = [deps.logReader.onAdvance(waker.wake), progress.onChange(waker.wake)];
     try {
       let looked: 'woken' | 'time' = 'time';
       for (let pollMs = POLL_MIN_MS; ; pollMs = Math.min(POLL_MAX_MS, pollMs * 1.5)) {
+        // The poll is short enough to see it late; a listener for each of a request's many reads would cost more.
+        if (signal?.aborted === true) throw behind(progress, 'LAGGING');
         if (closing.signal.aborted) throw new MillraceError('SHUTTING_DOWN', 'This process is stopping. Ask again.');
         const need = await needOf(progress, token);
         if (typeof need !== 'string') {
