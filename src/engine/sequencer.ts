@@ -67,7 +67,7 @@ export class Sequencer {
       holder: instanceId,
       logger,
       onGain: () => {
-        logger.info('this process places commits now');
+        logger.info('this process gives commits their positions in the log from now on');
         this.#term = new Term(this.#options, this.#ending);
       },
       onLoss: () => this.#endTerm(),
