@@ -20,7 +20,7 @@ const FAMILIES: Readonly<Record<string, (bench: Bench) => Promise<Group[]>>> = {
   memory,
 };
 
-const options = readOptions(process.argv.slice(2));
+const options = readOptions(process.argv.slice(2)) ?? process.exit(0);
 const unknown = [...(options.only ?? [])].filter((name) => !Object.hasOwn(FAMILIES, name));
 if (unknown.length > 0) throw new Error(`--only takes ${Object.keys(FAMILIES).join(', ')}; not ${unknown.join(', ')}`);
 

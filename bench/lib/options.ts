@@ -1,7 +1,6 @@
-/**
- * What `npm run bench -- …` takes: `--only append,http,flow,log,memory`, `--seconds` of a round, `--rounds`, `--events`,
- * `--subscribers`, `--quick`. RESULTS.md is written by whole runs only: neither `--only` nor `--quick`.
- */
+import { parseArgs } from 'node:util';
+
+/** What `npm run bench -- …` takes; USAGE says it to people. */
 export interface BenchOptions {
   readonly quick: boolean;
   readonly only: ReadonlySet<string> | undefined;
@@ -25,25 +24,39 @@ export interface Bench {
 
 export const ACCOUNT_COUNT = 2_000;
 
-export function readOptions(args: readonly string[]): BenchOptions {
-  const value = (flag: string) => {
-    const at = args.indexOf(flag);
-    return at < 0 ? undefined : args[at + 1];
-  };
-  const count = (flag: string, fallback: number) => {
-    const text = value(flag);
-    const parsed = text === undefined ? fallback : Number(text);
-    if (!Number.isFinite(parsed) || parsed <= 0) throw new Error(`${flag} needs a number above 0, got ${text}`);
+const USAGE = `npm run bench -- [options]
+  --only FAMILIES     some of append,http,flow,log,memory; RESULTS.md is then left as it is
+  --seconds N         length of a round (3)
+  --rounds N          rounds of each row (3)
+  --events N          events of the log scan and the rebuild (100000)
+  --subscribers N     idle subscribers (1000)
+  --quick             one short round of everything; RESULTS.md is left as it is
+  --help              this text`;
+
+/** Undefined when only the usage was asked for; it is printed then. Throws when the arguments cannot be read. */
+export function readOptions(args: readonly string[]): BenchOptions | undefined {
+  const text = { type: 'string' } as const;
+  const flag = { type: 'boolean', default: false } as const;
+  const { values } = parseArgs({
+    args: [...args],
+    options: { only: text, seconds: text, rounds: text, events: text, subscribers: text, quick: flag, help: flag },
+  });
+  if (values.help) {
+    console.log(USAGE);
+    return undefined;
+  }
+  const { quick } = values;
+  const count = (name: 'seconds' | 'rounds' | 'events' | 'subscribers', fallback: number) => {
+    const parsed = Number(values[name] ?? fallback);
+    if (!Number.isFinite(parsed) || parsed <= 0) throw new Error(`--${name} needs a number above 0.\n${USAGE}`);
     return parsed;
   };
-  const quick = args.includes('--quick');
-  const only = value('--only');
   return {
     quick,
-    only: only === undefined ? undefined : new Set(only.split(',')),
-    roundMs: count('--seconds', quick ? 1 : 3) * 1000,
-    roundCount: count('--rounds', quick ? 1 : 3),
-    eventCount: count('--events', quick ? 20_000 : 100_000),
-    subscriberCount: count('--subscribers', quick ? 200 : 1_000),
+    only: values.only === undefined ? undefined : new Set(values.only.split(',')),
+    roundMs: count('seconds', quick ? 1 : 3) * 1000,
+    roundCount: count('rounds', quick ? 1 : 3),
+    eventCount: count('events', quick ? 20_000 : 100_000),
+    subscriberCount: count('subscribers', quick ? 200 : 1_000),
   };
 }
