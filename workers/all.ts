@@ -10,10 +10,7 @@ export interface RunningWorkers extends RunningRole {
   offer(commits: readonly CommitDocument[]): void;
 }
 
-/** What follows the jobs in hand at a stop: what they handled is written, and the process leaves. */
-const AFTER_JOBS_MS = 500;
-
-/** Everything that a worker process does. Its stop takes at most `shutdownTimeoutMs` and half a second. */
+/** Everything that a worker process does. Its stop takes at most `shutdownTimeoutMs`. */
 export async function startAll(deps: ProcessDeps): Promise<RunningWorkers> {
   const worker = await joinWorkers(deps);
   const started: RunningRole[] = [];
@@ -21,7 +18,7 @@ export async function startAll(deps: ProcessDeps): Promise<RunningWorkers> {
     const over = new AbortController();
     const { signal } = over;
     // What has not ended by then goes on in the background and fails with its connections: nothing depends on a good end.
-    const late = pause(deps.settings.shutdownTimeoutMs + AFTER_JOBS_MS, undefined, { signal }).catch(() => undefined);
+    const late = pause(deps.settings.shutdownTimeoutMs, undefined, { signal }).catch(() => undefined);
     try {
       // The newest first: what is placed can still be handled, and what is handled is written before this process leaves.
       for (const role of started.splice(0).reverse()) await Promise.race([role.stop(), late]);

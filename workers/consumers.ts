@@ -1,6 +1,9 @@
 import { Delivery } from '../src/engine/delivery.ts';
 import type { RunningRole, WorkerDeps } from './deps.ts';
 
+/** What follows the jobs in hand at a stop: what they handled is written, and the process leaves. */
+const AFTER_JOBS_MS = 500;
+
 /** Runs the projectors of all modules. */
 export async function startConsumers(deps: WorkerDeps): Promise<RunningRole & { readonly delivery: Delivery }> {
   const delivery = new Delivery(deps);
@@ -9,7 +12,8 @@ export async function startConsumers(deps: WorkerDeps): Promise<RunningRole & { 
     delivery,
     async stop() {
       delivery.letGo();
-      await deps.wakeUps.close(deps.settings.shutdownTimeoutMs);
+      const { shutdownTimeoutMs } = deps.settings;
+      await deps.wakeUps.close(Math.max(shutdownTimeoutMs / 2, shutdownTimeoutMs - AFTER_JOBS_MS));
       await delivery.stop();
     },
   };

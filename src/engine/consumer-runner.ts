@@ -23,7 +23,7 @@ export interface RunnerOptions {
   readonly pipeline: CommitPipeline;
   readonly decode: DecodeOnce;
   readonly onTrouble: (error: unknown) => void;
-  /** A partition stands still, or does so after one more attempt. */
+  /** A handler failed: its partition is about to stand still. Also told of attempts whose transaction is then lost. */
   readonly onFailing: (failure: PartitionFailure, cause: FailureCause) => void;
 }
 

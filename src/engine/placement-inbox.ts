@@ -1,7 +1,7 @@
 import type { CommitDocument } from '../store/documents.ts';
 
 /** Commits to place, and what is known once they are. */
-export interface Delivery {
+export interface InboxItem {
   readonly commits: readonly CommitDocument[];
   /** The change stream goes on from here. */
   readonly token?: unknown;
@@ -21,7 +21,7 @@ const MAX_BATCHES = 4;
 /** What waits to be placed, in the order of arrival. Everybody who waits here goes on when the signal is aborted. */
 export class PlacementInbox {
   readonly #signal: AbortSignal;
-  readonly #deliveries: Delivery[] = [];
+  readonly #items: InboxItem[] = [];
   #commitCount = 0;
   #batchCount = 0;
   #wakeReader: (() => void) | undefined;
@@ -41,10 +41,10 @@ export class PlacementInbox {
     return this.#commitCount < OFFERS_MAX_COMMITS;
   }
 
-  push(delivery: Delivery): void {
-    this.#deliveries.push(delivery);
-    this.#commitCount += delivery.commits.length;
-    if (!delivery.offered) this.#batchCount++;
+  push(item: InboxItem): void {
+    this.#items.push(item);
+    this.#commitCount += item.commits.length;
+    if (!item.offered) this.#batchCount++;
     this.#wakeReader?.();
   }
 
@@ -57,26 +57,26 @@ export class PlacementInbox {
 
   /** Resolves with the next push. One reader. */
   async news(): Promise<void> {
-    if (this.#deliveries.length > 0 || this.#signal.aborted) return;
+    if (this.#items.length > 0 || this.#signal.aborted) return;
     await new Promise<void>((resolve) => {
       this.#wakeReader = resolve;
     });
   }
 
   /** What goes together; nothing when nothing waits. */
-  take(): readonly Delivery[] {
+  take(): readonly InboxItem[] {
     let count = 0;
     let taken = 0;
-    for (const { commits, offered } of this.#deliveries) {
+    for (const { commits, offered } of this.#items) {
       if (taken > 0 && count + commits.length > BATCH_MAX_COMMITS) break;
       count += commits.length;
       taken++;
       if (!offered) this.#batchCount--;
     }
     this.#commitCount -= count;
-    const deliveries = this.#deliveries.splice(0, taken);
+    const items = this.#items.splice(0, taken);
     this.#giveRoom();
-    return deliveries;
+    return items;
   }
 
   #giveRoom(): void {

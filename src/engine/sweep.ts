@@ -3,6 +3,7 @@ import type { Logger } from '../logger.ts';
 import type { WakeUps } from '../queue/wake-ups.ts';
 import type { DeliveryStore } from '../store/delivery-store.ts';
 import type { PartitionReading } from '../store/partitions.ts';
+import { atMost } from './at-most.ts';
 import type { Delivery } from './delivery.ts';
 import { keepLease, type LeaseKeeper } from './lease-keeper.ts';
 import type { Membership } from './membership.ts';
@@ -23,6 +24,8 @@ export interface SweepOptions {
 
 /** A partition that lags and was not written for so long gets a push. */
 const STANDS_STILL_MS = 2_000;
+/** How long a stop waits for the round in hand: it only pushes, and the next process sweeps again. */
+const END_MAX_MS = 500;
 
 /**
  * Heals what lost jobs, lost hints and dead processes leave behind. It lives in the workers and looks at progress in MongoDB,
@@ -59,7 +62,7 @@ export class Sweep {
   }
 
   async stop(): Promise<void> {
-    await this.#rounds?.stop();
+    if (this.#rounds !== undefined) await atMost(END_MAX_MS, this.#rounds.stop());
     await this.#lease?.stop();
   }
 

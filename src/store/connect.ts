@@ -33,7 +33,8 @@ export const clientOptions = (appName: string): MongoClientOptions => ({
   maxPoolSize: 50,
 });
 
-const CLOSE_MAX_MS = 1_000;
+/** With the end of the sessions of transactions before it, less than the second that a process has after its shutdown time. */
+const CLOSE_MAX_MS = 400;
 
 /** Ends the client's sessions on the server and closes its connections; a server that does not answer is left behind. */
 export async function closeClient(client: MongoClient): Promise<void> {

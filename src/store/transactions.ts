@@ -40,7 +40,7 @@ const TRANSACTION_MAX_MS = 5_000;
 const COMMIT_MAX_MS = 10_000;
 const COMMIT_PAUSE_MS = 20;
 const ABORT_MAX_MS = 5_000;
-const CLOSE_MAX_MS = 1_000;
+const CLOSE_MAX_MS = 400;
 
 export function createTransactions(client: MongoClient, reads: CausalReads, sessionCount = 4): Transactions {
   const start = (): ClientSession => client.startSession({ causalConsistency: true });
