@@ -9,8 +9,9 @@ export const limits = {
   /** Queries and mutations of one socket that run at once; the next ones wait unread. */
   socketOperationsMaxCount: 256,
   /**
-   * What waits in memory for a client. Beyond it nothing more of the client is read, and its socket ends when it takes
-   * nothing from one heartbeat to the next.
+   * What waits in memory for a client. Beyond it nothing more of the client is read, and its socket ends when the system
+   * accepts nothing more for it from one heartbeat to the next. It accepts in steps of up to about a megabyte, as its
+   * own buffers empty: a client that reads 200 kB/s is safe.
    */
   socketBufferedMaxBytes: 16_777_216,
   /** A socket must say `connection_init` within this, else 4408. */

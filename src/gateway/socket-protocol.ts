@@ -12,6 +12,8 @@ import type { GatewayYoga } from './yoga.ts';
 /** One socket, as its operations see it. */
 export interface Connection {
   readonly socket: WebSocket;
+  /** The one way to send: what goes past it is not under flow control. */
+  readonly send: (data: string) => Promise<void>;
   readonly headers: IncomingHttpHeaders;
   /** Ids of the operations whose handling has not ended, also of those that the client completed. */
   readonly operations: Set<string>;
@@ -50,10 +52,10 @@ export function socketProtocol(options: {
     async onSubscribe({ extra: connection, connectionParams, subscriptions }, id, payload) {
       if (connection.operations.has(id)) {
         // graphql-ws knows an operation by its id alone: with the id back in its table, the one that its client has
-        // completed would go on, and nobody could stop it.
+        // completed would go on, and nobody could stop it. Nothing is awaited here, or the id may be in use again by then.
         delete subscriptions[id];
         const error = coded('BAD_REQUEST', `The operation "${id}" has not ended yet; give the next one another id.`);
-        connection.socket.send(JSON.stringify({ id, type: 'error', payload: [plainError(clientError(error))] }));
+        void connection.send(JSON.stringify({ id, type: 'error', payload: [plainError(clientError(error))] }));
         return [error];
       }
       connection.operations.add(id);

@@ -1,5 +1,6 @@
 import { setMaxListeners } from 'node:events';
 import type { IncomingMessage } from 'node:http';
+import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { GRAPHQL_TRANSPORT_WS_PROTOCOL } from 'graphql-ws';
 import { type WebSocket, WebSocketServer } from 'ws';
@@ -94,8 +95,20 @@ function liveSocket(
   const gone = new AbortController();
   // Each subscription of the socket listens; their number is limited elsewhere.
   setMaxListeners(0, gone.signal);
+  const send = (data: string): Promise<void> =>
+    new Promise((resolve) => {
+      // A failed send is followed by 'close', which ends everything that would send more.
+      if (socket.readyState !== socket.OPEN) return resolve();
+      cork();
+      socket.send(data, () => {
+        control();
+        resolve();
+      });
+      control();
+    });
   const connection: Connection = {
     socket,
+    send,
     headers: request.headers,
     operations: new Set(),
     subscriptions: new Set(),
@@ -121,23 +134,17 @@ function liveSocket(
   const behind = (): boolean => socket.bufferedAmount > limits.socketBufferedMaxBytes;
   const control = (): void => {
     if (busy() >= limits.socketOperationsMaxCount || behind()) socket.pause();
-    else if (socket.isPaused) socket.resume();
+    else if (socket.isPaused) {
+      // Its pong may have waited with the rest.
+      alive = true;
+      socket.resume();
+    }
   };
-  let takenByteCount: number | undefined;
+  let taken: Taken | undefined;
   const closed = protocol.opened(
     {
       protocol: socket.protocol,
-      send: (data) =>
-        new Promise((resolve) => {
-          // A failed send is followed by 'close', which ends everything that would send more.
-          if (socket.readyState !== socket.OPEN) return resolve();
-          cork();
-          socket.send(data, () => {
-            control();
-            resolve();
-          });
-          control();
-        }),
+      send,
       close: (code, reason) => socket.close(code, reason),
       onMessage: (handle) => {
         socket.on('message', async (data) => {
@@ -181,10 +188,17 @@ function liveSocket(
   });
   return {
     beat() {
+      control();
       // Whoever is behind is asked for no pong, but must take something from one beat to the next.
-      const takenBefore = takenByteCount;
-      takenByteCount = behind() ? wire.bytesWritten - wire.writableLength : undefined;
-      if (takenByteCount !== undefined && takenByteCount === takenBefore) return socket.terminate();
+      const before = taken;
+      taken = behind() ? takenOf(wire) : undefined;
+      if (
+        taken !== undefined &&
+        taken.writtenByteCount === before?.writtenByteCount &&
+        taken.leftByteCount === before.leftByteCount
+      ) {
+        return socket.terminate();
+      }
       if (socket.isPaused) {
         // Its pongs wait unread, with everything else that it sends.
         alive = true;
@@ -199,6 +213,25 @@ function liveSocket(
       closeWhenIdle();
     },
     end: () => socket.terminate(),
+  };
+}
+
+interface Taken {
+  /** Bytes of the writes that are done. */
+  readonly writtenByteCount: number;
+  /** What the system has not yet accepted of the write in flight. */
+  readonly leftByteCount: number;
+}
+
+/**
+ * How far a connection's peer has come. The public counters move only when a whole write is done, and one write carries
+ * all that waited: 16 MB and more. Node's own socket timeouts see a write move by `writeQueueSize`, which has no public
+ * name; they are no use here, because what the peer sends puts them off too.
+ */
+function takenOf(wire: Socket & { readonly _handle?: { readonly writeQueueSize?: number } | null }): Taken {
+  return {
+    writtenByteCount: wire.bytesWritten - wire.writableLength,
+    leftByteCount: wire._handle?.writeQueueSize ?? 0,
   };
 }
 

@@ -1,3 +1,5 @@
+import { subscribe as listen } from 'node:diagnostics_channel';
+import type { Socket } from 'node:net';
 import { createSchemaBuilder, exposeModule } from 'millrace/graphql';
 import { expect, test } from 'vitest';
 import WebSocket from 'ws';
@@ -20,6 +22,9 @@ builder.queryFields((t) => ({
   /** One megabyte. */
   large: t.string({ resolve: () => 'x'.repeat(1_000_000) }),
 }));
+/** The gateway's ends of the connections. */
+const accepted: Socket[] = [];
+listen('net.server.socket', (message) => accepted.push((message as { readonly socket: Socket }).socket));
 const gateway = await startBank({ schema: builder.toSchema() });
 const socket = () => testSocket(socketUrl(gateway.url));
 const alive = async (): Promise<void> => {
@@ -36,12 +41,20 @@ async function beats(count: number): Promise<void> {
   witness.ws.terminate();
 }
 
+/** Waits until the gateway holds more for this client than it may. */
+async function untilBehind({ wire }: { readonly wire: Socket }): Promise<void> {
+  const waitingBytes = () => accepted.find(({ remotePort }) => remotePort === wire.localPort)?.writableLength;
+  await until('the client to be behind', () => (waitingBytes() ?? 0) > limits.socketBufferedMaxBytes || undefined, {
+    seen: waitingBytes,
+  });
+}
+
 test('a client that reads nothing loses its socket, whatever it sends', async () => {
   const one = await socket();
   one.wire.pause();
   for (let i = 0; i < 60; i++) one.send(subscribe('{ large }', String(i)));
   const pongs = setInterval(() => one.ws.pong(), BEAT_MS / 5);
-  await until('the socket to be ended', () => one.wire.destroyed || undefined, { timeoutMs: 6 * BEAT_MS });
+  await until('the socket to be ended', () => one.wire.destroyed || undefined);
   clearInterval(pongs);
   await alive();
 });
@@ -50,10 +63,49 @@ test('a client that pauses and goes on gets all its answers', async () => {
   const one = await socket();
   one.wire.pause();
   for (let i = 0; i < 60; i++) one.send(subscribe('{ large }', String(i)));
-  await beats(1);
+  await untilBehind(one);
   one.send(subscribe('{ __typename }', 'more'));
   one.wire.resume();
   await until('60 large answers', () => one.messages.filter(({ type }) => type === 'next').length === 61 || undefined);
+});
+
+test('a client that reads slowly, but steadily, keeps its socket', async () => {
+  const one = await socket();
+  one.wire.pause();
+  for (let i = 0; i < 60; i++) one.send(subscribe('{ large }', String(i)));
+  await untilBehind(one);
+  // About 3 MB from beat to beat, where one write carries ten times as much.
+  const shareBytes = 3_000_000 / 20;
+  let shareEnd = 0;
+  one.wire.on('data', () => {
+    if (one.wire.bytesRead >= shareEnd) one.wire.pause();
+  });
+  const reading = setInterval(() => {
+    shareEnd = one.wire.bytesRead + shareBytes;
+    one.wire.resume();
+  }, BEAT_MS / 20);
+  await beats(5);
+  await untilBehind(one);
+  clearInterval(reading);
+  shareEnd = Number.POSITIVE_INFINITY;
+  one.wire.resume();
+  await until('60 large answers', () => one.messages.filter(({ type }) => type === 'next').length === 60 || undefined);
+});
+
+test('a client whose refusals made it fall behind is read again when it has taken them', async () => {
+  const one = await socket();
+  const id = 'x'.repeat(limits.socketMessageMaxBytes - 1_000);
+  one.send(subscribe('{ slow }', id));
+  await until('the operation to run', () => waiting.size > 0 || undefined);
+  one.wire.pause();
+  one.send(JSON.stringify({ id, type: 'complete' }));
+  for (let i = 0; i < 250; i++) one.send(subscribe('{ __typename }', id));
+  await untilBehind(one);
+  one.wire.resume();
+  expect((await one.answer('{ __typename }')).type).toBe('next');
+  expect(one.messages.filter(({ type }) => type === 'error')).toHaveLength(250);
+  for (const release of waiting) release();
+  waiting.clear();
 });
 
 test('a client whose operations are slow keeps its socket', async () => {
