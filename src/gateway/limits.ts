@@ -10,7 +10,7 @@ export const limits = {
   socketOperationsMaxCount: 256,
   /**
    * What waits in memory for a client. Beyond it nothing more of the client is read, and its socket ends when the system
-   * accepts nothing more for it from one heartbeat to the next. It accepts in steps of up to about a megabyte, as its
+   * accepts nothing more for it from one heartbeat to the next. It accepts in steps of up to 1.6 MB as its
    * own buffers empty: a client that reads 200 kB/s is safe.
    */
   socketBufferedMaxBytes: 16_777_216,
