@@ -32,7 +32,10 @@ export type LostEnd = Exclude<TransactionEnd, { kind: 'committed' }>;
 
 export interface PipelineOptions {
   readonly store: Pick<PartitionStore, 'commit' | 'moveEach'>;
-  /** `time`: when MongoDB had them, as its views take it for `notBefore`. */
+  /**
+   * Told once their transaction is committed. `time`: the server's time of that commit; views read after `notBefore(time)`
+   * hold what these steps wrote. Undefined when the server did not say.
+   */
   readonly onWritten: (steps: readonly WrittenStep[], time: string | undefined) => void;
   /** These were not written, or nobody knows. They were told to forget what they know. */
   readonly onLost: (steps: readonly Step[], end: LostEnd) => void;

@@ -68,8 +68,8 @@ export function createReads(deps: ReadsDeps): Reads {
     const view = views.find(hint.view);
     if (view === undefined || view.build.generation !== hint.generation) return;
     // First: whoever hears of it reads, and a read that is older than the hint would lose what it told of.
-    const inTime = hint.time !== undefined && deps.views.notBefore(hint.time);
-    view.progress.note(hint, inTime);
+    const readable = hint.time !== undefined && deps.views.notBefore(hint.time);
+    view.progress.note(hint, readable);
     watches.note(hint);
   });
   return {

@@ -273,7 +273,7 @@ export class FeedRun {
   }
 }
 
-/** Says nothing to the client that it could mend: it asks again. */
+/** Nothing is wrong with what the client asked: it only has to ask again. */
 const behind = (view: string): MillraceError =>
   new MillraceError(
     'VIEW_BEHIND',

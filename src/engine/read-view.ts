@@ -15,15 +15,14 @@ export interface ViewReads {
   document(view: ViewHandle, id: string, ready: Ready): Promise<ViewRecord | undefined>;
   documents(view: ViewHandle, query: Omit<ListQuery, keyof ReadOptions>, ready: Ready): Promise<Page<ViewRecord>>;
 }
-/** Resolves when a view is as new as the reader asked for. */
-export type Ready = (view: ViewHandle) => Promise<void>;
+/** Reads a view when it is as new as the reader asked for. */
+export type Ready = <T>(view: ViewHandle, read: () => Promise<T>) => Promise<T>;
 
 export function createViewReads(deps: { readonly logId: string }): ViewReads {
   return {
     async document(view, id, ready) {
       checkDocumentId(id);
-      await ready(view);
-      const found = await view.read(id);
+      const found = await ready(view, () => view.read(id));
       return found === undefined || found._deleted !== undefined ? undefined : toRecord(found);
     },
     async documents(view, query, ready) {
@@ -32,14 +31,15 @@ export function createViewReads(deps: { readonly logId: string }): ViewReads {
       const request = readPageInput<ListKey>(query, (cursor) =>
         decodeListCursor(cursor, deps.logId, view.build, order, plan.order.length),
       );
-      await ready(view);
-      return readPage(
-        request,
-        (slice) => view.readSlice(plan, slice),
-        (document) => ({
-          cursor: encodeListCursor(deps.logId, view.build, { order, key: listKey(plan.order, document) }),
-          node: toRecord(document),
-        }),
+      return ready(view, () =>
+        readPage(
+          request,
+          (slice) => view.readSlice(plan, slice),
+          (document) => ({
+            cursor: encodeListCursor(deps.logId, view.build, { order, key: listKey(plan.order, document) }),
+            node: toRecord(document),
+          }),
+        ),
       );
     },
   };
@@ -57,8 +57,10 @@ export function readiness(atLeast: AtLeast, options: ReadOptions | undefined, de
     throw new MillraceError('BAD_INPUT', `\`timeoutMs\` must be a whole number from 0 to ${AT_LEAST_MAX_MS}.`);
   }
   const deadlineMs = Date.now() + timeoutMs;
-  return async ({ progress }) => {
-    if (token !== undefined) await atLeast.wait(progress, token, deadlineMs, options?.signal);
+  return async ({ progress }, read) => {
+    if (token === undefined) return read();
+    await atLeast.wait(progress, token, deadlineMs, options?.signal);
+    return atLeast.answer(progress, read(), deadlineMs);
   };
 }
 

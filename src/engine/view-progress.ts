@@ -13,8 +13,8 @@ export interface ViewProgress {
   checkpoint(partition: number): number;
   /** Undefined until a worker has created the generation. */
   partitionCount(): Promise<number | undefined>;
-  /** `inTime`: the store's reads see from now on what the hint tells of. */
-  note(hint: ViewHintMessage, inTime: boolean): void;
+  /** `readable`: the store's reads see from now on what the hint tells of. */
+  note(hint: ViewHintMessage, readable: boolean): void;
   /** Partition documents (majority), read after the call; calls at the same time share a read. */
   refresh(): Promise<readonly PartitionState[]>;
   /** Called when a checkpoint rose. Returns how to stop. */
@@ -50,8 +50,8 @@ export function createViewProgress(store: ViewStore, consumer: ConsumerModel): V
       count ??= await store.partitionCount(consumer.name, consumer.generation);
       return count;
     },
-    note({ partition, checkpoint }, inTime) {
-      if (inTime) {
+    note({ partition, checkpoint }, readable) {
+      if (readable) {
         if (raise(partition, checkpoint)) announce();
       } else if (listeners.size > 0 && checkpoint > (checkpoints.get(partition) ?? 0)) {
         // A read that follows may be older than the hint, so the partitions themselves are asked.

@@ -1,9 +1,11 @@
 import { setMaxListeners } from 'node:events';
 import { LRUCache } from 'lru-cache';
 import type { ConsumerModel, Model } from '../define/model.ts';
-import { MillraceError } from '../errors.ts';
+import { isMillraceError, MillraceError } from '../errors.ts';
 import type { LogDocument } from '../store/documents.ts';
 import type { EventPages } from '../store/event-pages.ts';
+import { inTime } from '../store/in-time.ts';
+import { atMost } from './at-most.ts';
 import type { DecodeOnce } from './decode-once.ts';
 import type { LogReader } from './log-reader.ts';
 import { createPlacements } from './placements.ts';
@@ -17,6 +19,8 @@ export const AT_LEAST_MAX_MS = 60_000;
 /** Nobody has to wake a waiter: it looks by itself, at first often. */
 const POLL_MIN_MS = 20;
 const POLL_MAX_MS = 250;
+/** A look that is under way at the deadline has this long to end: a wait of 0 ms is one look, not none. */
+const LOOK_MIN_MS = 1_000;
 const RETRY_AFTER_MS = { PLACING: 100, LAGGING: 250, PARKED: 5_000 } as const;
 type Reason = keyof typeof RETRY_AFTER_MS;
 
@@ -27,10 +31,16 @@ const NOTHING: Need = new Map();
 export interface AtLeast {
   /**
    * Resolves when the view has applied every event of the token's command that it handles. Throws BAD_TOKEN; VIEW_BEHIND
-   * at `deadlineMs` (epoch) with `reason` PLACING (not in the log yet), LAGGING or PARKED (a handler fails in that
-   * partition) and `retryAfterMs`; SHUTTING_DOWN. After `signal` aborts it asks nothing more and throws VIEW_BEHIND.
+   * at `deadlineMs` (epoch), up to two seconds later while MongoDB is silent, with `reason` PLACING (not in the log yet),
+   * LAGGING or PARKED (a handler fails in that partition) and `retryAfterMs`; SHUTTING_DOWN. After `signal` aborts it asks
+   * nothing more and throws VIEW_BEHIND.
    */
   wait(progress: ViewProgress, token: string, deadlineMs: number, signal?: AbortSignal): Promise<void>;
+  /**
+   * The answer of a read that followed `wait`. Throws VIEW_BEHIND soon after `deadlineMs` when MongoDB is cut off; a read
+   * that only takes long is waited for.
+   */
+  answer<T>(progress: ViewProgress, read: Promise<T>, deadlineMs: number): Promise<T>;
   close(): void;
 }
 
@@ -46,9 +56,17 @@ export function createAtLeast(deps: AtLeastDeps): AtLeast {
   const closing = new AbortController();
   // Every read that waits listens.
   setMaxListeners(0, closing.signal);
-  const needOf = needFinder(deps);
+  const needs = needFinder(deps);
 
+  const look = async (progress: ViewProgress, token: string, ask: boolean) => {
+    const need = await needs.find(progress, token);
+    if (typeof need === 'string') return need;
+    if (ask && !reached(progress, need)) await progress.refresh();
+    return reached(progress, need) ? 'REACHED' : need;
+  };
   const wait: AtLeast['wait'] = async (progress, token, deadlineMs, signal) => {
+    const kept = needs.kept(progress, token);
+    if (kept !== undefined && reached(progress, kept)) return;
     const waker = wakeable(closing.signal);
     const stops = [deps.logReader.onAdvance(waker.wake), progress.onChange(waker.wake)];
     try {
@@ -57,17 +75,13 @@ export function createAtLeast(deps: AtLeastDeps): AtLeast {
         // The poll is short enough to see it late; a listener for each of a request's many reads would cost more.
         if (signal?.aborted === true) throw behind(progress, 'LAGGING');
         if (closing.signal.aborted) throw new MillraceError('SHUTTING_DOWN', 'This process is stopping. Ask again.');
-        const need = await needOf(progress, token);
-        if (typeof need !== 'string') {
-          if (reached(progress, need)) return;
-          // A hint says all it knows; only when time has passed the partitions themselves are asked.
-          if (looked === 'time') await progress.refresh();
-          if (reached(progress, need)) return;
-        }
+        // A hint says all it knows; only when time has passed the partitions themselves are asked.
+        const found = await unlessCutOff(look(progress, token, looked === 'time'), deadlineMs);
+        if (found === 'REACHED') return;
         const remainingMs = deadlineMs - Date.now();
         if (remainingMs <= 0) {
-          const reason = await reasonOf(progress, need);
-          if (reason === undefined) return;
+          const reason = await unlessCutOff(reasonOf(progress, found), deadlineMs);
+          if (reason === 'REACHED') return;
           throw behind(progress, reason);
         }
         looked = await waker.sleep(Math.min(pollMs, remainingMs));
@@ -76,31 +90,55 @@ export function createAtLeast(deps: AtLeastDeps): AtLeast {
       for (const stop of stops) stop();
     }
   };
-  return { wait, close: () => closing.abort() };
+  const answer: AtLeast['answer'] = async (progress, read, deadlineMs) => {
+    const ended = await atMost(lookMs(deadlineMs), read);
+    // The read is slow, or MongoDB is cut off: then a small read has no answer either.
+    if (!ended && !(await atMost(LOOK_MIN_MS, progress.refresh()))) throw behind(progress, 'LAGGING');
+    return read;
+  };
+  return { wait, answer, close: () => closing.abort() };
+}
+
+const lookMs = (deadlineMs: number): number => Math.max(LOOK_MIN_MS, deadlineMs - Date.now());
+
+/** LAGGING instead of an answer when MongoDB is behind what this process was told of, or silent beyond the deadline. */
+async function unlessCutOff<T>(look: Promise<T>, deadlineMs: number): Promise<T | 'LAGGING'> {
+  try {
+    return await inTime(look, lookMs(deadlineMs), 'a look at how far a view has come');
+  } catch (error) {
+    if (isMillraceError(error, 'MONGODB_UNREACHABLE') || isMillraceError(error, 'VIEW_BEHIND')) return 'LAGGING';
+    throw error;
+  }
+}
+
+interface NeedFinder {
+  /** What `find` found before. */
+  kept(progress: ViewProgress, token: string): Need | undefined;
+  find(progress: ViewProgress, token: string): Promise<Need | 'PLACING' | 'LAGGING'>;
 }
 
 /** What a view needs for a token. It never changes once the events are in the log, so it is kept. */
-function needFinder(
-  deps: AtLeastDeps,
-): (progress: ViewProgress, token: string) => Promise<Need | 'PLACING' | 'LAGGING'> {
+function needFinder(deps: AtLeastDeps): NeedFinder {
   const placed = createPlacements(deps.events);
   const known = new LRUCache<string, Need>({ max: 5_000 });
-  return async ({ consumer, partitionCount }, text) => {
-    const key = `${consumer.name}/${consumer.generation}/${text}`;
-    const cached = known.get(key);
-    if (cached !== undefined) return cached;
+  const keyOf = ({ consumer }: ViewProgress, text: string): string => `${consumer.name}/${consumer.generation}/${text}`;
+  const kept: NeedFinder['kept'] = (progress, text) => known.get(keyOf(progress, text));
+  const find: NeedFinder['find'] = async (progress, text) => {
+    const before = kept(progress, text);
+    if (before !== undefined) return before;
     const token = decodeToken(text, deps.logId);
     if (token.firstVersion === null) return NOTHING;
     const { stream, commandId, firstVersion, eventCount } = token;
     const documents = await placed({ stream, commandId, first: firstVersion, count: eventCount });
     if (documents === undefined) return 'PLACING';
     // Until a worker has created this generation nobody has applied anything.
-    const count = await partitionCount();
+    const count = await progress.partitionCount();
     if (count === undefined) return 'LAGGING';
-    const need = computeNeed(deps, consumer, documents, count);
-    known.set(key, need);
+    const need = computeNeed(deps, progress.consumer, documents, count);
+    known.set(keyOf(progress, text), need);
     return need;
   };
+  return { kept, find };
 }
 
 function computeNeed(
@@ -125,11 +163,11 @@ function computeNeed(
 const reached = (progress: ViewProgress, need: Need): boolean =>
   [...need].every(([partition, position]) => progress.checkpoint(partition) >= position);
 
-/** Why the wait failed, after a last look; undefined when that look finds the need reached. */
-async function reasonOf(progress: ViewProgress, need: Need | 'PLACING' | 'LAGGING'): Promise<Reason | undefined> {
+/** Why the wait failed, after a last look; REACHED when that look finds the need reached. */
+async function reasonOf(progress: ViewProgress, need: Need | 'PLACING' | 'LAGGING'): Promise<Reason | 'REACHED'> {
   if (typeof need === 'string') return need;
   const states = await progress.refresh();
-  if (reached(progress, need)) return undefined;
+  if (reached(progress, need)) return 'REACHED';
   const parked = states.some(
     ({ partition, checkpoint, failure }) => failure !== undefined && checkpoint < (need.get(partition) ?? 0),
   );

@@ -10,6 +10,7 @@ const DUPLICATE_KEY = 11_000;
 const CONFLICTS = new Set([112, DUPLICATE_KEY]);
 /** BadValue, FailedToParse, TypeMismatch, field names, document too large, document validation, key too long. */
 const UNSTORABLE = new Set([2, 9, 14, 52, 55, 57, 121, 10_334, 17_280, 17_419, 17_420, 17_261]);
+const INVALID_OPTIONS = 72;
 /** ChangeStreamFatalError, ChangeStreamHistoryLost, InvalidResumeToken, CappedPositionLost. */
 const STREAM_LOST = new Set([280, 286, 260, 136]);
 
@@ -32,6 +33,10 @@ export const isDuplicateKey = (error: unknown): boolean => errorCode(error) === 
 /** The transaction may or may not have been committed. */
 export const isUnknownCommit = (error: unknown): boolean =>
   error instanceof MongoError && error.hasErrorLabel(MongoErrorLabel.UnknownTransactionCommitResult);
+
+/** A causal read after a time that this server has not heard of: others have gone on without it. */
+export const isServerBehind = (error: unknown): boolean =>
+  errorCode(error) === INVALID_OPTIONS && error instanceof Error && error.message.includes('current clusterTime');
 
 /** A change stream that cannot go on from its token: drop the token and scan. */
 export function isStreamLost(error: unknown): boolean {

@@ -10,10 +10,11 @@ import {
   MongoServerError,
 } from 'mongodb';
 import type { IndexSpec, View } from '../define/view.ts';
-import { MillraceError } from '../errors.ts';
+import { isMillraceError, MillraceError } from '../errors.ts';
 import { createCausalReads, type TimeText } from './causal-reads.ts';
 import { ignoreExisting } from './commits.ts';
 import type { ConsumerDocument, PartitionDocument, ViewDocument } from './documents.ts';
+import { isServerBehind } from './mongo-errors.ts';
 
 /** One build of a view: its documents lie in a collection of their own. */
 export interface ViewBuild {
@@ -56,7 +57,9 @@ export type PartitionState = Pick<PartitionDocument, 'partition' | 'checkpoint' 
 
 /**
  * Reads of view documents and of how far they have come. Majority, from the primary, as the connection says, and never
- * older than what an earlier read of this store saw. Not here: writes of documents and partitions, which belong to delivery.
+ * older than what an earlier read of this store saw. Throw VIEW_BEHIND, with `reason` LAGGING and `retryAfterMs`, when the
+ * server is cut off: behind a time that was told, or silent for 30 s. Not here: writes of documents and partitions, which
+ * belong to delivery.
  */
 export interface ViewStore {
   /**
@@ -122,11 +125,18 @@ export async function ensureViewCollection(db: Db, view: View, generation: numbe
   ]);
 }
 
+/**
+ * Not the connection's: the driver writes the time of a causal read into the object that it took the read concern from, and
+ * every read of the process would be after a time that only views were told of.
+ */
+const OWN = { readConcern: { level: 'majority' } } as const;
+
 export function createViewStore(client: MongoClient, db: Db, logId: string): ViewStore {
   const reads = createCausalReads(client);
-  const documents = (build: ViewBuild): Collection<ViewDocument> => db.collection(viewCollectionName(build));
-  const partitions = db.collection<PartitionDocument>('partitions');
-  const consumers = db.collection<ConsumerDocument>('consumers');
+  const run: typeof reads.run = (read) => reads.run(read).catch((error) => Promise.reject(explainBehind(error)));
+  const documents = (build: ViewBuild): Collection<ViewDocument> => db.collection(viewCollectionName(build), OWN);
+  const partitions = db.collection<PartitionDocument>('partitions', OWN);
+  const consumers = db.collection<ConsumerDocument>('consumers', OWN);
 
   const byIds = async (build: ViewBuild, ids: readonly string[], session: ClientSession): Promise<ViewDocument[]> => {
     const found: ViewDocument[] = [];
@@ -138,7 +148,7 @@ export function createViewStore(client: MongoClient, db: Db, logId: string): Vie
     return found;
   };
   const walk = (build: ViewBuild, part: IndexScan): Promise<ViewDocument[]> =>
-    reads.run((session) => {
+    run((session) => {
       const { index, limit } = part;
       const sort = keysDocument(index, part.backward ? -1 : 1);
       const options = { session, limit, batchSize: limit, sort };
@@ -158,7 +168,7 @@ export function createViewStore(client: MongoClient, db: Db, logId: string): Vie
 
   return {
     notBefore: reads.notBefore,
-    byIds: (build, ids) => reads.run((session) => byIds(build, ids, session)),
+    byIds: (build, ids) => run((session) => byIds(build, ids, session)),
     scan: (build, part) => walk(build, { ...part, filter: { ...part.filter, _deleted: { $exists: false } } }),
     changedSince: (build, partition, { revision, id }, limit) =>
       walk(build, {
@@ -170,12 +180,12 @@ export function createViewStore(client: MongoClient, db: Db, logId: string): Vie
         limit,
       }),
     partitionCount: (consumer, generation) =>
-      reads.run(async (session) => {
+      run(async (session) => {
         const found = await consumers.findOne({ _id: { $eq: `${logId}/${consumer}/${generation}` } }, { session });
         return found?.partitionCount;
       }),
     partitions: (consumer, generation) =>
-      reads.run((session) => {
+      run((session) => {
         // "0" is the character after "/": the range holds exactly the ids that begin with the prefix.
         const prefix = `${logId}/${consumer}/${generation}`;
         return partitions
@@ -184,6 +194,16 @@ export function createViewStore(client: MongoClient, db: Db, logId: string): Vie
           .toArray();
       }),
   };
+}
+
+const RETRY_AFTER_MS = 1_000;
+function explainBehind(error: unknown): unknown {
+  if (!isServerBehind(error) && !isMillraceError(error, 'MONGODB_UNREACHABLE')) return error;
+  return new MillraceError(
+    'VIEW_BEHIND',
+    `MongoDB is behind what was read or written before: it changes its primary, or that is cut off. Ask again in ${RETRY_AFTER_MS} ms.`,
+    { cause: error, details: { reason: 'LAGGING', retryAfterMs: RETRY_AFTER_MS } },
+  );
 }
 
 const BAD_VALUE = 2;
