@@ -55,9 +55,10 @@ test('consumers tell how far they are, and what they stand still at', async () =
 
   await count(666);
   await count(4);
-  const [counters] = await until('the failure is told', async () => {
+  const [counters] = await until('the failure is told, and the event after it is in the log', async () => {
     const found = await consumers();
-    return found.some(({ failures }) => (failures as readonly unknown[]).length > 0) ? found : undefined;
+    const failing = found.some(({ failures }) => (failures as readonly unknown[]).length > 0);
+    return failing && found.every(({ logEnd }) => logEnd === '5') ? found : undefined;
   });
   expect(counters).toMatchObject({ name: 'counters', position: '3', logEnd: '5', lag: 2, caughtUp: false });
   expect(counters?.failures).toEqual([
