@@ -1,6 +1,6 @@
 import type { Logger } from '../logger.ts';
+import { atMost } from '../queue/at-most.ts';
 import type { LeaseStore } from '../store/leases.ts';
-import { atMost } from './at-most.ts';
 import { type Repeating, repeat } from './repeat.ts';
 
 /** Work that one process should do: tries to get a lease, renews it, and says when it has or has lost it. */

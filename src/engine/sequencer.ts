@@ -1,11 +1,11 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import type { Logger } from '../logger.ts';
+import { atMost } from '../queue/at-most.ts';
 import { type CommitFeed, type CommitStream, FeedLostError } from '../store/commit-feed.ts';
 import type { CommitDocument, LogDocument } from '../store/documents.ts';
 import type { LeaseStore } from '../store/leases.ts';
 import { type LogStore, refKey } from '../store/log.ts';
 import type { PlacementStateStore } from '../store/placement-state.ts';
-import { atMost } from './at-most.ts';
 import { backoffMs } from './backoff.ts';
 import { keepLease, LEASE_TTL_MS, type LeaseKeeper } from './lease-keeper.ts';
 import { Placement } from './placement.ts';

@@ -1,9 +1,9 @@
 import type { Model } from '../define/model.ts';
 import type { Logger } from '../logger.ts';
+import { atMost } from '../queue/at-most.ts';
 import type { WakeUps } from '../queue/wake-ups.ts';
 import type { DeliveryStore } from '../store/delivery-store.ts';
 import type { PartitionReading } from '../store/partitions.ts';
-import { atMost } from './at-most.ts';
 import type { Delivery } from './delivery.ts';
 import { keepLease, type LeaseKeeper } from './lease-keeper.ts';
 import type { Membership } from './membership.ts';

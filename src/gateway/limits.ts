@@ -10,8 +10,8 @@ export const limits = {
   socketOperationsMaxCount: 256,
   /**
    * What waits in memory for a client. Beyond it nothing more of the client is read, and its socket ends when the system
-   * accepts nothing more for it from one heartbeat to the next. It accepts in steps of up to 1.6 MB as its
-   * own buffers empty: a client that reads 200 kB/s is safe.
+   * accepts nothing more for it from one heartbeat to the next. It accepts in steps as its own buffers empty, so a very slow
+   * client can look as if it took nothing.
    */
   socketBufferedMaxBytes: 16_777_216,
   /** A socket must say `connection_init` within this, else 4408. */

@@ -1,5 +1,6 @@
 import { type Job, Queue, Worker } from 'bullmq';
 import type { Logger } from '../logger.ts';
+import { atMost } from './at-most.ts';
 import type { RedisConnections } from './redis.ts';
 
 /** A consumer and version: one queue. */
@@ -63,6 +64,7 @@ export function createWakeUps(redis: RedisConnections, options: WakeUpOptions): 
   };
 
   const closeAll = async (timeoutMs: number): Promise<void> => {
+    // A Redis that does not answer must not hold up a stop.
     const farewellMs = Math.min(FAREWELL_MS, timeoutMs / 2);
     // A second close of a worker, forced or not, waits for the first (BullMQ): what has not ended is left to its lock.
     await atMost(timeoutMs - farewellMs, Promise.all(workers.map((worker) => worker.close())));
@@ -98,16 +100,6 @@ export function createWakeUps(redis: RedisConnections, options: WakeUpOptions): 
       return closed;
     },
   };
-}
-
-/** A Redis that does not answer must not hold up a stop: resolves when the work has ended, well or not, or the time is over. */
-async function atMost(ms: number, work: Promise<unknown>): Promise<void> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<void>((resolve) => {
-    timer = setTimeout(resolve, ms);
-  });
-  await Promise.race([work.catch(() => undefined), late]);
-  clearTimeout(timer);
 }
 
 /** The adding side of one queue. */

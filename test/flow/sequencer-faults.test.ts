@@ -17,11 +17,13 @@ function gate() {
   return { opened, open };
 }
 
-const stopsWithin = (ms: number, sequencer: Sequencer): Promise<string> =>
-  Promise.race([
-    sequencer.stop().then(() => 'stopped'),
-    new Promise<string>((resolve) => setTimeout(() => resolve('hangs'), ms)),
-  ]);
+async function stopped(sequencer: Sequencer): Promise<void> {
+  let ended = false;
+  void sequencer.stop().then(() => {
+    ended = true;
+  });
+  await until('the stop', () => ended || undefined, { timeoutMs: 5_000 });
+}
 
 describe('a call to MongoDB that fails', async () => {
   const fixture = await deliveryFixture();
@@ -129,7 +131,7 @@ describe('a call to MongoDB that hangs', async () => {
     await fixture.append(commits);
     await until('an insert hangs', () => state.callCount > 0 || undefined);
 
-    expect(await stopsWithin(5_000, first)).toBe('stopped');
+    await stopped(first);
     await until('the second leads', () => second.leads || undefined, { timeoutMs: 2_000 });
     await untilEnd(fixture, start + 2);
     state.open();
@@ -263,9 +265,11 @@ describe('when placing takes long', async () => {
     const { seen, store } = watched(fixture);
     const [placing, searching] = [gate(), gate()];
     let pageCount = 0;
-    const { log, feed } = store;
+    let renewCount = 0;
+    const { log, feed, leases } = store;
     const sequencer = startSequencer({
       ...store,
+      leases: { ...leases, acquire: (...args) => leases.acquire(...args).finally(() => renewCount++) },
       log: { ...log, place: (events) => placing.opened.then(() => log.place(events)) },
       feed: {
         ...feed,
@@ -278,11 +282,11 @@ describe('when placing takes long', async () => {
     });
     await until('a search is under way', () => pageCount > 0 || undefined);
     await fixture.append([fixture.count('slow')]);
-    let before = -1;
-    // An idle wait for news takes half a second.
+    // An idle wait for news takes half a second, and the lease is renewed once a second.
     const standsStill = async () => {
-      before = seen.readCount + pageCount;
-      await new Promise((resolve) => setTimeout(resolve, 1_500));
+      const before = seen.readCount + pageCount;
+      const renewed = renewCount;
+      await until('two seconds of leading', () => renewCount >= renewed + 2 || undefined);
       return seen.readCount + pageCount === before || undefined;
     };
     await until('the change stream is read no further', standsStill);
@@ -294,7 +298,7 @@ describe('when placing takes long', async () => {
     await untilEnd(fixture, 4);
     await fixture.append([fixture.count('later')]);
     await untilEnd(fixture, 5);
-    expect(await stopsWithin(5_000, sequencer)).toBe('stopped');
+    await stopped(sequencer);
     expect(await verifyLog(fixture.store)).toMatchObject({ ...clean, end: 5 });
   });
 });
