@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { type ArmedCrash, parseCrash } from './crash-points.ts';
 import { MillraceError } from './errors.ts';
 
 const flag = z.enum(['true', 'false', '1', '0']).transform((value) => value === 'true' || value === '1');
@@ -54,6 +55,10 @@ export const environmentSchema = z.object({
   JOB_STALLED_CHECK_MS: wholeNumber(250, 600_000).default(2_000).describe('BullMQ stalled check'),
   SWEEP_INTERVAL_MS: wholeNumber(100, 60_000).default(1_000),
   SHUTDOWN_TIMEOUT_MS: wholeNumber(100, 60_000).default(8_000).describe('jobs in hand get this long on SIGTERM'),
+  MILLRACE_CRASH: z
+    .string()
+    .optional()
+    .describe('for tests: ends this process at a named place of the code; refused in production'),
 });
 
 export interface Settings {
@@ -70,6 +75,8 @@ export interface Settings {
   readonly job: { readonly lockMs: number; readonly stalledCheckMs: number };
   readonly sweepIntervalMs: number;
   readonly shutdownTimeoutMs: number;
+  /** For tests: where this process is to die. */
+  readonly crash?: ArmedCrash | undefined;
 }
 
 /** Parses the environment once. Throws SETTINGS_INVALID that names every bad variable, why, and what it is for. */
@@ -91,6 +98,13 @@ export function readSettings(environment: Readonly<Record<string, string | undef
     throw new MillraceError('SETTINGS_INVALID', `The settings in the environment cannot be used:\n${lines.join('\n')}`);
   }
   const env = parsed.data;
+  const crash = env.MILLRACE_CRASH === undefined ? undefined : parseCrash(env.MILLRACE_CRASH);
+  if (crash !== undefined && env.NODE_ENV === 'production') {
+    throw new MillraceError(
+      'SETTINGS_INVALID',
+      'MILLRACE_CRASH is set and NODE_ENV is "production": a process that kills itself is for tests. Unset MILLRACE_CRASH.',
+    );
+  }
   return {
     production: env.NODE_ENV === 'production',
     mongodb: { url: env.MONGODB_URL, database: env.MONGODB_DATABASE },
@@ -112,5 +126,6 @@ export function readSettings(environment: Readonly<Record<string, string | undef
     job: { lockMs: env.JOB_LOCK_MS, stalledCheckMs: env.JOB_STALLED_CHECK_MS },
     sweepIntervalMs: env.SWEEP_INTERVAL_MS,
     shutdownTimeoutMs: env.SHUTDOWN_TIMEOUT_MS,
+    crash,
   };
 }

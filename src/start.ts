@@ -1,5 +1,6 @@
 import type { GraphQLSchema } from 'graphql';
 import { type RunningWorkers, startAll } from '../workers/all.ts';
+import { armCrash } from './crash-points.ts';
 import type { CommandOf, Contract, RejectionOf } from './define/aggregate.ts';
 import { buildModel, type Model } from './define/model.ts';
 import type { Module } from './define/module.ts';
@@ -94,6 +95,7 @@ export async function startApp(options: StartOptions): Promise<RunningApp> {
   const settings = options.settings ?? readSettings(process.env);
   const logger = options.logger ?? createLogger(settings.log);
   const role = options.role ?? 'all';
+  if (settings.crash !== undefined) armCrash(settings.crash);
   const instanceId = newId();
   const closers: (() => Promise<void>)[] = [];
   try {

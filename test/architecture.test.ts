@@ -24,13 +24,18 @@ const composition = 'it puts the rooms together and holds no rule of its own';
 const rooms: readonly Room[] = [
   { path: 'src/errors.ts', may: [], because: 'every room knows the errors, so they know no room' },
   {
+    path: 'src/crash-points.ts',
+    may: ['src/errors.ts'],
+    because: 'every part of a process may die, so every room may name where',
+  },
+  {
     path: 'src/logger.ts',
     may: ['pino'],
     because: 'the logger knows how to write lines and nothing of what is in them',
   },
   {
     path: 'src/settings.ts',
-    may: ['src/errors.ts', 'zod'],
+    may: ['src/errors.ts', 'src/crash-points.ts', 'zod'],
     because: 'settings are parsed once and handed around as a value',
   },
   {
@@ -59,7 +64,7 @@ const rooms: readonly Room[] = [
   },
   {
     path: 'src/store/',
-    may: ['src/define/', 'src/errors.ts', 'mongodb', node],
+    may: ['src/define/', 'src/errors.ts', 'src/crash-points.ts', 'mongodb', node],
     mayType: surroundings,
     because: 'the store is the one place that knows MongoDB, and MongoDB is all it knows',
   },
@@ -71,7 +76,16 @@ const rooms: readonly Room[] = [
   },
   {
     path: 'src/engine/',
-    may: ['src/define/', 'src/store/', 'src/queue/', 'src/errors.ts', 'lru-cache', 'uuidv7', node],
+    may: [
+      'src/define/',
+      'src/store/',
+      'src/queue/',
+      'src/errors.ts',
+      'src/crash-points.ts',
+      'lru-cache',
+      'uuidv7',
+      node,
+    ],
     mayType: surroundings,
     because:
       'the engine decides what happens through store and queue; it speaks to no database itself and knows no GraphQL',

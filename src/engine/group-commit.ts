@@ -1,3 +1,4 @@
+import { crashPoint } from '../crash-points.ts';
 import type { CommitStore, CommitWriter, InsertResult, OperationTime } from '../store/commits.ts';
 import type { CommitDocument, RejectionDocument } from '../store/documents.ts';
 import { type RejectionStore, rejectionId } from '../store/rejections.ts';
@@ -142,7 +143,9 @@ export class GroupCommit {
     const pending = await this.#withoutRefused(batch);
     if (pending.length === 0) return;
     for (const member of pending) member.attempts++;
+    crashPoint('before-append');
     const results = await writer.insert(pending.map((member) => member.commit));
+    crashPoint('after-append');
     const again = pending.filter((member, index) => !settle(member, results[index], writer));
     if (again.length === 0) return;
     const pausing = pause(Math.min(50 * 2 ** (again[0]?.attempts ?? 1), 1_000)).then(() => {

@@ -1,3 +1,4 @@
+import { crashPoint } from '../crash-points.ts';
 import { type DecidedEvent, type Decision, decideCommand, foldEvents } from '../define/decide.ts';
 import type { AggregateModel, Model } from '../define/model.ts';
 import { MillraceError } from '../errors.ts';
@@ -94,7 +95,9 @@ async function withDeadline(
     timer = setTimeout(() => reject(timeIsUp(arrived, progress)), Math.max(0, arrived.deadline - Date.now()) + 50);
   });
   try {
-    return await Promise.race([running, late]);
+    const outcome = await Promise.race([running, late]);
+    crashPoint('before-reply');
+    return outcome;
   } finally {
     clearTimeout(timer);
   }

@@ -1,3 +1,4 @@
+import { crashPoint } from '../crash-points.ts';
 import type { Logger } from '../logger.ts';
 import type { CommitFeed } from '../store/commit-feed.ts';
 import type { CommitDocument, LogDocument } from '../store/documents.ts';
@@ -177,7 +178,9 @@ export class Placement {
     const { log, onPlaced } = this.#options;
     let end = this.#end ?? (await log.end());
     for (const [index, event] of batch.entries()) event._id = end + 1 + index;
+    crashPoint('before-place');
     const { count, stopped } = await log.place(batch);
+    crashPoint('after-place');
     end += count;
     if (count > 0) onPlaced(count === batch.length ? batch : batch.slice(0, count));
     const rest = batch.slice(count);

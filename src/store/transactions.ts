@@ -1,5 +1,6 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import { type ClientSession, type MongoClient, MongoError } from 'mongodb';
+import { crashPoint } from '../crash-points.ts';
 import { type CausalReads, type TimeText, timeText } from './causal-reads.ts';
 import { inTime } from './in-time.ts';
 import { isUnknownCommit, meaningOf } from './mongo-errors.ts';
@@ -67,6 +68,7 @@ export function createTransactions(client: MongoClient, reads: CausalReads, sess
   };
 
   const attempt = async (session: ClientSession, work: (scope: TransactionScope) => Promise<boolean>) => {
+    crashPoint('before-transaction');
     const deadline = AbortSignal.timeout(TRANSACTION_MAX_MS);
     session.startTransaction({
       readConcern: { level: 'majority' },
@@ -83,7 +85,10 @@ export function createTransactions(client: MongoClient, reads: CausalReads, sess
       const meaning = meaningOf(error);
       return meaning === 'transient' ? ({ kind: 'failed', error } as const) : ({ kind: meaning, error } as const);
     }
-    return commit(session);
+    crashPoint('before-commit');
+    const end = await commit(session);
+    crashPoint('after-commit');
+    return end;
   };
 
   return {
