@@ -68,6 +68,22 @@ export const errorTable = {
   // Delivery
   FENCED: { retryable: true, exposed: false },
   HANDLER_FAILED: { retryable: true, exposed: false },
+  CRASHED: { retryable: false, exposed: false },
+  SAGA_COMMAND_INVALID: { retryable: false, exposed: false },
+  SAGA_REACTION_INVALID: { retryable: false, exposed: false },
+  CHAIN_TOO_LONG: { retryable: false, exposed: true },
+  SERVICE_TIMED_OUT: { retryable: true, exposed: true },
+  SERVICE_ANSWER_INVALID: { retryable: false, exposed: false },
+  OBSERVER_TIMED_OUT: { retryable: true, exposed: false },
+
+  // Operators
+  UNKNOWN_CONSUMER: { retryable: false, exposed: true },
+  UNKNOWN_DEAD_LETTER: { retryable: false, exposed: true },
+  DEAD_LETTER_BUSY: { retryable: true, exposed: true },
+  CONSUMER_RUNNING: { retryable: false, exposed: true },
+  OPERATION_RUNNING: { retryable: true, exposed: true },
+  UNKNOWN_OPERATION: { retryable: false, exposed: true },
+  REASON_MISSING: { retryable: false, exposed: true },
 
   // Life of the process
   SHUTTING_DOWN: { retryable: true, exposed: true },
@@ -97,6 +113,14 @@ export class MillraceError extends Error {
     this.exposed = errorTable[code].exposed;
     this.details = options.details ?? {};
   }
+}
+
+/**
+ * Thrown by a handler of a projector, saga, observer or service: trying again cannot help. The event or command is dead at once, whatever
+ * `attempts` says.
+ */
+export class NonRetryableError extends Error {
+  override readonly name = 'NonRetryableError';
 }
 
 export function isMillraceError(value: unknown, code?: ErrorCode): value is MillraceError {

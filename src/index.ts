@@ -12,6 +12,7 @@ export type {
   RejectionOf,
 } from './define/aggregate.ts';
 export { aggregate, command } from './define/aggregate.ts';
+export type { ConsumerOptions } from './define/consumer-spec.ts';
 export type {
   AnyRecorded,
   EventData,
@@ -23,10 +24,14 @@ export type {
   StreamRef,
 } from './define/event.ts';
 export { event } from './define/event.ts';
+export type { HandlerCall, Interceptor, InterceptorSpec } from './define/interceptor.ts';
+export { interceptor } from './define/interceptor.ts';
 export type { Model } from './define/model.ts';
 export { buildModel } from './define/model.ts';
 export type { Module, Part } from './define/module.ts';
 export { module } from './define/module.ts';
+export type { ObserveContext, Observer, ObserverOptions, ObserverSpec } from './define/observer.ts';
+export { observer } from './define/observer.ts';
 export type { Projector, ProjectorSpec } from './define/projector.ts';
 export { projector } from './define/projector.ts';
 export type {
@@ -41,8 +46,23 @@ export type {
   ViewReader,
 } from './define/query.ts';
 export { query } from './define/query.ts';
+export type { RetryOptions } from './define/retry-policy.ts';
+export type { Reaction, Saga, SagaContext, SagaSpec, SentRejected, TimerFired } from './define/saga.ts';
+export { saga } from './define/saga.ts';
+export type { Schedule, ScheduleSpec } from './define/schedule.ts';
+export { schedule } from './define/schedule.ts';
 export type { Issue, JsonSchema, Schema, SchemaInput, SchemaMap, SchemaOutput } from './define/schema.ts';
 export { jsonSchemaOf } from './define/schema.ts';
+export type {
+  AnyService,
+  FailedCommand,
+  Service,
+  ServiceContext,
+  ServiceOptions,
+  ServiceSpec,
+} from './define/service.ts';
+export { service } from './define/service.ts';
+export type { StartFrom } from './define/start-from.ts';
 export { streamKey } from './define/stream-key.ts';
 export type { Doc, IndexSpec, View } from './define/view.ts';
 export { view } from './define/view.ts';
@@ -73,7 +93,7 @@ export type {
   ViewRecord,
 } from './engine/contract.ts';
 export type { ErrorCode, ErrorDetails } from './errors.ts';
-export { isMillraceError, MillraceError } from './errors.ts';
+export { isMillraceError, MillraceError, NonRetryableError } from './errors.ts';
 export type { LogLevel } from './logger.ts';
 export type { Settings } from './settings.ts';
 export { readSettings } from './settings.ts';

@@ -1,4 +1,4 @@
-import type { AnyAggregate, Rejection } from './aggregate.ts';
+import type { AnyAggregate, Contract, Rejection } from './aggregate.ts';
 import { eventModel } from './event-model.ts';
 import type { AggregateModel, CommandModel, EventModel, PlainEvent } from './model.ts';
 import { checkFunction, checkList, checkMap, checkName, invalid } from './refuse.ts';
@@ -47,7 +47,8 @@ export function aggregateModel(definition: AnyAggregate, place: string): Aggrega
   };
 }
 
-function commandModel(definition: AnyAggregate, type: string, aggregatePlace: string): CommandModel {
+/** Checks one command of an aggregate or service. */
+export function commandModel(definition: Contract, type: string, aggregatePlace: string): CommandModel {
   checkName('command', type, aggregatePlace);
   const place = `${aggregatePlace}, command "${type}"`;
   const schema = definition.commands[type];

@@ -31,14 +31,14 @@ export interface FieldOptions {
   readonly store?: boolean;
 }
 
-/** What others may know of an aggregate: names and schemas, no behaviour. */
+/** What others may know of an aggregate or service: names and schemas, no behaviour. */
 export interface Contract<
   N extends string = string,
   C extends SchemaMap = SchemaMap,
   E extends EventMap = EventMap,
   R extends string = string,
 > {
-  readonly kind: 'aggregate';
+  readonly kind: 'aggregate' | 'service';
   readonly name: N;
   readonly description: string | undefined;
   readonly commands: C;
@@ -57,6 +57,7 @@ export interface AggregateHandlers {
 
 export interface Aggregate<N extends string, C extends SchemaMap, E extends EventMap, S, R extends string>
   extends Contract<N, C, E, R> {
+  readonly kind: 'aggregate';
   readonly handlers: AggregateHandlers;
   readonly initial: () => S;
   readonly apply: (state: S, event: EventOf<E>) => S;
@@ -69,6 +70,7 @@ export interface Aggregate<N extends string, C extends SchemaMap, E extends Even
 
 /** `never` parameters make this the top type: every Aggregate is assignable, with no `any`. */
 export interface AnyAggregate extends Contract {
+  readonly kind: 'aggregate';
   readonly handlers: AggregateHandlers;
   readonly initial: () => unknown;
   readonly apply: (state: never, event: never) => unknown;
@@ -162,6 +164,7 @@ export type RejectionOf<A> = A extends Contract<string, infer _C, infer _E, infe
 
 /** A command with its address. */
 export interface Dispatch {
+  /** Name of the aggregate or service. */
   readonly aggregate: string;
   readonly id: string;
   readonly type: string;

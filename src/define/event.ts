@@ -51,6 +51,8 @@ export interface EventMeta {
   readonly tenant: string;
   readonly traceparent: string | null;
   readonly client: string | null;
+  /** How many commands of sagas, services and schedules lie between this one and the entry; absent: 0. */
+  readonly depth?: number | undefined;
 }
 
 /** Which instance an event belongs to. `version` counts the events of one stream: 1, 2, 3, … */

@@ -1,12 +1,29 @@
 import { MillraceError } from '../errors.ts';
 import type { AnyAggregate, DecideContext, Rejection } from './aggregate.ts';
 import { aggregateModel } from './aggregate-model.ts';
+import {
+  type ConsumerModel,
+  checkSources,
+  connectView,
+  observerModel,
+  type ProjectorModel,
+  partOf,
+  projectorModel,
+  sagaModel,
+} from './consumer-model.ts';
 import type { AnyRecorded, EventMeta } from './event.ts';
+import type { Interceptor } from './interceptor.ts';
 import type { Module, Part } from './module.ts';
+import type { Observer } from './observer.ts';
 import type { Projector } from './projector.ts';
 import type { AnyQuery } from './query.ts';
-import { checkList, checkName, checkVersion, invalid } from './refuse.ts';
+import { checkList, checkName, invalid } from './refuse.ts';
+import type { RetryPolicy } from './retry-policy.ts';
+import type { Saga } from './saga.ts';
+import type { Schedule } from './schedule.ts';
 import type { Schema } from './schema.ts';
+import type { AnyService } from './service.ts';
+import { serviceModel } from './service-model.ts';
 import { parseStreamKey } from './stream-key.ts';
 import type { View } from './view.ts';
 import { checkQuery, checkView } from './view-rules.ts';
@@ -56,15 +73,16 @@ export interface EventModel {
   /** Data of today's version. Throws UNKNOWN_EVENT for a later version, EVENT_INVALID when it does not parse. */
   readonly decode: (schemaVersion: number, data: unknown) => unknown;
 }
-/** A projector, saga or observer as delivery sees it. */
-export interface ConsumerModel {
+/** A service made ready to run. */
+export interface ServiceModel {
   readonly name: string;
-  readonly version: number;
-  /** Names one build of the consumer's effects; today it equals `version`. */
-  readonly generation: number;
-  readonly kind: 'projector';
-  readonly projector: Projector;
-  readonly handles: ReadonlySet<string>;
+  readonly definition: AnyService;
+  readonly commands: ReadonlyMap<string, CommandModel>;
+  readonly events: ReadonlyMap<string, EventModel>;
+  readonly rejections: ReadonlySet<string>;
+  readonly retry: RetryPolicy;
+  /** Deadline of one try. */
+  readonly timeoutMs: number;
 }
 /** What modules declare, checked and indexed by name. Plain objects are never keyed by outside strings: these are Maps. */
 export interface Model {
@@ -74,13 +92,19 @@ export interface Model {
   readonly events: ReadonlyMap<string, EventModel>;
   readonly views: ReadonlyMap<string, View>;
   readonly queries: ReadonlyMap<string, AnyQuery>;
+  /** By name; a service and an aggregate never share one. */
+  readonly services: ReadonlyMap<string, ServiceModel>;
+  /** All kinds, in the order of the modules. */
   readonly consumers: readonly ConsumerModel[];
   /** The projector that keeps a view, by view name. */
-  readonly projectorOf: ReadonlyMap<string, ConsumerModel>;
+  readonly projectorOf: ReadonlyMap<string, ProjectorModel>;
+  readonly schedules: ReadonlyMap<string, Schedule>;
+  /** In the order of the modules. */
+  readonly interceptors: readonly Interceptor[];
 }
 
-/** Default number of partitions of a consumer generation; fixed for it when it is created. */
-export const PARTITION_COUNT = 16;
+export type { ConsumerModel, ObserverModel, ProjectorModel, SagaModel } from './consumer-model.ts';
+export { PARTITION_COUNT } from './consumer-model.ts';
 
 /**
  * Checks modules and makes them ready. Throws DEFINITION_INVALID, NAME_TAKEN or SCHEMA_NOT_DERIVABLE naming the place, the
@@ -88,48 +112,91 @@ export const PARTITION_COUNT = 16;
  */
 export function buildModel(modules: readonly Module[]): Model {
   const aggregates = new Map<string, AggregateModel>();
+  const services = new Map<string, ServiceModel>();
   const events = new Map<string, EventModel>();
   const views = new Map<string, View>();
   const queries = new Map<string, AnyQuery>();
   const consumers = new Map<string, ConsumerModel>();
+  const schedules = new Map<string, Schedule>();
+  const interceptors = new Map<string, Interceptor>();
   const named = <T>(into: Map<string, T>, kind: string, name: string, place: string, value: T): void => {
-    if (into.has(name)) {
-      throw new MillraceError(
-        'NAME_TAKEN',
-        `${place}: there are two ${kind}s named "${name}". Rename one of them, or list it in one module only.`,
-      );
-    }
+    if (into.has(name)) throw taken(kind, name, place);
     into.set(name, value);
   };
 
   for (const { part, place: modulePlace } of partsOf(modules)) {
     checkName(part.kind, part.name, modulePlace);
     const place = `${modulePlace}, ${part.kind} "${part.name}"`;
-    if (part.kind === 'aggregate') {
-      const model = aggregateModel(part, place);
-      named(aggregates, 'aggregate', part.name, modulePlace, model);
-      for (const event of model.events.values()) named(events, 'event', event.type, place, event);
-    } else if (part.kind === 'view') {
-      checkView(part, place);
-      named(views, 'view', part.name, modulePlace, part);
-    } else if (part.kind === 'query') {
-      checkQuery(part, place);
-      named(queries, 'query', part.name, modulePlace, part);
-    } else {
-      named(consumers, 'projector', part.name, modulePlace, consumerModel(part, place));
+    switch (part.kind) {
+      case 'aggregate':
+      case 'service': {
+        const other = part.kind === 'service' ? aggregates : services;
+        if (other.has(part.name)) throw taken('aggregate or service', part.name, modulePlace);
+        const model = part.kind === 'aggregate' ? aggregateModel(part, place) : serviceModel(part, place);
+        if ('initial' in model) named(aggregates, 'aggregate', part.name, modulePlace, model);
+        else named(services, 'service', part.name, modulePlace, model);
+        for (const event of model.events.values()) named(events, 'event', event.type, place, event);
+        break;
+      }
+      case 'view':
+        checkView(part, place);
+        named(views, 'view', part.name, modulePlace, part);
+        break;
+      case 'query':
+        checkQuery(part, place);
+        named(queries, 'query', part.name, modulePlace, part);
+        break;
+      case 'schedule':
+        named(schedules, 'schedule', part.name, modulePlace, part);
+        break;
+      case 'interceptor':
+        named(interceptors, 'interceptor', part.name, modulePlace, part);
+        break;
+      default:
+        named(consumers, part.kind, part.name, modulePlace, consumerModel(part, place));
     }
   }
 
-  const projectorOf = new Map<string, ConsumerModel>();
-  for (const consumer of consumers.values()) connect(consumer, aggregates, views, projectorOf);
+  const projectorOf = new Map<string, ProjectorModel>();
+  for (const consumer of consumers.values()) {
+    checkSources(consumer, partOf(consumer), aggregates, services);
+    if (consumer.kind === 'projector') connectView(consumer, views, projectorOf);
+  }
   for (const name of views.keys()) {
     if (projectorOf.has(name)) continue;
     throw invalid(`View "${name}"`, 'has no projector. Add a projector with `into` this view, or remove the view.');
   }
-  return { modules, aggregates, events, views, queries, consumers: [...consumers.values()], projectorOf };
+  return {
+    modules,
+    aggregates,
+    services,
+    events,
+    views,
+    queries,
+    consumers: [...consumers.values()],
+    projectorOf,
+    schedules,
+    interceptors: [...interceptors.values()],
+  };
 }
 
-const partKinds: ReadonlySet<unknown> = new Set(['aggregate', 'view', 'projector', 'query']);
+const taken = (kind: string, name: string, place: string): MillraceError =>
+  new MillraceError(
+    'NAME_TAKEN',
+    `${place}: there are two ${kind}s named "${name}". Rename one of them, or list it in one module only.`,
+  );
+
+const partKinds: ReadonlySet<unknown> = new Set([
+  'aggregate',
+  'service',
+  'view',
+  'projector',
+  'query',
+  'saga',
+  'observer',
+  'schedule',
+  'interceptor',
+]);
 
 function partsOf(modules: readonly Module[]): readonly { readonly part: Part; readonly place: string }[] {
   checkList(modules, 'modules', 'start');
@@ -150,76 +217,16 @@ function partsOf(modules: readonly Module[]): readonly { readonly part: Part; re
         place,
         part === undefined
           ? `parts[${index}] is undefined. Its file is probably part of an import circle: import it from where it is declared.`
-          : `parts[${index}] is no part. Make it with aggregate(), view(), projector() or query().`,
+          : `parts[${index}] is no part. Make it with aggregate(), view(), projector(), query(), saga(), service(), observer(), schedule() or interceptor().`,
       );
     });
     return module.parts.map((part) => ({ part, place }));
   });
 }
 
-/** Checks what a projector reads and writes, and enters it as the keeper of its view. */
-function connect(
-  consumer: ConsumerModel,
-  aggregates: ReadonlyMap<string, AggregateModel>,
-  views: ReadonlyMap<string, View>,
-  projectorOf: Map<string, ConsumerModel>,
-): void {
-  const { projector } = consumer;
-  const place = `Projector "${projector.name}"`;
-  const offered = new Set<string>();
-  for (const source of projector.from) {
-    const aggregate = aggregates.get(source.name);
-    if (aggregate === undefined) {
-      throw invalid(place, `reads from aggregate "${source.name}", which is in no module. Add it to a module's parts.`);
-    }
-    for (const type of aggregate.events.keys()) offered.add(type);
-  }
-  for (const type of projector.handles) {
-    if (offered.has(type)) continue;
-    throw invalid(
-      place,
-      `has a handler for "${type}", which none of its sources has. Add the source to \`from\` or correct the name.`,
-    );
-  }
-  const view = views.get(projector.into.name);
-  if (view === undefined) {
-    throw invalid(
-      place,
-      `writes view "${projector.into.name}", which is in no module. Add the view to a module's parts.`,
-    );
-  }
-  if (view !== projector.into) {
-    throw invalid(place, `writes another view "${view.name}" than the one in the module. Use the same value in both.`);
-  }
-  const other = projectorOf.get(view.name);
-  if (other !== undefined) {
-    throw new MillraceError(
-      'NAME_TAKEN',
-      `View "${view.name}" has two projectors, "${other.name}" and "${projector.name}". One view has one projector.`,
-    );
-  }
-  projectorOf.set(view.name, consumer);
-}
-
-/** Checks one projector and makes it ready to run. */
-export function consumerModel(projector: Projector, place: string): ConsumerModel {
-  checkVersion(projector.version, place);
-  checkList(projector.from, 'from', place);
-  for (const source of projector.from) {
-    if (source?.kind !== 'aggregate') throw invalid(place, '`from` holds something that is no aggregate.');
-  }
-  if (projector.into?.kind !== 'view') throw invalid(place, '`into` is no view. Make it with `view(…)`.');
-  if (projector.handles.length === 0) {
-    throw invalid(place, 'handles no event. Add at least one handler to `on`, or remove the projector.');
-  }
-  return {
-    name: projector.name,
-    version: projector.version,
-    generation: projector.version,
-    kind: 'projector',
-    projector,
-    handles: new Set(projector.handles),
-  };
+function consumerModel(part: Projector | Saga | Observer, place: string): ConsumerModel {
+  if (part.kind === 'projector') return projectorModel(part, place);
+  return part.kind === 'saga' ? sagaModel(part, place) : observerModel(part, place);
 }
 
 /** The model of a stored event's type. Throws UNKNOWN_EVENT (retryable: a newer process may know it). */

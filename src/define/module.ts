@@ -1,9 +1,14 @@
 import type { AnyAggregate } from './aggregate.ts';
+import type { Interceptor } from './interceptor.ts';
+import type { Observer } from './observer.ts';
 import type { Projector } from './projector.ts';
 import type { AnyQuery } from './query.ts';
+import type { Saga } from './saga.ts';
+import type { Schedule } from './schedule.ts';
+import type { AnyService } from './service.ts';
 import type { View } from './view.ts';
 
-export type Part = AnyAggregate | View | Projector | AnyQuery;
+export type Part = AnyAggregate | AnyService | View | Projector | AnyQuery | Saga | Observer | Schedule | Interceptor;
 
 /** What a team deploys together: a name and its parts, in any order. */
 export interface Module {

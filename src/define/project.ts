@@ -1,19 +1,21 @@
 import { MillraceError } from '../errors.ts';
+import type { ConsumerModel } from './consumer-model.ts';
 import type { AnyRecorded } from './event.ts';
 import type { Projector } from './projector.ts';
 import { describeIssues, parse } from './schema.ts';
 import { DOCUMENT_ID_MAX_LENGTH, idProblem } from './stream-key.ts';
 
 /**
- * Ids of the documents that `event` concerns, each once; none when the projector has no handler for it.
- * Throws VIEW_DOCUMENT_INVALID when `key` answers with anything but ids; what `key` throws passes.
+ * Keys (ids of documents, of saga instances, of what an observer keeps in order) that `event` concerns, each once; none when
+ * the consumer has no handler for it. Throws VIEW_DOCUMENT_INVALID when `key` answers with anything but ids; what `key`
+ * throws passes.
  */
-export function documentKeys(projector: Projector, event: AnyRecorded): readonly string[] {
-  if (!projector.handles.includes(event.type)) return [];
-  const keys = projector.keysOf(event);
+export function consumerKeys(consumer: ConsumerModel, event: AnyRecorded): readonly string[] {
+  if (!consumer.handles.has(event.type)) return [];
+  const keys = consumer.keysOf(event);
   for (const key of keys) {
     const problem = idProblem(key, DOCUMENT_ID_MAX_LENGTH);
-    if (problem !== undefined) throw documentError(projector, event, `\`key\` names a document id that ${problem}`);
+    if (problem !== undefined) throw documentError(consumer, event, `\`key\` names an id that ${problem}`);
   }
   return keys;
 }
@@ -54,9 +56,9 @@ export function projectDocument(
 const isDocument = (value: unknown): value is Readonly<Record<string, unknown>> =>
   typeof value === 'object' && value !== null && !Array.isArray(value);
 
-function documentError(projector: Projector, event: AnyRecorded, what: string): MillraceError {
+function documentError(consumer: ConsumerModel | Projector, event: AnyRecorded, what: string): MillraceError {
   return new MillraceError(
     'VIEW_DOCUMENT_INVALID',
-    `Projector "${projector.name}", event "${event.type}" at position ${event.position}: ${what}`,
+    `${consumer.kind} "${consumer.name}", event "${event.type}" at position ${event.position}: ${what}`,
   );
 }

@@ -1,14 +1,15 @@
 import { type Contract, handlerNames } from './aggregate.ts';
-import type { AnyRecorded, EventMap, EventOf, Recorded } from './event.ts';
+import {
+  type ConsumerOptions,
+  consumerOptionsOf,
+  type EventNamed,
+  type EventsFrom,
+  keysFunction,
+  type Message,
+} from './consumer-spec.ts';
+import type { AnyRecorded, Recorded } from './event.ts';
 import type { Literal } from './literal.ts';
-import type { SchemaMap } from './schema.ts';
 import type { Doc, View } from './view.ts';
-
-export type EventsFrom<A extends readonly Contract[]> = {
-  [I in keyof A]: A[I] extends Contract<string, SchemaMap, infer E extends EventMap, string> ? EventOf<E> : never;
-}[number];
-type Message = { readonly type: string; readonly data: unknown };
-type EventNamed<M extends Message, K> = Extract<M, { type: K }>;
 
 /** The pure fold that keeps one view. */
 export interface Projector<A extends readonly Contract[] = readonly Contract[], V extends View = View> {
@@ -18,6 +19,7 @@ export interface Projector<A extends readonly Contract[] = readonly Contract[], 
   readonly description: string | undefined;
   readonly from: A;
   readonly into: V;
+  readonly options: ConsumerOptions;
   /** True when the spec has no `key`: an event concerns the document with its aggregate's id. */
   readonly routesById: boolean;
   /** Document ids that an event concerns; default: the id of the event's aggregate. */
@@ -28,7 +30,7 @@ export interface Projector<A extends readonly Contract[] = readonly Contract[], 
   readonly project: (doc: unknown, event: AnyRecorded, key: string) => unknown;
 }
 
-export interface ProjectorSpec<A extends readonly Contract[], V extends View> {
+export interface ProjectorSpec<A extends readonly Contract[], V extends View> extends ConsumerOptions {
   readonly name: string;
   /** Raise it to build the view anew from the log with changed handlers. */
   readonly version: number;
@@ -47,7 +49,8 @@ type Project<M extends Message, V extends View> = [V] extends [View]
 /**
  * Declares the projector of a view. Its handlers are pure: they get the document (undefined while there is none) and the
  * event, and return the document after it, `null` to remove it, `undefined` to leave it. Effect once an event, in order
- * for each document. A handler throws only for a technical failure: it then stands still at that event.
+ * for each document. A handler throws only for a technical failure: it is tried again (`attempts`, `backoff`), and the later
+ * events of that document wait behind it.
  */
 export function projector<const A extends readonly Contract[], V extends View>(
   spec: ProjectorSpec<A, V>,
@@ -65,13 +68,9 @@ export function projector<const A extends readonly Contract[], V extends View>(
     description: spec.description,
     from: spec.from,
     into: spec.into,
+    options: consumerOptionsOf(spec),
     routesById: key === undefined,
-    keysOf: (event) => {
-      if (key === undefined) return [event.stream.id];
-      const keys = key(event as Recorded<EventsFrom<A>>);
-      if (typeof keys === 'string') return [keys];
-      return keys.length < 2 ? keys : [...new Set(keys)];
-    },
+    keysOf: keysFunction(key),
     handles,
     project: (doc, event, docKey) => on.get(event.type)?.(doc as never, event as never, docKey),
   };

@@ -1,5 +1,5 @@
 import type { AnyRecorded } from '../define/event.ts';
-import type { ConsumerModel, Model } from '../define/model.ts';
+import type { Model, ProjectorModel } from '../define/model.ts';
 import { projectDocument } from '../define/project.ts';
 import { MillraceError } from '../errors.ts';
 import type { LogDocument } from '../store/documents.ts';
@@ -16,7 +16,7 @@ import { type Stretch, stretchOf, type Task } from './stretch.ts';
 
 export interface RunnerOptions {
   readonly model: Model;
-  readonly consumer: ConsumerModel;
+  readonly consumer: ProjectorModel;
   readonly partitionCount: number;
   readonly reader: Pick<OwnedLogReader, 'end' | 'read'>;
   readonly store: Pick<PartitionStore, 'read' | 'documents'>;
@@ -35,7 +35,7 @@ const CACHE_MAX_BYTES = 48_000_000;
 
 /** Runs the handlers of one consumer over its partitions, in order for each. Writing is the pipeline's. */
 export class ConsumerRunner {
-  readonly consumer: ConsumerModel;
+  readonly consumer: ProjectorModel;
   readonly build: ViewBuild;
   readonly heads: readonly PartitionHead[];
   readonly #options: RunnerOptions;

@@ -62,6 +62,7 @@ export class Delivery {
     const decode = this.#options.decode ?? decodeOnce(model);
     const common = { model, reader, store: store.partitions, pipeline: this.#pipeline, decode };
     for (const consumer of model.consumers) {
+      if (consumer.kind !== 'projector') continue;
       const { partitionCount } = await store.consumers.ensure(consumer);
       const onTrouble = (error: unknown): void => this.#trouble(error);
       const onFailing: RunnerOptions['onFailing'] = (failure, cause) => this.#failing(consumer.name, failure, cause);

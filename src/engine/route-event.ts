@@ -1,7 +1,7 @@
 import type { AnyRecorded } from '../define/event.ts';
 import { type ConsumerModel, eventModelOf, type Model } from '../define/model.ts';
 import { partitionOf } from '../define/partition.ts';
-import { documentKeys } from '../define/project.ts';
+import { consumerKeys } from '../define/project.ts';
 import { parseStreamKey } from '../define/stream-key.ts';
 import type { LogDocument } from '../store/documents.ts';
 import type { DecodeOnce } from './decode-once.ts';
@@ -30,28 +30,27 @@ export function routeEvent(
   decode: DecodeOnce,
   document: LogDocument,
 ): Route {
-  const { projector } = consumer;
   const stuck = (error: unknown): Route => {
     const key = parseStreamKey(document.stream).id;
     return {
       kind: 'stuck',
       error,
       target: { key, partition: partitionOf(key, partitionCount) },
-      all: !projector.routesById,
+      all: !consumer.routesById,
     };
   };
   if (!consumer.handles.has(document.type)) {
     // A type that no module declares may be one that newer code of this projector handles: never skip it in silence.
     if (model.events.has(document.type)) return SKIP;
     const { aggregate } = parseStreamKey(document.stream);
-    if (!projector.from.some(({ name }) => name === aggregate)) return SKIP;
+    if (!consumer.sources.has(aggregate)) return SKIP;
   }
   try {
     eventModelOf(model, document.type);
     const decoded = decode(document);
     if (!decoded.ok) return stuck(decoded.error);
     const { event } = decoded;
-    const keys = documentKeys(projector, event);
+    const keys = consumerKeys(consumer, event);
     return { kind: 'run', event, targets: keys.map((key) => ({ key, partition: partitionOf(key, partitionCount) })) };
   } catch (error) {
     return stuck(error);

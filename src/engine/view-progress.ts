@@ -1,4 +1,4 @@
-import type { ConsumerModel } from '../define/model.ts';
+import type { ProjectorModel } from '../define/model.ts';
 import type { ViewHintMessage } from '../queue/hints.ts';
 import type { PartitionState, ViewStore } from '../store/view-documents.ts';
 import { coalesce } from './coalesce.ts';
@@ -8,7 +8,7 @@ import { coalesce } from './coalesce.ts';
  * What it says was true, and the store's reads after it see what it says: checkpoints and revisions only rise.
  */
 export interface ViewProgress {
-  readonly consumer: ConsumerModel;
+  readonly consumer: ProjectorModel;
   /** Highest known checkpoint of a partition; 0 when nothing is known. */
   checkpoint(partition: number): number;
   /** Undefined until a worker has created the generation. */
@@ -21,7 +21,7 @@ export interface ViewProgress {
   onChange(listener: () => void): () => void;
 }
 
-export function createViewProgress(store: ViewStore, consumer: ConsumerModel): ViewProgress {
+export function createViewProgress(store: ViewStore, consumer: ProjectorModel): ViewProgress {
   const checkpoints = new Map<number, number>();
   const listeners = new Set<() => void>();
   let count: number | undefined;

@@ -1,8 +1,9 @@
-import type { Db } from 'mongodb';
-import { type ConsumerModel, PARTITION_COUNT } from '../define/model.ts';
+import type { Collection, Db } from 'mongodb';
+import type { ConsumerModel } from '../define/model.ts';
+import type { StartFrom } from '../define/start-from.ts';
 import { MillraceError } from '../errors.ts';
 import { ignoreExisting } from './commits.ts';
-import type { ConsumerDocument, PartitionDocument } from './documents.ts';
+import type { ConsumerDocument, LogDocument, PartitionDocument } from './documents.ts';
 import { partitionId } from './partitions.ts';
 import { ensureViewCollection } from './view-documents.ts';
 
@@ -26,24 +27,40 @@ export async function ensureConsumers(db: Db, existing: ReadonlySet<string>): Pr
 export function createConsumerStore(db: Db, logId: string): ConsumerStore {
   const consumers = db.collection<ConsumerDocument>('consumers');
   const partitions = db.collection<PartitionDocument>('partitions');
+  const events = db.collection<LogDocument>('events', { readConcern: { level: 'majority' } });
   return {
-    async ensure({ name, version, generation, projector }) {
+    async ensure(consumer) {
+      const { name, version, generation, kind, partitionCount } = consumer;
       const _id = `${logId}/${name}/${generation}`;
-      await ensureViewCollection(db, projector.into, generation);
-      await consumers.updateOne(
-        { _id },
-        {
-          $setOnInsert: { consumer: name, version, generation, partitionCount: PARTITION_COUNT, createdAt: new Date() },
-        },
-        { upsert: true },
-      );
-      const fixed = await consumers.findOne({ _id });
+      if (consumer.kind === 'projector') await ensureViewCollection(db, consumer.projector.into, generation);
+      const known = await consumers.findOne({ _id });
+      if (known === null) {
+        const startPosition = await startPositionOf(events, consumer.startFrom);
+        const created = {
+          consumer: name,
+          version,
+          generation,
+          kind,
+          partitionCount,
+          startPosition,
+          createdAt: new Date(),
+        };
+        await consumers.updateOne({ _id }, { $setOnInsert: created }, { upsert: true });
+      }
+      const fixed = known ?? (await consumers.findOne({ _id }));
       if (fixed === null) throw new MillraceError('INTERNAL', `Consumer "${_id}" was removed while it was created.`);
       const operations = Array.from({ length: fixed.partitionCount }, (_, partition) => ({
         updateOne: {
           filter: { _id: partitionId(logId, { consumer: name, generation, partition }) },
           update: {
-            $setOnInsert: { consumer: name, generation, partition, checkpoint: 0, revision: 0, updatedAt: new Date() },
+            $setOnInsert: {
+              consumer: name,
+              generation,
+              partition,
+              checkpoint: fixed.startPosition ?? 0,
+              revision: 0,
+              updatedAt: new Date(),
+            },
           },
           upsert: true,
         },
@@ -52,4 +69,31 @@ export function createConsumerStore(db: Db, logId: string): ConsumerStore {
       return fixed;
     },
   };
+}
+
+/** The position after which a new consumer begins. */
+async function startPositionOf(events: Collection<LogDocument>, startFrom: StartFrom): Promise<number> {
+  if (startFrom === 'start') return 0;
+  const [last] = await events
+    .find({}, { projection: { _id: 1 } })
+    .sort({ _id: -1 })
+    .limit(1)
+    .toArray();
+  const end = last?._id ?? 0;
+  if (startFrom === 'now') return end;
+  if ('position' in startFrom) return Math.min(startFrom.position, end);
+  return (await firstNotBefore(events, startFrom.time, end)) - 1;
+}
+
+/** Position of the first event that is not older than `time`; `end + 1` when all are. Times follow positions closely enough to halve. */
+export async function firstNotBefore(events: Collection<LogDocument>, time: Date, end: number): Promise<number> {
+  let from = 1;
+  let to = end + 1;
+  while (from < to) {
+    const middle = Math.floor((from + to) / 2);
+    const event = await events.findOne({ _id: { $gte: middle } }, { projection: { at: 1 }, sort: { _id: 1 } });
+    if (event === null || event.at >= time) to = middle;
+    else from = middle + 1;
+  }
+  return from;
 }

@@ -66,6 +66,10 @@ export interface PartitionDocument {
   /** Incremented by every transaction of the partition. */
   readonly revision: number;
   readonly updatedAt: Date;
+  /** Keys of this partition that have a dead letter; absent: 0. */
+  readonly blockedCount?: number;
+  /** An event that is about to be handled with care, after crashes, and how often that was begun. */
+  readonly mark?: { readonly position: number; readonly count: number };
   /** Set while the handler fails for a key: this partition stands still at `checkpoint`. */
   readonly failure?: {
     readonly key: string;
@@ -85,8 +89,191 @@ export interface ConsumerDocument {
   readonly consumer: string;
   readonly version: number;
   readonly generation: number;
+  readonly kind?: 'projector' | 'saga' | 'observer';
   readonly partitionCount: number;
+  /** The position after which it began; absent: 0. */
+  readonly startPosition?: number;
   readonly createdAt: Date;
+  /** While set, no process runs it. */
+  readonly paused?: { readonly since: Date; readonly reason: string; readonly actor: string | null };
+  /** Set when it is retired: no process runs it any more, its records may be dropped. */
+  readonly retiredAt?: Date;
+  /** Observers: events up to here were handled before a reset and are skipped. */
+  readonly replayUntil?: number;
+}
+
+/** What went wrong, without the payload: bounded in size, whatever was thrown. */
+export interface StoredError {
+  readonly code: string;
+  /** Class name, or what was thrown instead of an error. */
+  readonly type: string;
+  /** At most 2,000 characters. */
+  readonly message: string;
+  /** At most 4,000 characters. */
+  readonly stack: string | null;
+  /** Same for errors of the same type, shape of message and top frame. */
+  readonly fingerprint: string;
+  /** Issues of a schema, where there are some. */
+  readonly issues?: readonly { readonly path: readonly (string | number)[]; readonly message: string }[];
+}
+
+/** `dead_letters`: a key of a consumer whose event failed; later events of that key wait in `parked_events`. */
+export interface DeadLetterDocument {
+  /** sha256 (32 hex characters) of log, consumer, generation and key. */
+  readonly _id: string;
+  readonly logId: string;
+  readonly consumer: string;
+  readonly consumerKind: 'projector' | 'saga' | 'observer';
+  readonly generation: number;
+  readonly version: number;
+  readonly partition: number;
+  readonly key: string;
+  /** RETRYING: tries go on by themselves; DEAD: an operator or a deployment must act. */
+  readonly state: 'RETRYING' | 'DEAD';
+  /** The input that failed: an event of the log, or a timer or refusal of a saga (then the event fields are absent). */
+  readonly input: 'event' | 'timer' | 'refusal';
+  /** Position of the event; of the checkpoint for other inputs. */
+  readonly position: number;
+  readonly eventId: string | null;
+  /** Event type, timer name or command type. */
+  readonly inputType: string;
+  readonly correlationId: string | null;
+  /** Tries so far, since it failed first or was retried by an operator. */
+  readonly attempts: number;
+  /** Of the policy at the last try; null: for ever. */
+  readonly maxAttempts: number | null;
+  /** Counts retries by operators: part of the job's id. */
+  readonly delivery: number;
+  readonly error: StoredError;
+  /** Events of this key that wait behind it. */
+  readonly parkedCount: number;
+  readonly firstFailedAt: Date;
+  readonly lastFailedAt: Date;
+  /** When the next try is due; null when DEAD. */
+  readonly nextAttemptAt: Date | null;
+}
+
+/** `parked_events`: references to events that wait behind a dead letter, in order of position. */
+export interface ParkedEventDocument {
+  /** `<dead letter id>/<position padded to 16 digits>` */
+  readonly _id: string;
+  readonly deadLetter: string;
+  readonly consumer: string;
+  readonly generation: number;
+  readonly partition: number;
+  readonly key: string;
+  readonly position: number;
+}
+
+/** `queued_commands`: commands that wait for a worker, and what became of them. */
+export interface QueuedCommandDocument {
+  /** `stream` + NUL + command id. */
+  readonly _id: string;
+  readonly logId: string;
+  readonly stream: string;
+  /** Name of the aggregate or service. */
+  readonly target: string;
+  readonly targetKind: 'aggregate' | 'service';
+  readonly id: string;
+  readonly commandId: string;
+  readonly type: string;
+  /** Raw input without fields that must not be stored. */
+  readonly data: unknown;
+  readonly hash: string;
+  readonly expectedVersion?: number;
+  readonly meta: EventMeta;
+  readonly state: 'RECEIVED' | 'RUNNING' | 'ACCEPTED' | 'REJECTED' | 'DEAD' | 'CANCELLED';
+  readonly attempts: number;
+  /** Counts retries by operators: part of the job's id. */
+  readonly delivery: number;
+  readonly error?: StoredError;
+  readonly refusal?: { readonly code: string; readonly reason: string };
+  readonly receivedAt: Date;
+  /** Delayed commands: not before this time. */
+  readonly notBefore?: Date;
+  readonly startedAt?: Date;
+  readonly nextAttemptAt?: Date;
+  readonly finishedAt?: Date;
+  readonly updatedAt: Date;
+  /** Set when finished (not for DEAD ones); TTL index. */
+  readonly expiresAt?: Date;
+  /** The saga instance that sent it. */
+  readonly sender?: {
+    readonly consumer: string;
+    readonly generation: number;
+    readonly partition: number;
+    readonly key: string;
+  };
+  /** A refusal that the sender has not been told yet. */
+  readonly tell?: boolean;
+}
+
+/** `timers`: what is due at a time. */
+export interface TimerDocument {
+  /** `<logId>/saga/<saga>/<generation>/<key>/<name>` or `<logId>/schedule/<name>` */
+  readonly _id: string;
+  readonly logId: string;
+  readonly kind: 'saga' | 'schedule';
+  readonly name: string;
+  readonly dueAt: Date;
+  readonly setAt: Date;
+  readonly correlationId: string | null;
+  readonly consumer?: string;
+  readonly generation?: number;
+  readonly partition?: number;
+  readonly key?: string;
+  /** Id of the input that set it. */
+  readonly causationId?: string | null;
+  readonly depth?: number;
+  /** Schedules: the expression that `dueAt` was computed from. */
+  readonly cron?: string;
+  readonly timeZone?: string;
+}
+
+/** `audit`: what operators did. Never changed, never deleted by Millrace. */
+export interface AuditDocument {
+  /** UUIDv7 */
+  readonly _id: string;
+  readonly logId: string;
+  readonly at: Date;
+  /** e.g. `deadLetter.skip`, `consumer.pause` */
+  readonly action: string;
+  readonly actor: string | null;
+  readonly reason: string;
+  /** What it was done to: consumer, dead letter id, operation id … */
+  readonly target: string;
+  readonly before: unknown;
+  readonly after: unknown;
+}
+
+/** `operations`: long work that operators started, with its progress. */
+export interface OperationDocument {
+  /** UUIDv7 */
+  readonly _id: string;
+  readonly logId: string;
+  readonly kind: 'retryDeadLetters';
+  readonly state: 'RUNNING' | 'STOPPED' | 'DONE' | 'FAILED';
+  readonly filter: unknown;
+  readonly ratePerSecond: number;
+  readonly reason: string;
+  readonly actor: string | null;
+  readonly totalCount: number;
+  /** Released to be tried again so far. */
+  readonly doneCount: number;
+  /** Id of the last dead letter that was released: it goes on after it. */
+  readonly after: string | null;
+  readonly error: string | null;
+  readonly startedAt: Date;
+  readonly updatedAt: Date;
+  readonly finishedAt: Date | null;
+}
+
+/** `crashes`: processes that died without leaving; TTL index. */
+export interface CrashDocument {
+  /** Id of the instance. */
+  readonly _id: string;
+  readonly at: Date;
+  readonly expiresAt: Date;
 }
 
 /** A command that was merged into a view document, and the partition revision that wrote it. */

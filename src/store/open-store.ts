@@ -31,7 +31,7 @@ export async function openStore(options: {
     const names = await db.listCollections({}, { nameOnly: true }).toArray();
     const existing = new Set(names.map(({ name }) => name));
     await Promise.all([ensureCommits(db, existing), ensureRejections(db), ensureDelivery(db, existing)]);
-    for (const { projector, generation } of options.model.consumers) {
+    for (const { projector, generation } of options.model.projectorOf.values()) {
       await ensureViewCollection(db, projector.into, generation);
     }
   } catch (error) {

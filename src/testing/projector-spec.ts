@@ -1,9 +1,11 @@
 import type { Contract } from '../define/aggregate.ts';
+import { projectorModel } from '../define/consumer-model.ts';
+import type { EventsFrom } from '../define/consumer-spec.ts';
 import type { AnyRecorded } from '../define/event.ts';
 import { eventModel } from '../define/event-model.ts';
-import { consumerModel, type EventModel } from '../define/model.ts';
-import { documentKeys, projectDocument } from '../define/project.ts';
-import type { EventsFrom, Projector } from '../define/projector.ts';
+import type { EventModel } from '../define/model.ts';
+import { consumerKeys, projectDocument } from '../define/project.ts';
+import type { Projector } from '../define/projector.ts';
 import type { Doc, View } from '../define/view.ts';
 import { checkView } from '../define/view-rules.ts';
 import type { OldEvent } from './aggregate-spec.ts';
@@ -42,7 +44,7 @@ export function projectorSpec<A extends readonly Contract[], V extends View>(
   options: SpecOptions,
 ): ProjectorSpecRunner<A, V> {
   const place = `projector "${definition.name}"`;
-  consumerModel(definition, place);
+  const consumer = projectorModel(definition, place);
   checkView(definition.into, `view "${definition.into.name}"`);
   const events = new Map<string, EventModel>();
   for (const source of definition.from) {
@@ -58,7 +60,7 @@ export function projectorSpec<A extends readonly Contract[], V extends View>(
       const record = recorder(events, place, context);
       for (const event of given) {
         const recorded = deepFreeze(record(event));
-        for (const key of documentKeys(definition, recorded)) {
+        for (const key of consumerKeys(consumer, recorded)) {
           const next = projectDocument(definition, documents.get(key), recorded, key);
           if (next === null) documents.delete(key);
           else if (next !== undefined) documents.set(key, deepFreeze(next));

@@ -46,7 +46,7 @@ async function failing() {
   /** The consumer as a process with the bug runs it, over this store. */
   const startRunner = async (commit: PartitionStore['commit'] = partitions.commit) => {
     const model = buildModel([counterModule(bug)]);
-    const [consumer] = model.consumers.filter(({ name }) => name === ref.consumer);
+    const consumer = [...model.projectorOf.values()].find(({ name }) => name === ref.consumer);
     if (consumer === undefined) throw new Error('no such consumer');
     const reader = await createLogReader(fixture.store.log, createHintBus());
     const troubles: unknown[] = [];

@@ -218,8 +218,8 @@ describe('spec of a projector', () => {
     const run = (document: unknown, key?: unknown) => () => spec(bad(document, key)).given(added('a'));
     expect(run({ id: 'k', items: 'none', last: '' })).toThrow(/document "k" does not fit view "tag": items: /);
     expect(run({ id: 'other', items: [], last: '' })).toThrow(/document "k" has the id "other"/);
-    expect(run(null, '')).toThrow(/`key` names a document id that must not be empty/);
-    expect(run(null, [7])).toThrow(/`key` names a document id that must be a string/);
+    expect(run(null, '')).toThrow(/`key` names an id that must not be empty/);
+    expect(run(null, [7])).toThrow(/`key` names an id that must be a string/);
     expect(run(null, 'x'.repeat(1025))).toThrow(/must not be longer than 1024 characters/);
   });
   test('changing a document or an event in place throws', () => {
