@@ -5,6 +5,7 @@ import { z } from 'zod';
 export const amount = z.int().positive().max(1_000_000_000).describe('minor units, e.g. cents');
 export const currency = z.enum(['EUR', 'USD']);
 const owner = z.string().trim().min(1).max(200);
+const transferId = z.string().min(1).max(256);
 
 interface Account {
   readonly balance: number;
@@ -21,12 +22,18 @@ export const account = aggregate({
     AccountOpened: z.object({ owner: z.string(), currency }),
     MoneyDeposited: z.object({ amount }),
     MoneyWithdrawn: z.object({ amount }),
+    TransferDebited: z.object({ transferId: z.string(), amount }),
+    TransferCredited: z.object({ transferId: z.string(), amount, refund: z.boolean() }),
     AccountClosed: z.object({}),
   },
   commands: {
     OpenAccount: z.object({ owner, currency }).describe('Open an account for its owner'),
     Deposit: z.object({ amount }).describe('Pay money in'),
     Withdraw: z.object({ amount }).describe('Take money out, as far as there is some'),
+    DebitForTransfer: z.object({ transferId, amount }).describe('First half of a transfer; sent by the transfer saga'),
+    CreditForTransfer: z
+      .object({ transferId, amount, refund: z.boolean().default(false) })
+      .describe('Second half of a transfer, or its refund; sent by the transfer saga'),
     CloseAccount: z.object({}).describe('Close an empty account for ever'),
   },
   creates: ['OpenAccount'],
@@ -37,6 +44,8 @@ export const account = aggregate({
     AccountOpened: () => ({ balance: 0 }),
     MoneyDeposited: (account, { amount }) => ({ balance: account.balance + amount }),
     MoneyWithdrawn: (account, { amount }) => ({ balance: account.balance - amount }),
+    TransferDebited: (account, { amount }) => ({ balance: account.balance - amount }),
+    TransferCredited: (account, { amount }) => ({ balance: account.balance + amount }),
     AccountClosed: (account) => account,
   },
   decide: {
@@ -49,6 +58,14 @@ export const account = aggregate({
       balance >= amount
         ? { type: 'MoneyWithdrawn', data: { amount } }
         : reject('INSUFFICIENT_FUNDS', `balance is ${balance}, asked for ${amount}`),
+    DebitForTransfer: ({ balance }, data, { reject }) =>
+      balance >= data.amount
+        ? { type: 'TransferDebited', data }
+        : reject('INSUFFICIENT_FUNDS', `balance is ${balance}, asked for ${data.amount}`),
+    CreditForTransfer: ({ balance }, data, { reject }) =>
+      Number.isSafeInteger(balance + data.amount)
+        ? { type: 'TransferCredited', data }
+        : reject('BALANCE_TOO_LARGE', `balance is ${balance}, more does not fit`),
     CloseAccount: ({ balance }, _data, { reject }) =>
       balance === 0
         ? { type: 'AccountClosed', data: {} }

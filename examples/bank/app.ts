@@ -4,7 +4,10 @@ import { accountView } from './balances.ts';
 import { bank } from './module.ts';
 
 const builder = createSchemaBuilder();
-const { type } = exposeModule(builder, bank);
+// What only the sagas send is no field of its own.
+const { type } = exposeModule(builder, bank, {
+  commands: { DebitForTransfer: { hidden: true }, CreditForTransfer: { hidden: true } },
+});
 
 // A field written by hand stands beside the derived ones: a balance as people read it.
 builder.objectField(type(accountView), 'displayBalance', (t) =>

@@ -30,6 +30,8 @@ export const balances = projector({
     }),
     MoneyDeposited: (doc, { data }) => doc && { ...doc, balance: doc.balance + data.amount },
     MoneyWithdrawn: (doc, { data }) => doc && { ...doc, balance: doc.balance - data.amount },
+    TransferDebited: (doc, { data }) => doc && { ...doc, balance: doc.balance - data.amount },
+    TransferCredited: (doc, { data }) => doc && { ...doc, balance: doc.balance + data.amount },
     AccountClosed: () => null,
   },
 });

@@ -9,7 +9,7 @@ export const movementView = view(
     .object({
       id: z.string(),
       accountId: z.string(),
-      kind: z.enum(['DEPOSIT', 'WITHDRAWAL']),
+      kind: z.enum(['DEPOSIT', 'WITHDRAWAL', 'TRANSFER_OUT', 'TRANSFER_IN', 'REFUND']),
       amount,
       at: z.iso.datetime().describe('when it was decided'),
     })
@@ -35,6 +35,20 @@ export const statement = projector({
       id,
       accountId: stream.id,
       kind: 'WITHDRAWAL',
+      amount: data.amount,
+      at: at.toISOString(),
+    }),
+    TransferDebited: (_doc, { stream, data, at }, id) => ({
+      id,
+      accountId: stream.id,
+      kind: 'TRANSFER_OUT',
+      amount: data.amount,
+      at: at.toISOString(),
+    }),
+    TransferCredited: (_doc, { stream, data, at }, id) => ({
+      id,
+      accountId: stream.id,
+      kind: data.refund ? 'REFUND' : 'TRANSFER_IN',
       amount: data.amount,
       at: at.toISOString(),
     }),

@@ -26,13 +26,15 @@ export type EventsFrom<A extends readonly Contract[]> = {
 export type Message = { readonly type: string; readonly data: unknown };
 export type EventNamed<M extends Message, K> = Extract<M, { type: K }>;
 
-/** `key` of a spec as a function of any event, each key once; default: the id of the event's aggregate. */
+/** `key` of a spec as a function of any event, each key once; undefined: none of its
+ * business. Default: the id of the event's aggregate. */
 export function keysFunction(
-  key: ((event: never) => string | readonly string[]) | undefined,
+  key: ((event: never) => string | readonly string[] | undefined) | undefined,
 ): (event: AnyRecorded) => readonly string[] {
   return (event) => {
     if (key === undefined) return [event.stream.id];
     const keys = key(event as never);
+    if (keys === undefined) return [];
     if (typeof keys === 'string') return [keys];
     return keys.length < 2 ? keys : [...new Set(keys)];
   };

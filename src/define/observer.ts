@@ -49,8 +49,8 @@ export interface ObserverSpec<A extends readonly Contract[]> extends ConsumerOpt
   readonly version?: number;
   readonly description?: string;
   readonly from: A;
-  /** What is kept in order; default: the id of the event's aggregate. */
-  readonly key?: (event: Recorded<EventsFrom<A>>) => string;
+  /** What is kept in order, undefined for events that are none of its business; default: the id of the event's aggregate. */
+  readonly key?: (event: Recorded<EventsFrom<A>>) => string | undefined;
   readonly on: {
     readonly [K in EventsFrom<A>['type']]?: (
       event: Recorded<EventNamed<EventsFrom<A>, K>>,

@@ -8,6 +8,7 @@ import {
   keysFunction,
 } from './consumer-spec.ts';
 import type { AnyRecorded, Recorded } from './event.ts';
+import type { Literal } from './literal.ts';
 
 /** What a saga does after an input. `undefined` means: nothing, the state stays. */
 export interface Reaction<S> {
@@ -72,7 +73,10 @@ export interface Saga<A extends readonly Contract[] = readonly Contract[]> {
   readonly onRejected: (state: unknown, rejection: SentRejected, ctx: SagaContext) => unknown;
 }
 
-type React<S, I> = (state: NoInfer<S>, input: I, ctx: SagaContext) => Reaction<NoInfer<S>> | undefined;
+/** A conditional type on purpose: see literal.ts. */
+type React<S, I> = [S] extends [unknown]
+  ? (state: NoInfer<S>, input: I, ctx: SagaContext) => Reaction<NoInfer<S>> | undefined
+  : (state: NoInfer<S>, input: I, ctx: SagaContext) => Literal;
 
 export interface SagaSpec<A extends readonly Contract[], S> extends ConsumerOptions {
   readonly name: string;
@@ -80,8 +84,8 @@ export interface SagaSpec<A extends readonly Contract[], S> extends ConsumerOpti
   readonly version?: number;
   readonly description?: string;
   readonly from: A;
-  /** The instance that an event belongs to; default: the id of the event's aggregate. */
-  readonly key?: (event: Recorded<EventsFrom<A>>) => string;
+  /** The instance that an event belongs to, undefined for none; default: the id of the event's aggregate. */
+  readonly key?: (event: Recorded<EventsFrom<A>>) => string | undefined;
   /** Instead of `key`: several correlation keys, any of which leads to the instance. The saga then runs in one partition. */
   readonly keys?: (event: Recorded<EventsFrom<A>>) => readonly string[];
   /** Events that may start an instance; others are ignored while there is none. Default: all that are handled. */

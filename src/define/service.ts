@@ -31,7 +31,7 @@ export interface ServiceOptions extends RetryOptions {
   readonly timeoutMs?: number;
 }
 
-/** Handles commands that need the outside world. */
+/** A service without its message types: every Service is assignable. */
 export interface AnyService extends Contract {
   readonly kind: 'service';
   readonly options: ServiceOptions;
@@ -41,8 +41,12 @@ export interface AnyService extends Contract {
   readonly exclusiveKey: ((type: string, data: unknown) => string | undefined) | undefined;
   readonly onFailed: ((command: FailedCommand, error: unknown) => unknown) | undefined;
 }
-export type Service<N extends string, C extends SchemaMap, E extends EventMap, R extends string> = AnyService &
-  Contract<N, C, E, R>;
+/** Handles commands that need the outside world. */
+export interface Service<N extends string, C extends SchemaMap, E extends EventMap, R extends string>
+  extends Contract<N, C, E, R>,
+    Pick<AnyService, 'options' | 'handlers' | 'run' | 'exclusiveKey' | 'onFailed'> {
+  readonly kind: 'service';
+}
 
 type Name<M> = keyof M & string;
 
