@@ -112,7 +112,7 @@ interface Envelope extends CommandArguments {
   readonly data: unknown;
 }
 
-function requestOf(given: Envelope, { correlationId, traceparent, client }: GatewayContext): CommandRequest {
+function requestOf(given: Envelope, { correlationId, traceparent, client, baggage }: GatewayContext): CommandRequest {
   return {
     aggregate: given.aggregate,
     type: given.type,
@@ -121,7 +121,7 @@ function requestOf(given: Envelope, { correlationId, traceparent, client }: Gate
     commandId: given.commandId ?? undefined,
     expectedVersion: given.expectedVersion ?? undefined,
     dryRun: given.dryRun ?? undefined,
-    meta: { correlationId, traceparent, client },
+    meta: { correlationId, traceparent, client, ...(baggage === null ? {} : { baggage }) },
   };
 }
 

@@ -15,6 +15,16 @@ export function eventType(builder: MillraceBuilder) {
       tenant: t.exposeString('tenant', { nullable: false }),
       traceparent: t.exposeString('traceparent', { nullable: true }),
       client: t.exposeString('client', { nullable: true }),
+      baggage: t.string({
+        nullable: true,
+        description: 'What else the caller said, as the W3C `baggage` header has it.',
+        resolve: ({ baggage }) => baggage ?? null,
+      }),
+      depth: t.int({
+        nullable: false,
+        description: 'How many commands of sagas and schedules lie between the entry and this.',
+        resolve: ({ depth }) => depth ?? 0,
+      }),
     }),
   });
   return builder.objectRef<ReceiptEvent>('Event').implement({

@@ -12,6 +12,7 @@ export type {
   RejectionOf,
 } from './define/aggregate.ts';
 export { aggregate, command } from './define/aggregate.ts';
+export { baggageOf } from './define/baggage.ts';
 export type { ConsumerOptions } from './define/consumer-spec.ts';
 export type {
   AnyRecorded,

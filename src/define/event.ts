@@ -53,6 +53,8 @@ export interface EventMeta {
   readonly client: string | null;
   /** How many commands of sagas, services and schedules lie between this one and the entry; absent: 0. */
   readonly depth?: number | undefined;
+  /** What else the caller said, as the W3C `baggage` header has it: `key=value,…`; see `baggageOf`. */
+  readonly baggage?: string | undefined;
 }
 
 /** Which instance an event belongs to. `version` counts the events of one stream: 1, 2, 3, … */

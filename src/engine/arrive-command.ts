@@ -3,6 +3,7 @@ import type { AggregateModel, CommandModel, Model } from '../define/model.ts';
 import { type Issue, parse } from '../define/schema.ts';
 import { DEFAULT_TENANT, idProblem, streamKey } from '../define/stream-key.ts';
 import { MillraceError } from '../errors.ts';
+import { metaIssues, metaOf } from './caller-meta.ts';
 import { canonicalInput, derivedId, inputHash } from './command-input.ts';
 import type { CommandInvalid, CommandRequest } from './contract.ts';
 import { newId } from './new-id.ts';
@@ -54,6 +55,7 @@ export function arrive(deps: ArrivalDeps, request: CommandRequest): Arrived | Co
   const chosen = request.commandId !== undefined;
   check('commandId', chosen ? idProblem(request.commandId) : undefined);
   const commandId = request.commandId ?? newId();
+  issues.push(...metaIssues(request.meta));
   const tenant = request.meta?.tenant ?? DEFAULT_TENANT;
   if (request.id !== undefined || !command.creates)
     check('id', request.id === undefined ? 'is missing' : idProblem(request.id));
@@ -93,14 +95,7 @@ export function arrive(deps: ArrivalDeps, request: CommandRequest): Arrived | Co
     hash: inputHash(command.type, input.json),
     expectedVersion,
     dryRun: request.dryRun ?? false,
-    meta: {
-      correlationId: request.meta?.correlationId ?? commandId,
-      causationId: request.meta?.causationId ?? null,
-      actor: request.meta?.actor ?? null,
-      tenant,
-      traceparent: request.meta?.traceparent ?? null,
-      client: request.meta?.client ?? null,
-    },
+    meta: metaOf(request.meta, commandId, tenant),
     deadline: Date.now() + deps.limits.timeoutMs,
   };
 }

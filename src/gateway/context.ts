@@ -9,6 +9,8 @@ export interface GatewayContext {
   readonly traceparent: string | null;
   /** What the client calls itself (`x-client-name`), or null. */
   readonly client: string | null;
+  /** What else the client said along the way (W3C `baggage`), or null. */
+  readonly baggage: string | null;
   /** Aborts when the client is gone. */
   readonly signal: AbortSignal;
 }

@@ -1,4 +1,5 @@
 import type { IncomingHttpHeaders } from 'node:http';
+import { baggageProblem } from '../engine/caller-meta.ts';
 import type { Runtime } from '../engine/contract.ts';
 import { newId } from '../engine/new-id.ts';
 import type { GatewayContext } from './context.ts';
@@ -13,7 +14,12 @@ const clientPattern = /^[\x20-\x7e]{1,64}$/;
 /** The context of one operation. What a client says of itself is taken when it is well-formed, and ignored otherwise. */
 export function operationContext(
   runtime: Runtime,
-  said: { readonly correlationId: unknown; readonly traceparent: unknown; readonly client: unknown },
+  said: {
+    readonly correlationId: unknown;
+    readonly traceparent: unknown;
+    readonly client: unknown;
+    readonly baggage: unknown;
+  },
   signal: AbortSignal,
 ): GatewayContext {
   return {
@@ -21,6 +27,7 @@ export function operationContext(
     correlationId: sane(said.correlationId, correlationPattern) ?? newId(),
     traceparent: sane(said.traceparent, traceparentPattern),
     client: sane(said.client, clientPattern),
+    baggage: typeof said.baggage === 'string' && baggageProblem(said.baggage) === undefined ? said.baggage : null,
     signal,
   };
 }
@@ -30,4 +37,5 @@ export const saidByHeaders = (headers: IncomingHttpHeaders) => ({
   correlationId: headers['x-correlation-id'],
   traceparent: headers.traceparent,
   client: headers['x-client-name'],
+  baggage: headers.baggage,
 });

@@ -87,6 +87,7 @@ async function prepare(
   const said = {
     correlationId: payload.extensions?.correlationId,
     traceparent: payload.extensions?.traceparent ?? connection.headers.traceparent,
+    baggage: payload.extensions?.baggage ?? connection.headers.baggage,
     client: connectionParams?.client ?? connection.headers['x-client-name'],
   };
   const context = operationContext(runtime, said, connection.gone);
