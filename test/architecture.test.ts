@@ -84,6 +84,7 @@ const rooms: readonly Room[] = [
       'src/crash-points.ts',
       'lru-cache',
       'uuidv7',
+      'cron-parser',
       node,
     ],
     mayType: surroundings,
