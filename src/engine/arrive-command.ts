@@ -1,5 +1,5 @@
 import type { EventMeta } from '../define/event.ts';
-import type { AggregateModel, CommandModel, Model } from '../define/model.ts';
+import type { AggregateModel, CommandModel, Model, ServiceModel } from '../define/model.ts';
 import { type Issue, parse } from '../define/schema.ts';
 import { DEFAULT_TENANT, idProblem, streamKey } from '../define/stream-key.ts';
 import { MillraceError } from '../errors.ts';
@@ -22,8 +22,8 @@ interface ArrivalDeps {
 }
 
 /** One command on its way: parsed, addressed, hashed. */
-export interface Arrived {
-  readonly aggregate: AggregateModel;
+export interface Arrived<Target extends AggregateModel | ServiceModel = AggregateModel> {
+  readonly aggregate: Target;
   readonly command: CommandModel;
   readonly id: string;
   readonly stream: string;
@@ -44,9 +44,21 @@ export function arrive(deps: ArrivalDeps, request: CommandRequest): Arrived | Co
   const aggregate = deps.model.aggregates.get(request.aggregate);
   if (aggregate === undefined)
     throw new MillraceError('UNKNOWN_AGGREGATE', `There is no aggregate "${clip(request.aggregate)}".`);
+  return arriveAt(aggregate, deps.limits, request);
+}
+
+/** The same for an aggregate or service that is known. Throws UNKNOWN_COMMAND. */
+export function arriveAt<Target extends AggregateModel | ServiceModel>(
+  aggregate: Target,
+  limits: Pick<CommandLimits, 'timeoutMs' | 'dataMaxBytes'>,
+  request: CommandRequest,
+): Arrived<Target> | CommandInvalid {
   const command = aggregate.commands.get(request.type);
-  if (command === undefined)
-    throw new MillraceError('UNKNOWN_COMMAND', `Aggregate "${aggregate.name}" has no command "${clip(request.type)}".`);
+  if (command === undefined) {
+    const { kind, name } = aggregate.definition;
+    const place = `${kind === 'service' ? 'Service' : 'Aggregate'} "${name}"`;
+    throw new MillraceError('UNKNOWN_COMMAND', `${place} has no command "${clip(request.type)}".`);
+  }
 
   const issues: Issue[] = [];
   const check = (field: string, problem: string | undefined): void => {
@@ -73,9 +85,9 @@ export function arrive(deps: ArrivalDeps, request: CommandRequest): Arrived | Co
   const input = canonicalInput(request.data);
   if (input.issues.length > 0) return invalid(input.issues);
   const bytes = Buffer.byteLength(input.json);
-  if (bytes > deps.limits.dataMaxBytes) {
+  if (bytes > limits.dataMaxBytes) {
     return invalid([
-      { path: [], message: `must not be larger than ${deps.limits.dataMaxBytes} bytes of JSON, has ${bytes}` },
+      { path: [], message: `must not be larger than ${limits.dataMaxBytes} bytes of JSON, has ${bytes}` },
     ]);
   }
   const parsed = parse(command.schema, request.data);
@@ -96,7 +108,7 @@ export function arrive(deps: ArrivalDeps, request: CommandRequest): Arrived | Co
     expectedVersion,
     dryRun: request.dryRun ?? false,
     meta: metaOf(request.meta, commandId, tenant),
-    deadline: Date.now() + deps.limits.timeoutMs,
+    deadline: Date.now() + limits.timeoutMs,
   };
 }
 

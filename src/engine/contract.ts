@@ -19,8 +19,15 @@ export interface CommandRequest {
   readonly commandId?: string | undefined;
   /** Refuse with a conflict unless the stream is at exactly this version; 0 means "does not exist". */
   readonly expectedVersion?: number | undefined;
-  /** Decide and answer, write nothing. */
+  /** Decide and answer, write nothing. Not for queued commands. */
   readonly dryRun?: boolean | undefined;
+  /**
+   * NOW (default for aggregates): decided before the answer. QUEUED: stored, answered at once, carried out by a worker.
+   * Commands of services are always queued.
+   */
+  readonly mode?: 'NOW' | 'QUEUED' | undefined;
+  /** Not before this time; implies QUEUED. In the past: at once. */
+  readonly sendAt?: Date | undefined;
   readonly meta?: Partial<EventMeta> | undefined;
 }
 

@@ -100,6 +100,22 @@ export interface ConsumerDocument {
   readonly retiredAt?: Date;
   /** Observers: events up to here were handled before a reset and are skipped. */
   readonly replayUntil?: number;
+  /** Observers: processes whose breaker is not closed, by instance id. One that is not renewed after `until` is of a dead process. */
+  readonly breakers?: Readonly<Record<string, BreakerRecord>>;
+}
+
+/** An observer's breaker that stopped its tries in one process. */
+export interface BreakerRecord {
+  /** HALF_OPEN: one try is under way to see whether it works again. */
+  readonly state: 'OPEN' | 'HALF_OPEN';
+  /** When it opened first, after it was closed. */
+  readonly since: Date;
+  /** When the next try to see is due at the latest. */
+  readonly until: Date;
+  /** Failures in a row that opened it. */
+  readonly failureCount: number;
+  readonly code: string;
+  readonly message: string;
 }
 
 /** What went wrong, without the payload: bounded in size, whatever was thrown. */
@@ -182,10 +198,18 @@ export interface QueuedCommandDocument {
   readonly hash: string;
   readonly expectedVersion?: number;
   readonly meta: EventMeta;
+  /** RUNNING: begun, or waiting for its next try. One of an aggregate that its writer carries out at once is born RUNNING. */
   readonly state: 'RECEIVED' | 'RUNNING' | 'ACCEPTED' | 'REJECTED' | 'DEAD' | 'CANCELLED';
+  /** Tries that ended, since it was received or retried by an operator; interrupted ones do not count. */
   readonly attempts: number;
   /** Counts retries by operators: part of the job's id. */
   readonly delivery: number;
+  /** While it is open: the sweep takes it up after this time, unless it made progress. */
+  readonly dueAt?: Date;
+  /** Services: the process that runs it now; `until` by the server's clock. */
+  readonly claim?: { readonly holder: string; readonly until: Date };
+  /** Services: tries whose process fell silent. */
+  readonly interruptions?: number;
   readonly error?: StoredError;
   readonly refusal?: { readonly code: string; readonly reason: string };
   readonly receivedAt: Date;
@@ -228,6 +252,12 @@ export interface TimerDocument {
   /** Schedules: the expression that `dueAt` was computed from. */
   readonly cron?: string;
   readonly timeZone?: string;
+  /** Schedules: the last time whose command was queued, when that was, and how late. */
+  readonly last?: { readonly dueAt: Date; readonly queuedAt: Date; readonly lateMs: number };
+  /** Schedules: why the command of `dueAt` cannot be queued; it stays due. */
+  readonly failure?: { readonly code: string; readonly message: string; readonly since: Date };
+  /** Schedules: since when the process that looks after timers does not declare it. */
+  readonly unknownSince?: Date;
 }
 
 /** `audit`: what operators did. Never changed, never deleted by Millrace. */
@@ -266,6 +296,45 @@ export interface OperationDocument {
   readonly startedAt: Date;
   readonly updatedAt: Date;
   readonly finishedAt: Date | null;
+}
+
+/** `observer_journal`: what `once` ran and what came of it; TTL index. */
+export interface JournalDocument {
+  /** `<idempotency key>/<key>` */
+  readonly _id: string;
+  /** JSON of the result, at most 64 KiB. */
+  readonly json: string;
+  readonly at: Date;
+  readonly expiresAt: Date;
+}
+
+/** `rate_limits`: when an observer's last tries began, over all processes; TTL index. */
+export interface RateLimitDocument {
+  /** `<logId>/<observer>` */
+  readonly _id: string;
+  /** Milliseconds by the server's clock, oldest first; at most as many as the rate counts. */
+  readonly starts: readonly number[];
+  /** Answers of the last update: the start that it found, how far away it was, and whether it was taken. */
+  readonly at: number;
+  readonly waitMs: number;
+  readonly taken: boolean;
+  readonly expiresAt: Date;
+}
+
+/** `alerts`: which group of dead letters was told to whom; TTL index. */
+export interface AlertDocument {
+  /** `<logId>/<alert>/<consumer>/<fingerprint>` */
+  readonly _id: string;
+  /** Answer of the last claim. */
+  readonly claimed: boolean;
+  /** Nobody tells it before this time. */
+  readonly notBefore?: Date;
+  /** Of the group when it was told, or fewer when some were healed since. */
+  readonly count: number;
+  /** Newest failure that was told. */
+  readonly upTo?: Date;
+  readonly toldAt?: Date;
+  readonly expiresAt: Date;
 }
 
 /** `crashes`: processes that died without leaving; TTL index. */
