@@ -25,7 +25,7 @@ export type {
   StreamRef,
 } from './define/event.ts';
 export { event } from './define/event.ts';
-export type { HandlerCall, Interceptor, InterceptorSpec } from './define/interceptor.ts';
+export type { HandlerCall, Interceptor, InterceptorHooks, InterceptorSpec } from './define/interceptor.ts';
 export { interceptor } from './define/interceptor.ts';
 export type { Model } from './define/model.ts';
 export { buildModel } from './define/model.ts';

@@ -24,6 +24,8 @@ import { createReads } from './engine/create-reads.ts';
 import { consumerStates, deliveryHealth } from './engine/delivery-health.ts';
 import { createCommandHandler } from './engine/handle-command.ts';
 import { createHintBus } from './engine/hint-bus.ts';
+import { onHookFailed } from './engine/intercept.ts';
+import { interceptModel } from './engine/intercept-model.ts';
 import { createLogReader } from './engine/log-reader.ts';
 import { newId } from './engine/new-id.ts';
 import { type Gateway, startGateway } from './gateway/server.ts';
@@ -91,9 +93,9 @@ export interface StartOptions {
 
 /** Starts a Millrace in this process: `const app = await start({ modules: [bank] })`. Throws what is wrong, with its cure. */
 export async function startApp(options: StartOptions): Promise<RunningApp> {
-  const model = buildModel(options.modules);
   const settings = options.settings ?? readSettings(process.env);
   const logger = options.logger ?? createLogger(settings.log);
+  const model = interceptModel(buildModel(options.modules), onHookFailed(logger));
   const role = options.role ?? 'all';
   if (settings.crash !== undefined) armCrash(settings.crash);
   const instanceId = newId();

@@ -1,5 +1,5 @@
 import { crashPoint } from '../crash-points.ts';
-import { type DecidedEvent, type Decision, decideCommand, foldEvents } from '../define/decide.ts';
+import { type Decision, decideCommand, foldEvents } from '../define/decide.ts';
 import type { AggregateModel, Model } from '../define/model.ts';
 import { MillraceError } from '../errors.ts';
 import type { Logger } from '../logger.ts';
@@ -9,8 +9,10 @@ import { type RejectionStore, rejectionId } from '../store/rejections.ts';
 import { roughBytes } from '../store/rough-bytes.ts';
 import { AggregateCache, type LoadedAggregate } from './aggregate-cache.ts';
 import { type Arrived, arrive, type CommandLimits } from './arrive-command.ts';
+import { commitOf } from './commit-of.ts';
 import type { CommandConflict, CommandOutcome, CommandRequest } from './contract.ts';
 import { type AppendResult, GroupCommit } from './group-commit.ts';
+import { type Intercept, interceptFor, onHookFailed } from './intercept.ts';
 import { loadAggregate } from './load-aggregate.ts';
 import { newId } from './new-id.ts';
 import {
@@ -52,7 +54,8 @@ export function createCommandHandler(deps: CommandHandlerDeps): CommandHandler {
   const cache = new AggregateCache(deps.limits.cacheCount);
   const queue = new StreamQueue();
   const group = new GroupCommit(deps.commits, deps.rejections);
-  const work: Work = { ...deps, cache, group };
+  const intercept = interceptFor(deps.model.interceptors, 'aggregate', onHookFailed(deps.logger));
+  const work: Work = { ...deps, cache, group, intercept };
   let closing = false;
   return {
     async handle(request) {
@@ -61,8 +64,9 @@ export function createCommandHandler(deps: CommandHandlerDeps): CommandHandler {
           'SHUTTING_DOWN',
           'This process is shutting down. Nothing was written; repeat the command on another one.',
         );
-      const arrived = arrive(deps, request);
-      if ('kind' in arrived) return arrived;
+      const parsed = arrive(deps, request);
+      if ('kind' in parsed) return parsed;
+      const arrived = intercept === undefined ? parsed : { ...parsed, meta: intercept.meta(callOf(parsed, 1)) };
       const progress: Progress = { sent: false };
       const running = queue.run(arrived.stream, () => carryOut(work, arrived, progress));
       return withDeadline(running, arrived, progress);
@@ -78,6 +82,7 @@ export function createCommandHandler(deps: CommandHandlerDeps): CommandHandler {
 interface Work extends CommandHandlerDeps {
   readonly cache: AggregateCache;
   readonly group: GroupCommit;
+  readonly intercept: Intercept | undefined;
 }
 /** Whether a commit may have been written when time runs out. */
 interface Progress {
@@ -125,9 +130,9 @@ async function carryOut(work: Work, arrived: Arrived, progress: Progress): Promi
   let fresh = false;
   for (let attempt = 1; attempt <= MAX_ATTEMPTS && Date.now() < arrived.deadline; attempt++) {
     loaded ??= await loadAggregate(work, arrived.aggregate, arrived.stream);
-    const decision = decideOn(arrived, loaded);
+    const decision = decideOn(work, arrived, loaded, attempt);
     if (decision.kind === 'events' && decision.events.length > 0 && !arrived.dryRun) {
-      const commit = commitOf(work, arrived, decision.events, loaded.version + 1);
+      const commit = commitOf(work.limits, arrived, decision.events, loaded.version + 1);
       progress.sent = true;
       const result = await work.group.append({
         commit,
@@ -153,10 +158,11 @@ async function carryOut(work: Work, arrived: Arrived, progress: Progress): Promi
 
 type Verdict = Decision | { readonly kind: 'conflict' };
 
-function decideOn(arrived: Arrived, loaded: LoadedAggregate): Verdict {
+function decideOn({ intercept }: Work, arrived: Arrived, loaded: LoadedAggregate, attempt: number): Verdict {
   if (arrived.expectedVersion !== undefined && arrived.expectedVersion !== loaded.version) return { kind: 'conflict' };
+  const { aggregate } = arrived;
   return decideCommand(
-    arrived.aggregate,
+    intercept === undefined ? aggregate : intercepted(intercept, arrived, attempt),
     loaded,
     { type: arrived.command.type, data: arrived.parsed },
     {
@@ -169,42 +175,15 @@ function decideOn(arrived: Arrived, loaded: LoadedAggregate): Verdict {
   );
 }
 
-function commitOf(
-  work: Work,
-  arrived: Arrived,
-  events: readonly DecidedEvent[],
-  version: number | undefined,
-): CommitDocument {
-  if (events.length > work.limits.maxEvents) {
-    throw new MillraceError(
-      'COMMIT_TOO_LARGE',
-      `Command "${arrived.command.type}" caused ${events.length} events; a commit holds at most ${work.limits.maxEvents}. Split the command.`,
-    );
-  }
-  // Measured exactly only where the cap could be near: text has up to three bytes a character, and escapes.
-  if (roughBytes(events) * 6 > work.limits.maxBytes) {
-    const bytes = Buffer.byteLength(JSON.stringify(events));
-    if (bytes > work.limits.maxBytes) {
-      throw new MillraceError(
-        'COMMIT_TOO_LARGE',
-        `Command "${arrived.command.type}" caused ${bytes} bytes of events; a commit holds at most ${work.limits.maxBytes}. Split the command.`,
-      );
-    }
-  }
-  return {
-    _id: newId(),
-    stream: arrived.stream,
-    ...(version === undefined ? {} : { version }),
-    command: { id: arrived.commandId, type: arrived.command.type, data: arrived.stored, hash: arrived.hash },
-    events: events.map((event) => ({
-      id: newId(),
-      type: event.type,
-      schemaVersion: event.schemaVersion,
-      data: event.data,
-    })),
-    meta: arrived.meta,
-    at: new Date(),
-  };
+const callOf = ({ aggregate, command, parsed, meta }: Arrived, attempt: number) =>
+  ({ kind: 'aggregate', name: aggregate.name, type: command.type, input: parsed, meta, attempt }) as const;
+
+/** The aggregate with interceptors around its `decide`. */
+function intercepted(intercept: Intercept, arrived: Arrived, attempt: number): AggregateModel {
+  const { aggregate } = arrived;
+  const handle: AggregateModel['handle'] = (state, command, ctx) =>
+    intercept.sync(callOf(arrived, attempt), () => aggregate.handle(state, command, ctx));
+  return { ...aggregate, handle };
 }
 
 type Step =
@@ -289,14 +268,14 @@ async function finish(
   if (verdict.kind === 'rejected') return refuse(work, arrived, verdict);
   if (arrived.dryRun) {
     const preview = commitOf(
-      work,
+      work.limits,
       arrived,
       verdict.events,
       verdict.events.length === 0 ? undefined : loaded.version + 1,
     );
     return acceptedReceipt(work.logId, arrived.aggregate, preview, { duplicate: false, written: false });
   }
-  const commit = commitOf(work, arrived, [], undefined);
+  const commit = commitOf(work.limits, arrived, [], undefined);
   progress.sent = true;
   const result = await work.group.append({
     commit,
