@@ -3,7 +3,7 @@ import type { AnyRecorded } from './event.ts';
 import type { AggregateModel, ServiceModel } from './model.ts';
 import type { Observer } from './observer.ts';
 import type { Projector } from './projector.ts';
-import { checkList, checkVersion, invalid } from './refuse.ts';
+import { checkFunction, checkList, checkName, checkVersion, invalid } from './refuse.ts';
 import { type RetryPolicy, retryPolicy } from './retry-policy.ts';
 import type { Saga } from './saga.ts';
 import { checkStartFrom, type StartFrom } from './start-from.ts';
@@ -82,6 +82,9 @@ export function projectorModel(projector: Projector, place: string): ProjectorMo
 /** Checks one saga and makes it ready to run. Throws DEFINITION_INVALID. */
 export function sagaModel(saga: Saga, place: string): SagaModel {
   const common = base(saga, place, 'now');
+  checkFunction(saga.initial, 'initial', place);
+  for (const name of saga.timerNames) checkName('timer', name, place);
+  if (saga.keySources.length > 1) throw invalid(place, 'has both `key` and `keys`. Remove one of them.');
   const unknown = saga.starts?.find((type) => !common.handles.has(type));
   if (unknown !== undefined) {
     throw invalid(place, `\`starts\` names "${unknown}", which it does not handle. Add a handler to \`on\`.`);

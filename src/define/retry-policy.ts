@@ -1,4 +1,4 @@
-import { isMillraceError, NonRetryableError } from '../errors.ts';
+import { isMillraceError, NonRetryableError, RetryAfterError } from '../errors.ts';
 import { invalid } from './refuse.ts';
 
 /** How often and how soon a handler that failed is tried again; what an author writes. */
@@ -58,9 +58,25 @@ export function retryDelayMs(policy: RetryPolicy, failedCount: number, random: (
   return Math.round(delayMs * (1 - policy.jitter * random()));
 }
 
+/** The same, but not before the outside world asked for (`RetryAfterError`), within a day. */
+export function delayAfterMs(policy: RetryPolicy, failedCount: number, error: unknown, random?: () => number): number {
+  const delayMs = retryDelayMs(policy, failedCount, random);
+  const askedMs = error instanceof RetryAfterError ? error.retryAfterMs : 0;
+  return Number.isFinite(askedMs) ? Math.max(delayMs, Math.min(DAY_MS, Math.ceil(askedMs))) : delayMs;
+}
+
+/** Found by the platform in what a handler was given or answers: it will be the same next time. */
+const LASTING: ReadonlySet<string> = new Set([
+  'EVENT_INVALID',
+  'SAGA_REACTION_INVALID',
+  'SAGA_COMMAND_INVALID',
+  'CHAIN_TOO_LONG',
+]);
+
 /** Whether another try can help at all, whatever the number of tries. A predicate that throws says yes. */
 export function mayRetry(policy: RetryPolicy, error: unknown): boolean {
-  if (error instanceof NonRetryableError || isMillraceError(error, 'EVENT_INVALID')) return false;
+  if (error instanceof NonRetryableError) return false;
+  if (isMillraceError(error, 'EVENT_INVALID') || isMillraceError(error, 'ONCE_RESULT_INVALID')) return false;
   try {
     return policy.retryable(error) !== false;
   } catch {

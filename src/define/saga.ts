@@ -10,17 +10,23 @@ import {
 import type { AnyRecorded, Recorded } from './event.ts';
 import type { Literal } from './literal.ts';
 
-/** What a saga does after an input. `undefined` means: nothing, the state stays. */
+/**
+ * What a saga does after an input. `undefined` means: nothing, the state stays; an event that could start an instance then starts
+ * none. Checked before anything is written: SAGA_REACTION_INVALID, SAGA_COMMAND_INVALID, CHAIN_TOO_LONG.
+ */
 export interface Reaction<S> {
-  /** Default: unchanged. */
+  /** JSON values and dates. Default: unchanged. */
   readonly state?: S;
   /** Commands, in order; each is sent once, whatever is killed in between. */
   readonly send?: readonly Dispatch[];
-  /** Named timers of this instance; a name that is set again replaces the earlier one. */
+  /**
+   * Named timers of this instance (names of `onTimer`); a name that is set again replaces the earlier one. `afterMs` counts from the
+   * time of the input. One in the past fires at once, one beyond the year 9999 is refused.
+   */
   readonly timers?: Readonly<Record<string, { readonly afterMs: number } | { readonly at: Date } | 'cancel'>>;
   /** More correlation keys that lead to this instance (sagas with `keys`). */
   readonly keys?: readonly string[];
-  /** The instance is over: its timers are cancelled and later inputs are ignored. */
+  /** The instance is over: its timers are cancelled and later inputs are ignored, also those that could start one. */
   readonly end?: boolean;
 }
 
@@ -61,6 +67,8 @@ export interface Saga<A extends readonly Contract[] = readonly Contract[]> {
   readonly routesById: boolean;
   /** Several correlation keys: the saga runs in one partition. */
   readonly manyKeys: boolean;
+  /** Which of `key` and `keys` the author gave. */
+  readonly keySources: readonly ('key' | 'keys')[];
   readonly keysOf: (event: AnyRecorded) => readonly string[];
   readonly handles: readonly string[];
   /** Event types that may start an instance; undefined: all that it handles. */
@@ -86,7 +94,11 @@ export interface SagaSpec<A extends readonly Contract[], S> extends ConsumerOpti
   readonly from: A;
   /** The instance that an event belongs to, undefined for none; default: the id of the event's aggregate. */
   readonly key?: (event: Recorded<EventsFrom<A>>) => string | undefined;
-  /** Instead of `key`: several correlation keys, any of which leads to the instance. The saga then runs in one partition. */
+  /**
+   * Instead of `key`: several correlation keys, any of which leads to the instance. The first key of the event that starts it is its
+   * id; the others, those of later events and those of `Reaction.keys` lead to it too. Keys of different kinds need a prefix. The
+   * saga then runs in one partition.
+   */
   readonly keys?: (event: Recorded<EventsFrom<A>>) => readonly string[];
   /** Events that may start an instance; others are ignored while there is none. Default: all that are handled. */
   readonly starts?: readonly EventsFrom<A>['type'][];
@@ -94,7 +106,7 @@ export interface SagaSpec<A extends readonly Contract[], S> extends ConsumerOpti
   readonly on: { readonly [K in EventsFrom<A>['type']]?: React<S, Recorded<EventNamed<EventsFrom<A>, K>>> };
   /** By timer name. */
   readonly onTimer?: Readonly<Record<string, React<S, TimerFired>>>;
-  /** A command of this instance was refused. */
+  /** A command of this instance was refused. Without it the timeline alone tells. */
   readonly onRejected?: React<S, SentRejected>;
 }
 
@@ -117,6 +129,7 @@ export function saga<const A extends readonly Contract[], S>(spec: SagaSpec<A, S
     options: consumerOptionsOf(spec),
     routesById: spec.key === undefined && spec.keys === undefined,
     manyKeys: spec.keys !== undefined,
+    keySources: (['key', 'keys'] as const).filter((name) => spec[name] !== undefined),
     keysOf: keysFunction(spec.keys ?? spec.key),
     handles: handlerNames(spec.on),
     starts: spec.starts,
