@@ -75,6 +75,7 @@ export const errorTable = {
   SERVICE_TIMED_OUT: { retryable: true, exposed: true },
   SERVICE_ANSWER_INVALID: { retryable: false, exposed: false },
   OBSERVER_TIMED_OUT: { retryable: true, exposed: false },
+  ONCE_RESULT_INVALID: { retryable: false, exposed: false },
 
   // Operators
   UNKNOWN_CONSUMER: { retryable: false, exposed: true },
@@ -121,6 +122,20 @@ export class MillraceError extends Error {
  */
 export class NonRetryableError extends Error {
   override readonly name = 'NonRetryableError';
+}
+
+/**
+ * Thrown by a handler of an observer or service: the outside world asks to be left alone for so long. The next try comes when the
+ * back-off says, but not before that.
+ */
+export class RetryAfterError extends Error {
+  override readonly name = 'RetryAfterError';
+  readonly retryAfterMs: number;
+
+  constructor(message: string, retryAfterMs: number, options: { readonly cause?: unknown } = {}) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    this.retryAfterMs = retryAfterMs;
+  }
 }
 
 export function isMillraceError(value: unknown, code?: ErrorCode): value is MillraceError {

@@ -94,8 +94,10 @@ export type {
   ViewRecord,
 } from './engine/contract.ts';
 export type { ErrorCode, ErrorDetails } from './errors.ts';
-export { isMillraceError, MillraceError, NonRetryableError } from './errors.ts';
+export { isMillraceError, MillraceError, NonRetryableError, RetryAfterError } from './errors.ts';
 export type { LogLevel } from './logger.ts';
+export type { WebhookSpec } from './observers/webhook.ts';
+export { webhook } from './observers/webhook.ts';
 export type { Settings } from './settings.ts';
 export { readSettings } from './settings.ts';
 export type { Outcome, RunningApp, StartOptions, WatchedChange } from './start.ts';

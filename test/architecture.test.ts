@@ -46,7 +46,7 @@ const rooms: readonly Room[] = [
   },
   {
     path: 'src/index.ts',
-    may: ['src/define/', 'src/errors.ts', 'src/settings.ts', 'src/define-app.ts', 'src/start.ts'],
+    may: ['src/define/', 'src/errors.ts', 'src/observers/', 'src/settings.ts', 'src/define-app.ts', 'src/start.ts'],
     mayType: ['src/engine/contract.ts', 'src/logger.ts'],
     because: 'the door for authors shows definitions, errors and how to start; what is behind it may change',
   },
@@ -82,6 +82,7 @@ const rooms: readonly Room[] = [
       'src/queue/',
       'src/errors.ts',
       'src/crash-points.ts',
+      'cockatiel',
       'lru-cache',
       'uuidv7',
       'cron-parser',
@@ -90,6 +91,11 @@ const rooms: readonly Room[] = [
     mayType: surroundings,
     because:
       'the engine decides what happens through store and queue; it speaks to no database itself and knows no GraphQL',
+  },
+  {
+    path: 'src/observers/',
+    may: ['src/define/', 'src/errors.ts', 'standardwebhooks', node],
+    because: 'an observer that comes with Millrace is written as an author would: on definitions, knowing no engine',
   },
   {
     path: 'src/gateway/',
