@@ -10,7 +10,7 @@ import { isScalar, type Scalar } from './scalar.ts';
  */
 const FORMAT = 1;
 const CURSOR_MAX_LENGTH = 65_536;
-type Kind = 'v' | 'e' | 'l';
+type Kind = 'v' | 'e' | 'l' | 't';
 
 /** How far a subscriber of a view has come. */
 export interface ViewCursor extends ViewBuild {
@@ -73,6 +73,28 @@ export function decodeListCursor(
   const key = tagged.map(untag);
   if (key.length !== length || idProblem(key.at(-1), DOCUMENT_ID_MAX_LENGTH) !== undefined) throw unreadable();
   return key;
+}
+
+/** A place in a list of the platform's own records, by what it is sorted by. */
+export function encodeRecordCursor(logId: string, list: string, key: readonly (string | number)[]): string {
+  return encode([FORMAT, 't', logId, list, ...key]);
+}
+
+/** One value for each of `types`. Throws BAD_CURSOR for a cursor of another list. */
+export function decodeRecordCursor(
+  text: unknown,
+  logId: string,
+  list: string,
+  types: readonly ('string' | 'number')[],
+): readonly (string | number)[] {
+  const [ofList, ...key] = decode(text, 't', logId);
+  if (ofList !== list) throw new MillraceError('BAD_CURSOR', 'This cursor belongs to another list.');
+  if (key.length !== types.length) throw unreadable();
+  return key.map((value, index) => {
+    if (typeof value === 'string' && types[index] === 'string' && value.length <= DOCUMENT_ID_MAX_LENGTH) return value;
+    if (typeof value === 'number' && types[index] === 'number' && isCount(value)) return value;
+    throw unreadable();
+  });
 }
 
 function encode(fields: readonly unknown[]): string {

@@ -35,7 +35,7 @@ export function createConsumerStore(db: Db, logId: string): ConsumerStore {
       if (consumer.kind === 'projector') await ensureViewCollection(db, consumer.projector.into, generation);
       const known = await consumers.findOne({ _id });
       if (known === null) {
-        const startPosition = await startPositionOf(events, consumer.startFrom);
+        const startPosition = await positionBefore(events, consumer.startFrom);
         const created = {
           consumer: name,
           version,
@@ -43,6 +43,7 @@ export function createConsumerStore(db: Db, logId: string): ConsumerStore {
           kind,
           partitionCount,
           startPosition,
+          ...(consumer.kind === 'projector' && { view: consumer.projector.into.name }),
           createdAt: new Date(),
         };
         await consumers.updateOne({ _id }, { $setOnInsert: created }, { upsert: true });
@@ -71,8 +72,8 @@ export function createConsumerStore(db: Db, logId: string): ConsumerStore {
   };
 }
 
-/** The position after which a new consumer begins. */
-async function startPositionOf(events: Collection<LogDocument>, startFrom: StartFrom): Promise<number> {
+/** The position after which a consumer begins that starts there; at most the end of the log. */
+export async function positionBefore(events: Collection<LogDocument>, startFrom: StartFrom): Promise<number> {
   if (startFrom === 'start') return 0;
   const [last] = await events
     .find({}, { projection: { _id: 1 } })

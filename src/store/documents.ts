@@ -68,6 +68,8 @@ export interface PartitionDocument {
   readonly updatedAt: Date;
   /** Keys of this partition that have a dead letter; absent: 0. */
   readonly blockedCount?: number;
+  /** While set, whoever reads the partition leaves it alone: its consumer is paused. */
+  readonly paused?: boolean;
   /** An event that is about to be handled with care, after crashes, and how often that was begun. */
   readonly mark?: { readonly position: number; readonly count: number };
   /** Set while the handler fails for a key: this partition stands still at `checkpoint`. */
@@ -94,8 +96,19 @@ export interface ConsumerDocument {
   /** The position after which it began; absent: 0. */
   readonly startPosition?: number;
   readonly createdAt: Date;
+  /** Projectors: the view that it keeps. */
+  readonly view?: string;
   /** While set, no process runs it. */
   readonly paused?: { readonly since: Date; readonly reason: string; readonly actor: string | null };
+  /** A reset that was begun: until it is done the consumer stays paused. */
+  readonly resetting?: {
+    readonly since: Date;
+    readonly position: number;
+    readonly dropInstances: boolean;
+    readonly repeatEffects: boolean;
+    /** Observers: what had been handled before. */
+    readonly replayUntil?: number;
+  };
   /** Set when it is retired: no process runs it any more, its records may be dropped. */
   readonly retiredAt?: Date;
   /** Observers: events up to here were handled before a reset and are skipped. */
