@@ -2,6 +2,7 @@ import { MillraceError } from '../errors.ts';
 import type { AnyRecorded } from './event.ts';
 import type { AggregateModel, ServiceModel } from './model.ts';
 import type { Observer } from './observer.ts';
+import { type ObserverRun, observerRun } from './observer-run.ts';
 import type { Projector } from './projector.ts';
 import { checkFunction, checkList, checkName, checkVersion, invalid } from './refuse.ts';
 import { type RetryPolicy, retryPolicy } from './retry-policy.ts';
@@ -41,6 +42,7 @@ export interface SagaModel extends ConsumerBase {
 export interface ObserverModel extends ConsumerBase {
   readonly kind: 'observer';
   readonly observer: Observer;
+  readonly run: ObserverRun;
 }
 /** A projector, saga or observer as delivery sees it. */
 export type ConsumerModel = ProjectorModel | SagaModel | ObserverModel;
@@ -94,7 +96,7 @@ export function sagaModel(saga: Saga, place: string): SagaModel {
 
 /** Checks one observer and makes it ready to run. Throws DEFINITION_INVALID. */
 export function observerModel(observer: Observer, place: string): ObserverModel {
-  return { ...base(observer, place, 'now'), kind: 'observer', observer };
+  return { ...base(observer, place, 'now'), kind: 'observer', observer, run: observerRun(observer.options, place) };
 }
 
 /** Checks that everything that a consumer reads is in a module. */
