@@ -100,6 +100,25 @@ export function reactSaga(options: ReactOptions): SagaEffect | undefined {
 
 const NOTHING: CheckedReaction = { state: undefined, send: [], timers: new Map(), keys: [], end: false };
 
+/**
+ * Which instances an input with these correlation keys belongs to, and which keys then lead there too. `leadsTo`: the instance
+ * that a key leads to. Keys that lead nowhere yet lead to the one that the others lead to; a new instance is named by the first.
+ */
+export function instancesOf(
+  keys: readonly string[],
+  leadsTo: (key: string) => string | undefined,
+): readonly { readonly id: string; readonly keys: readonly string[] }[] {
+  const found = new Set<string>();
+  for (const key of keys) {
+    const id = leadsTo(key);
+    if (id !== undefined) found.add(id);
+  }
+  const [first = keys[0]] = found;
+  if (first === undefined) return [];
+  // Of several instances nobody can say whose the other keys are.
+  return found.size > 1 ? Array.from(found, (id) => ({ id, keys: [] })) : [{ id: first, keys }];
+}
+
 function mayStart({ saga }: SagaModel, input: SagaInput): boolean {
   return input.kind === 'event' && (saga.starts === undefined || saga.starts.includes(input.event.type));
 }

@@ -68,6 +68,7 @@ export function delayAfterMs(policy: RetryPolicy, failedCount: number, error: un
 /** Found by the platform in what a handler was given or answers: it will be the same next time. */
 const LASTING: ReadonlySet<string> = new Set([
   'EVENT_INVALID',
+  'ONCE_RESULT_INVALID',
   'SAGA_REACTION_INVALID',
   'SAGA_COMMAND_INVALID',
   'CHAIN_TOO_LONG',
@@ -75,8 +76,7 @@ const LASTING: ReadonlySet<string> = new Set([
 
 /** Whether another try can help at all, whatever the number of tries. A predicate that throws says yes. */
 export function mayRetry(policy: RetryPolicy, error: unknown): boolean {
-  if (error instanceof NonRetryableError) return false;
-  if (isMillraceError(error, 'EVENT_INVALID') || isMillraceError(error, 'ONCE_RESULT_INVALID')) return false;
+  if (error instanceof NonRetryableError || (isMillraceError(error) && LASTING.has(error.code))) return false;
   try {
     return policy.retryable(error) !== false;
   } catch {

@@ -1,8 +1,8 @@
 import { MillraceError } from '../errors.ts';
-import type { Model } from './model.ts';
-import { plainCopy } from './plain-value.ts';
+import type { CommandModel, Model } from './model.ts';
+import { type PlainCopy, plainCopy } from './plain-value.ts';
 import type { Saga } from './saga.ts';
-import { describeIssues, type Issue, parse } from './schema.ts';
+import { describeIssues, type Issue, parse, type Schema } from './schema.ts';
 import { DOCUMENT_ID_MAX_LENGTH, idProblem } from './stream-key.ts';
 
 /** What a reaction asks for, checked. */
@@ -23,8 +23,13 @@ export interface CheckedDispatch {
   readonly data: unknown;
 }
 
-/** What commands may be sent to. */
-export type SagaTargets = Pick<Model, 'aggregates' | 'services'>;
+/** The commands that an aggregate or service takes, by type; undefined: there is none of this name; `any`: nobody knows. */
+export type SagaTargets = (name: string) => ReadonlyMap<string, CommandModel> | 'any' | undefined;
+
+export const targetsOf =
+  ({ aggregates, services }: Pick<Model, 'aggregates' | 'services'>): SagaTargets =>
+  (name) =>
+    (aggregates.get(name) ?? services.get(name))?.commands;
 
 /** Most commands of one reaction. */
 const SEND_MAX_COUNT = 1_000;
@@ -144,26 +149,23 @@ function checkDispatch(targets: SagaTargets, dispatch: unknown, place: string, d
   if (typeof aggregate !== 'string' || typeof type !== 'string') {
     throw refuse('names no aggregate or no type. Make it with command(to, id, { type, data }).');
   }
-  const target = targets.aggregates.get(aggregate) ?? targets.services.get(aggregate);
-  if (target === undefined) {
+  const commands = targets(aggregate);
+  if (commands === undefined) {
     throw refuse(`goes to "${aggregate}", which is no aggregate or service of any module. Add it to a module's parts.`);
   }
-  const command = target.commands.get(type);
-  if (command === undefined) {
-    const known = [...target.commands.keys()].join(', ');
-    throw refuse(`is "${type}", which "${aggregate}" does not have (${known}).`);
+  const command = commands === 'any' ? undefined : commands.get(type);
+  if (command === undefined && commands !== 'any') {
+    throw refuse(`is "${type}", which "${aggregate}" does not have (${[...commands.keys()].join(', ')}).`);
   }
   const wrongId = idProblem(id);
   if (wrongId !== undefined || typeof id !== 'string') {
     throw refuse(`(${aggregate} ${type}) has an id that ${wrongId}.`, [{ path: ['id'], message: wrongId ?? '' }]);
   }
-  const data = checkData(dispatch.data, dataMaxBytes);
-  const parsed = data.ok ? parse(command.schema, data.value) : data;
-  if (!data.ok || !parsed.ok) {
-    const issues = parsed.ok ? [] : parsed.issues;
-    throw refuse(`(${aggregate} "${id}", ${type}) does not parse: ${describeIssues(issues)}.`, issues);
+  const data = checkData(dispatch.data, dataMaxBytes, command?.schema);
+  if (!data.ok) {
+    throw refuse(`(${aggregate} "${id}", ${type}) does not parse: ${describeIssues(data.issues)}.`, data.issues);
   }
-  const secret = command.unstored.find((field) => isRecord(data.value) && Object.hasOwn(data.value, field));
+  const secret = command?.unstored.find((field) => isRecord(data.value) && Object.hasOwn(data.value, field));
   if (secret !== undefined) {
     throw refuse(
       `(${aggregate} ${type}) holds the field "${secret}", which must not be stored (\`store: false\`): it cannot wait for a worker.`,
@@ -172,18 +174,24 @@ function checkDispatch(targets: SagaTargets, dispatch: unknown, place: string, d
   return { aggregate, id, type, data: data.value };
 }
 
-function checkData(data: unknown, maxBytes: number): ReturnType<typeof plainCopy> {
+/** A copy of the raw data that the schema takes. */
+function checkData(data: unknown, maxBytes: number, schema: Schema | undefined): PlainCopy {
   const copy = plainCopy(data);
   if (!copy.ok) return copy;
-  const json = JSON.stringify(copy.value);
-  // UTF-16 code units become at most three bytes each.
-  if (json.length * 3 <= maxBytes) return copy;
-  const bytes = new TextEncoder().encode(json).length;
-  if (bytes <= maxBytes) return copy;
-  return {
-    ok: false,
-    issues: [{ path: [], message: `must not be larger than ${maxBytes} bytes of JSON, has ${bytes}` }],
-  };
+  const bytes = jsonBytes(copy.value, maxBytes);
+  if (bytes > maxBytes) {
+    const message = `must not be larger than ${maxBytes} bytes of JSON, has ${bytes}`;
+    return { ok: false, issues: [{ path: [], message }] };
+  }
+  const parsed = schema === undefined ? copy : parse(schema, copy.value);
+  return parsed.ok ? copy : parsed;
+}
+
+/** Exact when it may be more than `maxBytes`. */
+function jsonBytes(value: unknown, maxBytes: number): number {
+  const json = JSON.stringify(value) ?? '';
+  // A UTF-16 code unit becomes three bytes at most.
+  return json.length * 3 <= maxBytes ? json.length : new TextEncoder().encode(json).length;
 }
 
 const isRecord = (value: unknown): value is Readonly<Record<string, unknown>> =>

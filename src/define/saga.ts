@@ -57,7 +57,7 @@ export interface SentRejected {
 }
 
 /** A process manager. */
-export interface Saga<A extends readonly Contract[] = readonly Contract[]> {
+export interface Saga<A extends readonly Contract[] = readonly Contract[], S = unknown> {
   readonly kind: 'saga';
   readonly name: string;
   readonly version: number;
@@ -75,7 +75,7 @@ export interface Saga<A extends readonly Contract[] = readonly Contract[]> {
   readonly starts: readonly string[] | undefined;
   readonly timerNames: readonly string[];
   readonly hasOnRejected: boolean;
-  readonly initial: () => unknown;
+  readonly initial: () => S;
   readonly onEvent: (state: unknown, event: AnyRecorded, ctx: SagaContext) => unknown;
   readonly onTimer: (state: unknown, timer: TimerFired, ctx: SagaContext) => unknown;
   readonly onRejected: (state: unknown, rejection: SentRejected, ctx: SagaContext) => unknown;
@@ -117,7 +117,7 @@ const isHandler = (value: unknown): value is Handler => typeof value === 'functi
  * Declares a saga (process manager): a pure fold from (state, input) to (state, commands, timers). State, commands, timers and
  * checkpoint are written together: each input has its effect once, in order for each instance.
  */
-export function saga<const A extends readonly Contract[], S>(spec: SagaSpec<A, S>): Saga<A> {
+export function saga<const A extends readonly Contract[], S>(spec: SagaSpec<A, S>): Saga<A, S> {
   const on = handlerMap(spec.on, isHandler);
   const onTimer = handlerMap(spec.onTimer, isHandler);
   return {

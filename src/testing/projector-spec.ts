@@ -1,34 +1,13 @@
 import type { Contract } from '../define/aggregate.ts';
 import { projectorModel } from '../define/consumer-model.ts';
 import type { EventsFrom } from '../define/consumer-spec.ts';
-import type { AnyRecorded } from '../define/event.ts';
-import { eventModel } from '../define/event-model.ts';
-import type { EventModel } from '../define/model.ts';
 import { consumerKeys, projectDocument } from '../define/project.ts';
 import type { Projector } from '../define/projector.ts';
 import type { Doc, View } from '../define/view.ts';
 import { checkView } from '../define/view-rules.ts';
-import type { OldEvent } from './aggregate-spec.ts';
-import {
-  checkId,
-  knownEvent,
-  numberedUuid,
-  SPEC_TENANT,
-  type SpecContext,
-  type SpecOptions,
-  specContext,
-} from './context.ts';
-import { type DeepReadonly, deepFreeze } from './freeze.ts';
-
-type Message = { readonly type: string; readonly data: unknown };
-/** An event for a projector; what is left out is filled in the same way in every run. */
-export type GivenEvent<M extends Message> = (DeepReadonly<M> | OldEvent<M['type']>) & {
-  /** Id of the instance that it happened to. Default: the `id` of the options. Versions are counted for each. */
-  readonly id?: string;
-  /** Default: the `now` of the options. */
-  readonly at?: Date;
-  readonly commandId?: string;
-};
+import { type SpecOptions, specContext } from './context.ts';
+import { deepFreeze } from './freeze.ts';
+import { eventModels, type GivenEvent, recorder } from './recorder.ts';
 
 export interface ProjectorResult<D> {
   /** The view after the events, by document id. */
@@ -46,20 +25,14 @@ export function projectorSpec<A extends readonly Contract[], V extends View>(
   const place = `projector "${definition.name}"`;
   const consumer = projectorModel(definition, place);
   checkView(definition.into, `view "${definition.into.name}"`);
-  const events = new Map<string, EventModel>();
-  for (const source of definition.from) {
-    for (const [type, event] of Object.entries(source.events)) {
-      const closes = source.closes.includes(type);
-      events.set(type, eventModel(source.name, type, event, closes, `aggregate "${source.name}", event "${type}"`));
-    }
-  }
+  const events = eventModels(definition.from);
   const context = specContext(options);
   return {
     given: (...given) => {
       const documents = new Map<string, unknown>();
       const record = recorder(events, place, context);
       for (const event of given) {
-        const recorded = deepFreeze(record(event));
+        const recorded = deepFreeze(record(event, event.at ?? context.now));
         for (const key of consumerKeys(consumer, recorded)) {
           const next = projectDocument(definition, documents.get(key), recorded, key);
           if (next === null) documents.delete(key);
@@ -69,50 +42,5 @@ export function projectorSpec<A extends readonly Contract[], V extends View>(
       // The view's schema has just put these documents out.
       return { documents: documents as ReadonlyMap<string, Doc<V>> };
     },
-  };
-}
-
-type AnyGiven = Message & {
-  readonly schemaVersion?: number;
-  readonly id?: string;
-  readonly at?: Date;
-  readonly commandId?: string;
-};
-
-/** Places events one after the other, as the log would. */
-function recorder(
-  events: ReadonlyMap<string, EventModel>,
-  place: string,
-  context: SpecContext,
-): (event: AnyGiven) => AnyRecorded {
-  const versions = new Map<string, number>();
-  let position = 0;
-  return (given) => {
-    const model = knownEvent(events, given.type, place);
-    const id = given.id ?? context.id;
-    checkId(id);
-    const stream = `${model.aggregate}/${id}`;
-    const version = (versions.get(stream) ?? 0) + 1;
-    versions.set(stream, version);
-    position++;
-    const commandId = given.commandId ?? `command-${position}`;
-    return {
-      id: numberedUuid(position),
-      type: given.type,
-      data: model.decode(given.schemaVersion ?? model.version, structuredClone(given.data)),
-      schemaVersion: model.version,
-      stream: { tenant: SPEC_TENANT, aggregate: model.aggregate, id, version },
-      position,
-      commandId,
-      at: new Date(given.at ?? context.now),
-      meta: {
-        correlationId: commandId,
-        causationId: commandId,
-        actor: null,
-        tenant: SPEC_TENANT,
-        traceparent: null,
-        client: null,
-      },
-    };
   };
 }
