@@ -1,0 +1,248 @@
+import type { AnyBulkWriteOperation, Db, Document, Filter } from 'mongodb';
+import { ignoreExisting } from './commits.ts';
+import type { QueuedCommandDocument, StoredError } from './documents.ts';
+import { isDuplicateKey } from './mongo-errors.ts';
+
+/** How a try of a command ended, as it is written down. `holder`: only while that process has the claim. */
+export type Settlement = { readonly id: string; readonly holder?: string } & (
+  | {
+      readonly kind: 'accepted';
+      readonly attempts: number;
+      readonly startedAt: Date;
+      /** What all tries failed with, where the author's `onFailed` made events of it. */
+      readonly error?: StoredError;
+    }
+  | {
+      readonly kind: 'rejected';
+      readonly attempts: number;
+      readonly startedAt: Date;
+      readonly refusal: { readonly code: string; readonly reason: string };
+      /** A saga waits to hear of it. */
+      readonly tell: boolean;
+    }
+  | { readonly kind: 'dead'; readonly attempts: number; readonly error: StoredError }
+  | {
+      readonly kind: 'retry';
+      readonly attempts: number;
+      readonly error: StoredError;
+      readonly nextAttemptAt: Date;
+      readonly dueAt: Date;
+    }
+  /** Not counted: the surroundings failed, or the process stops. */
+  | { readonly kind: 'postponed'; readonly dueAt: Date }
+);
+
+export type Claim =
+  | { readonly kind: 'claimed'; readonly command: QueuedCommandDocument }
+  /** Another process runs it. */
+  | { readonly kind: 'held' }
+  /** It is settled, or unknown. */
+  | { readonly kind: 'settled'; readonly command: QueuedCommandDocument | undefined };
+
+/** A place in a list, after which it goes on. */
+export interface QueuedPlace {
+  readonly at: Date;
+  readonly id: string;
+}
+
+/** `queued_commands`: commands that wait for a worker, and what became of them. All writes are majority. */
+export interface QueuedCommandStore {
+  /** Inserts those that are not known. Returns those that were known before, as they are. */
+  insert(commands: readonly QueuedCommandDocument[]): Promise<readonly QueuedCommandDocument[]>;
+  /** In no order. */
+  find(ids: readonly string[]): Promise<readonly QueuedCommandDocument[]>;
+  /** Marks open commands as begun, so that nobody can cancel them, and keeps the sweep away for `graceMs`. Returns those. */
+  begin(ids: readonly string[], graceMs: number): Promise<readonly QueuedCommandDocument[]>;
+  /** Takes an open command for one process, for `ttlMs` by the server's clock. */
+  claim(id: string, holder: string, ttlMs: number): Promise<Claim>;
+  /** Returns the ids that `holder` has no more. */
+  renew(ids: readonly string[], holder: string, ttlMs: number): Promise<readonly string[]>;
+  /** An accepted command stays accepted; what is settled stays so otherwise. */
+  settle(settlements: readonly Settlement[]): Promise<void>;
+  /** Open commands that are due by then, the longest due first. */
+  due(until: Date, limit: number): Promise<readonly QueuedCommandDocument[]>;
+  /** DEAD ones by when they died; others by when they are due. */
+  list(
+    state: 'RECEIVED' | 'RUNNING' | 'DEAD',
+    page: { readonly limit: number; readonly after?: QueuedPlace | undefined; readonly target?: string | undefined },
+  ): Promise<readonly QueuedCommandDocument[]>;
+  /** A DEAD command waits again, its tries counted from 0. Undefined when it is not DEAD. */
+  revive(id: string, dueAt: Date): Promise<QueuedCommandDocument | undefined>;
+  /** One that has not begun, or is DEAD, is given up for good. Undefined when it is neither. */
+  cancel(id: string, reason: string): Promise<QueuedCommandDocument | undefined>;
+}
+
+const COLLECTION = 'queued_commands';
+/** How long a settled command is kept; DEAD ones stay. */
+export const SETTLED_TTL_MS = 7 * 86_400_000;
+/** The sweep looks this long after a claim has run out. */
+const AFTER_CLAIM_MS = 250;
+const OPEN = ['RECEIVED', 'RUNNING'] as const;
+
+export async function ensureQueuedCommands(db: Db, existing: ReadonlySet<string>): Promise<void> {
+  if (!existing.has(COLLECTION)) await db.createCollection(COLLECTION).catch(ignoreExisting);
+  const sender = { 'sender.consumer': 1, 'sender.generation': 1, 'sender.partition': 1 } as const;
+  await db.collection(COLLECTION).createIndexes([
+    { name: 'due', key: { dueAt: 1, _id: 1 }, partialFilterExpression: { dueAt: { $exists: true } } },
+    { name: 'dead', key: { finishedAt: 1, _id: 1 }, partialFilterExpression: { state: 'DEAD' } },
+    { name: 'tell', key: sender, partialFilterExpression: { tell: true } },
+    { name: 'expiry', key: { expiresAt: 1 }, expireAfterSeconds: 0 },
+  ]);
+}
+
+export function createQueuedCommandStore(db: Db): QueuedCommandStore {
+  const queued = db.collection<QueuedCommandDocument>(COLLECTION);
+  const find = async (ids: readonly string[]): Promise<QueuedCommandDocument[]> =>
+    ids.length === 0 ? [] : queued.find({ _id: { $in: [...ids] } }).toArray();
+  return {
+    async insert(commands) {
+      if (commands.length === 0) return [];
+      try {
+        await queued.insertMany([...commands], { ordered: false });
+        return [];
+      } catch (error) {
+        if (!isDuplicateKey(error)) throw error;
+        // Also one that this very call wrote before the driver sent it again: the receipt time tells.
+        const wrote = new Map(commands.map((one) => [one._id, one.receivedAt.getTime()]));
+        return (await find([...wrote.keys()])).filter((one) => wrote.get(one._id) !== one.receivedAt.getTime());
+      }
+    },
+    find,
+    async begin(ids, graceMs) {
+      if (ids.length === 0) return [];
+      const begun = {
+        state: 'RUNNING',
+        startedAt: { $ifNull: ['$startedAt', '$$NOW'] },
+        dueAt: { $add: ['$$NOW', graceMs] },
+        updatedAt: '$$NOW',
+      };
+      await queued.updateMany({ _id: { $in: [...ids] }, state: { $in: [...OPEN] } }, [{ $set: begun }]);
+      return queued.find({ _id: { $in: [...ids] }, state: 'RUNNING' }).toArray();
+    },
+    async claim(id, holder, ttlMs) {
+      const free = { $lte: [{ $ifNull: ['$claim.until', '$$NOW'] }, '$$NOW'] };
+      const mine = { $eq: ['$claim.holder', { $literal: holder }] };
+      const interrupted = { $cond: [{ $ifNull: ['$claim', false] }, 1, 0] };
+      const claimed = {
+        state: 'RUNNING',
+        startedAt: { $ifNull: ['$startedAt', '$$NOW'] },
+        claim: { holder: { $literal: holder }, until: { $add: ['$$NOW', ttlMs] } },
+        dueAt: { $add: ['$$NOW', ttlMs + AFTER_CLAIM_MS] },
+        interruptions: { $add: [{ $ifNull: ['$interruptions', 0] }, interrupted] },
+        updatedAt: '$$NOW',
+      };
+      const open: Filter<QueuedCommandDocument> = { _id: id, state: { $in: [...OPEN] } };
+      const command = await queued.findOneAndUpdate(
+        { ...open, $expr: { $or: [free, mine] } },
+        [{ $set: claimed }, { $unset: 'nextAttemptAt' }],
+        { returnDocument: 'after' },
+      );
+      if (command !== null) return { kind: 'claimed', command };
+      const [known] = await find([id]);
+      if (known !== undefined && known.state !== 'RECEIVED' && known.state !== 'RUNNING') {
+        return { kind: 'settled', command: known };
+      }
+      return known === undefined ? { kind: 'settled', command: undefined } : { kind: 'held' };
+    },
+    async renew(ids, holder, ttlMs) {
+      const until = { $add: ['$$NOW', ttlMs] };
+      const renewed = { 'claim.until': until, dueAt: { $add: ['$$NOW', ttlMs + AFTER_CLAIM_MS] } };
+      const mine: Filter<QueuedCommandDocument> = { _id: { $in: [...ids] }, 'claim.holder': holder };
+      const { matchedCount } = await queued.updateMany(mine, [{ $set: renewed }]);
+      if (matchedCount === ids.length) return [];
+      const kept = new Set((await queued.find(mine, { projection: { _id: 1 } }).toArray()).map(({ _id }) => _id));
+      return ids.filter((id) => !kept.has(id));
+    },
+    async settle(settlements) {
+      if (settlements.length > 0) await queued.bulkWrite(settlements.map(settleOperation), { ordered: false });
+    },
+    due: (until, limit) =>
+      queued
+        .find({ dueAt: { $lte: until } })
+        .sort({ dueAt: 1, _id: 1 })
+        .limit(limit)
+        .toArray(),
+    list(state, { limit, after, target }) {
+      const field = state === 'DEAD' ? 'finishedAt' : 'dueAt';
+      const place: Document =
+        after === undefined
+          ? { [field]: { $exists: true } }
+          : { $or: [{ [field]: { $gt: after.at } }, { [field]: after.at, _id: { $gt: after.id } }] };
+      const filter: Document = { state, ...place, ...(target === undefined ? {} : { target }) };
+      return queued
+        .find(filter)
+        .sort({ [field]: 1, _id: 1 })
+        .limit(limit)
+        .toArray();
+    },
+    async revive(id, dueAt) {
+      const again = { state: 'RECEIVED', attempts: 0, interruptions: 0, dueAt, updatedAt: new Date() } as const;
+      const update = { $set: again, $inc: { delivery: 1 }, $unset: { finishedAt: true, startedAt: true } } as const;
+      return (
+        (await queued.findOneAndUpdate({ _id: id, state: 'DEAD' }, update, { returnDocument: 'after' })) ?? undefined
+      );
+    },
+    async cancel(id, reason) {
+      const given = {
+        state: 'CANCELLED',
+        refusal: { code: 'CANCELLED', reason: { $literal: reason } },
+        finishedAt: '$$NOW',
+        updatedAt: '$$NOW',
+        expiresAt: { $add: ['$$NOW', SETTLED_TTL_MS] },
+        tell: { $cond: [{ $ifNull: ['$sender', false] }, true, '$$REMOVE'] },
+      };
+      const waiting: Filter<QueuedCommandDocument> = { _id: id, state: { $in: ['RECEIVED', 'DEAD'] } };
+      const update = [{ $set: given }, { $unset: ['dueAt', 'nextAttemptAt'] }];
+      return (await queued.findOneAndUpdate(waiting, update, { returnDocument: 'after' })) ?? undefined;
+    },
+  };
+}
+
+function settleOperation(settlement: Settlement): AnyBulkWriteOperation<QueuedCommandDocument> {
+  const { id, holder } = settlement;
+  const at = new Date();
+  const filter: Filter<QueuedCommandDocument> = {
+    _id: id,
+    // The truth is the commit: whoever found it is right, whatever was written before.
+    state: settlement.kind === 'accepted' ? { $ne: 'ACCEPTED' } : { $in: [...OPEN] },
+    ...(holder === undefined ? {} : { 'claim.holder': holder }),
+  };
+  const finished = { updatedAt: at, finishedAt: at };
+  const kept = { ...finished, expiresAt: new Date(at.getTime() + SETTLED_TTL_MS) };
+  const ended = { claim: true, nextAttemptAt: true, dueAt: true } as const;
+  switch (settlement.kind) {
+    case 'accepted': {
+      const { attempts, startedAt, error } = settlement;
+      const set = {
+        state: 'ACCEPTED',
+        attempts,
+        startedAt,
+        ...kept,
+        ...(error === undefined ? {} : { error }),
+      } as const;
+      const stale = { ...ended, refusal: true, tell: true } as const;
+      const unset = error === undefined ? ({ ...stale, error: true } as const) : stale;
+      return { updateOne: { filter, update: { $set: set, $unset: unset } } };
+    }
+    case 'rejected': {
+      const { attempts, startedAt, refusal, tell } = settlement;
+      const set = { state: 'REJECTED', attempts, startedAt, refusal, ...kept, ...(tell ? { tell } : {}) } as const;
+      return { updateOne: { filter, update: { $set: set, $unset: { ...ended, error: true } } } };
+    }
+    case 'dead': {
+      const { attempts, error } = settlement;
+      return {
+        updateOne: { filter, update: { $set: { state: 'DEAD', attempts, error, ...finished }, $unset: ended } },
+      };
+    }
+    case 'retry': {
+      const { attempts, error, nextAttemptAt, dueAt } = settlement;
+      const set = { state: 'RUNNING', attempts, error, nextAttemptAt, dueAt, updatedAt: at } as const;
+      return { updateOne: { filter, update: { $set: set, $unset: { claim: true } } } };
+    }
+    case 'postponed':
+      return {
+        updateOne: { filter, update: { $set: { dueAt: settlement.dueAt, updatedAt: at }, $unset: { claim: true } } },
+      };
+  }
+}
