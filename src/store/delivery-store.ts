@@ -6,6 +6,7 @@ import { createLeaseStore, type LeaseStore } from './leases.ts';
 import { createLogStore, ensureLog, type LogStore } from './log.ts';
 import { createPartitionStore, type PartitionStore } from './partitions.ts';
 import { createPlacementStateStore, type PlacementStateStore } from './placement-state.ts';
+import { createTimerStore, ensureTimers, type TimerStore } from './timers.ts';
 
 /** Everything that carries commits into the log and events to consumers. */
 export interface DeliveryStore {
@@ -17,11 +18,12 @@ export interface DeliveryStore {
   readonly consumers: ConsumerStore;
   readonly leases: LeaseStore;
   readonly instances: InstanceStore;
+  readonly timers: TimerStore;
 }
 
 /** Creates collections and indexes; idempotent, safe from several processes at once. */
 export async function ensureDelivery(db: Db, existing: ReadonlySet<string>): Promise<void> {
-  await Promise.all([ensureLog(db, existing), ensureConsumers(db, existing)]);
+  await Promise.all([ensureLog(db, existing), ensureConsumers(db, existing), ensureTimers(db, existing)]);
 }
 
 export function createDeliveryStore(client: MongoClient, db: Db, logId: string): DeliveryStore {
@@ -34,5 +36,6 @@ export function createDeliveryStore(client: MongoClient, db: Db, logId: string):
     consumers: createConsumerStore(db, logId),
     leases: createLeaseStore(db),
     instances: createInstanceStore(client, db),
+    timers: createTimerStore(db, logId),
   };
 }

@@ -1,0 +1,49 @@
+import { type SagaTimersOptions, sagaTimers } from '../src/engine/saga-timers.ts';
+import { type SchedulesOptions, scheduledCommands } from '../src/engine/schedules.ts';
+import { ServerClock } from '../src/engine/server-clock.ts';
+import { type DueSource, Timers } from '../src/engine/timers.ts';
+import { createBells } from '../src/queue/bells.ts';
+import type { RunningRole, WorkerDeps } from './deps.ts';
+
+/** Who does what is due. */
+export interface DueRoles {
+  readonly onDue: SagaTimersOptions['onDue'];
+  readonly queue: SchedulesOptions['queue'];
+  /** More that is due at times: delayed commands. */
+  readonly sources?: (clock: ServerClock) => readonly DueSource[];
+}
+
+/** Fires timers of sagas, schedules and delayed commands at their time. */
+export async function startTimers(
+  deps: WorkerDeps,
+  roles: DueRoles,
+): Promise<RunningRole & { readonly timers: Timers }> {
+  const { store, model, settings, logger, instanceId } = deps;
+  const clock = new ServerClock(() => store.timers.now());
+  await clock.sync();
+  const sagas = model.consumers
+    .filter(({ kind }) => kind === 'saga')
+    .map(({ name, generation }) => ({ consumer: name, generation }));
+  const timers = new Timers({
+    sources: [
+      sagaTimers({ store: store.timers, sagas, clock, logger, onDue: roles.onDue }),
+      scheduledCommands({ store: store.timers, model, clock, logger, queue: roles.queue }),
+      ...(roles.sources?.(clock) ?? []),
+    ],
+    clock,
+    bells: createBells(deps.redis, {
+      prefix: settings.redis.prefix,
+      logId: settings.logId,
+      instanceId,
+      lockMs: settings.job.lockMs,
+      stalledCheckMs: settings.job.stalledCheckMs,
+      logger,
+    }),
+    leases: store.leases,
+    logId: settings.logId,
+    instanceId,
+    logger,
+  });
+  timers.start();
+  return { timers, stop: () => timers.stop() };
+}
