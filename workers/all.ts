@@ -1,5 +1,6 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import type { CommitDocument } from '../src/store/documents.ts';
+import { startAlerts } from './alerts.ts';
 import { startConsumers } from './consumers.ts';
 import { joinWorkers, type ProcessDeps, type RunningRole } from './deps.ts';
 import { startSequencer } from './sequencer.ts';
@@ -32,7 +33,8 @@ export async function startAll(deps: ProcessDeps): Promise<RunningWorkers> {
     started.push(consumers);
     const placing = await startSequencer(worker);
     started.push(placing);
-    started.push(await startSweep(worker, { delivery: consumers.delivery }));
+    const sweeping = await startSweep(worker, { delivery: consumers.delivery });
+    started.push(sweeping, startAlerts(worker, sweeping));
     return { offer: (commits) => placing.sequencer.offer(commits), stop };
   } catch (error) {
     await stop();

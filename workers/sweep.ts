@@ -3,8 +3,11 @@ import { Sweep } from '../src/engine/sweep.ts';
 import type { RunningRole, WorkerDeps } from './deps.ts';
 
 /** Heals what stands still, once a second, by MongoDB alone. `roles`: those of the same process. */
-export async function startSweep(deps: WorkerDeps, roles: { readonly delivery?: Delivery } = {}): Promise<RunningRole> {
+export async function startSweep(
+  deps: WorkerDeps,
+  roles: { readonly delivery?: Delivery } = {},
+): Promise<RunningRole & { readonly sweep: Sweep }> {
   const sweep = new Sweep({ ...deps, ...roles, intervalMs: deps.settings.sweepIntervalMs });
   sweep.start();
-  return { stop: () => sweep.stop() };
+  return { sweep, stop: () => sweep.stop() };
 }

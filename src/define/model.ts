@@ -11,6 +11,7 @@ import {
   projectorModel,
   sagaModel,
 } from './consumer-model.ts';
+import { checkDeadLetterAlert, type DeadLetterAlert } from './dead-letter-alert.ts';
 import type { AnyRecorded, EventMeta } from './event.ts';
 import type { Interceptor } from './interceptor.ts';
 import type { Module, Part } from './module.ts';
@@ -101,6 +102,7 @@ export interface Model {
   readonly schedules: ReadonlyMap<string, Schedule>;
   /** In the order of the modules. */
   readonly interceptors: readonly Interceptor[];
+  readonly alerts: ReadonlyMap<string, DeadLetterAlert>;
 }
 
 export type { ConsumerModel, ObserverModel, ProjectorModel, SagaModel } from './consumer-model.ts';
@@ -119,6 +121,7 @@ export function buildModel(modules: readonly Module[]): Model {
   const consumers = new Map<string, ConsumerModel>();
   const schedules = new Map<string, Schedule>();
   const interceptors = new Map<string, Interceptor>();
+  const alerts = new Map<string, DeadLetterAlert>();
   const named = <T>(into: Map<string, T>, kind: string, name: string, place: string, value: T): void => {
     if (into.has(name)) throw taken(kind, name, place);
     into.set(name, value);
@@ -152,6 +155,10 @@ export function buildModel(modules: readonly Module[]): Model {
       case 'interceptor':
         named(interceptors, 'interceptor', part.name, modulePlace, part);
         break;
+      case 'deadLetterAlert':
+        checkDeadLetterAlert(part, place);
+        named(alerts, 'alert', part.name, modulePlace, part);
+        break;
       default:
         named(consumers, part.kind, part.name, modulePlace, consumerModel(part, place));
     }
@@ -177,6 +184,7 @@ export function buildModel(modules: readonly Module[]): Model {
     projectorOf,
     schedules,
     interceptors: [...interceptors.values()],
+    alerts,
   };
 }
 
@@ -196,6 +204,7 @@ const partKinds: ReadonlySet<unknown> = new Set([
   'observer',
   'schedule',
   'interceptor',
+  'deadLetterAlert',
 ]);
 
 function partsOf(modules: readonly Module[]): readonly { readonly part: Part; readonly place: string }[] {
@@ -217,7 +226,7 @@ function partsOf(modules: readonly Module[]): readonly { readonly part: Part; re
         place,
         part === undefined
           ? `parts[${index}] is undefined. Its file is probably part of an import circle: import it from where it is declared.`
-          : `parts[${index}] is no part. Make it with aggregate(), view(), projector(), query(), saga(), service(), observer(), schedule() or interceptor().`,
+          : `parts[${index}] is no part. Make it with aggregate(), view(), projector(), query(), saga(), service(), observer(), schedule(), interceptor() or deadLetterAlert().`,
       );
     });
     return module.parts.map((part) => ({ part, place }));

@@ -1,4 +1,5 @@
 import type { AnyAggregate } from './aggregate.ts';
+import type { DeadLetterAlert } from './dead-letter-alert.ts';
 import type { Interceptor } from './interceptor.ts';
 import type { Observer } from './observer.ts';
 import type { Projector } from './projector.ts';
@@ -8,7 +9,17 @@ import type { Schedule } from './schedule.ts';
 import type { AnyService } from './service.ts';
 import type { View } from './view.ts';
 
-export type Part = AnyAggregate | AnyService | View | Projector | AnyQuery | Saga | Observer | Schedule | Interceptor;
+export type Part =
+  | AnyAggregate
+  | AnyService
+  | View
+  | Projector
+  | AnyQuery
+  | Saga
+  | Observer
+  | Schedule
+  | Interceptor
+  | DeadLetterAlert;
 
 /** What a team deploys together: a name and its parts, in any order. */
 export interface Module {

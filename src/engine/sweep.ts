@@ -61,6 +61,11 @@ export class Sweep {
     this.#rounds = repeat(round, { firstMs: intervalMs });
   }
 
+  /** This process sweeps. */
+  get leads(): boolean {
+    return this.#lease?.held === true;
+  }
+
   async stop(): Promise<void> {
     if (this.#rounds !== undefined) await atMost(END_MAX_MS, this.#rounds.stop());
     await this.#lease?.stop();
