@@ -1,11 +1,14 @@
 import type { Db, MongoClient } from 'mongodb';
+import { type AlertStore, createAlertStore, ensureAlerts } from './alerts.ts';
 import { type CommitFeed, createCommitFeed } from './commit-feed.ts';
 import { type ConsumerStore, createConsumerStore, ensureConsumers } from './consumers.ts';
 import { createInstanceStore, type InstanceStore } from './instances.ts';
 import { createLeaseStore, type LeaseStore } from './leases.ts';
 import { createLogStore, ensureLog, type LogStore } from './log.ts';
+import { createJournalStore, ensureJournal, type JournalStore } from './observer-journal.ts';
 import { createPartitionStore, type PartitionStore } from './partitions.ts';
 import { createPlacementStateStore, type PlacementStateStore } from './placement-state.ts';
+import { createRateLimitStore, type RateLimitStore } from './rate-limits.ts';
 import { createTimerStore, ensureTimers, type TimerStore } from './timers.ts';
 
 /** Everything that carries commits into the log and events to consumers. */
@@ -18,12 +21,21 @@ export interface DeliveryStore {
   readonly consumers: ConsumerStore;
   readonly leases: LeaseStore;
   readonly instances: InstanceStore;
+  readonly journal: JournalStore;
+  readonly rateLimits: RateLimitStore;
+  readonly alerts: AlertStore;
   readonly timers: TimerStore;
 }
 
 /** Creates collections and indexes; idempotent, safe from several processes at once. */
 export async function ensureDelivery(db: Db, existing: ReadonlySet<string>): Promise<void> {
-  await Promise.all([ensureLog(db, existing), ensureConsumers(db, existing), ensureTimers(db, existing)]);
+  await Promise.all([
+    ensureLog(db, existing),
+    ensureConsumers(db, existing),
+    ensureJournal(db),
+    ensureAlerts(db),
+    ensureTimers(db, existing),
+  ]);
 }
 
 export function createDeliveryStore(client: MongoClient, db: Db, logId: string): DeliveryStore {
@@ -36,6 +48,9 @@ export function createDeliveryStore(client: MongoClient, db: Db, logId: string):
     consumers: createConsumerStore(db, logId),
     leases: createLeaseStore(db),
     instances: createInstanceStore(client, db),
+    journal: createJournalStore(db),
+    rateLimits: createRateLimitStore(db),
+    alerts: createAlertStore(db, logId),
     timers: createTimerStore(db, logId),
   };
 }
