@@ -180,6 +180,8 @@ export interface DeadLetterDocument {
   readonly lastFailedAt: Date;
   /** When the next try is due; null when DEAD. */
   readonly nextAttemptAt: Date | null;
+  /** The operation that let it be tried again last. */
+  readonly operation?: string;
 }
 
 /** `parked_events`: references to events that wait behind a dead letter, in order of position. */

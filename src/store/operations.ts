@@ -11,8 +11,6 @@ export interface Release {
   readonly operation: string;
   readonly partition: PartitionRef;
   readonly ids: readonly string[];
-  /** Only those that failed last before this: what the operation released and failed again is left alone. */
-  readonly failedBefore: Date;
   readonly state: DeadLetterDocument['state'];
   readonly now: Date;
 }
@@ -29,9 +27,9 @@ export interface OperationStore {
   stop(id: string, now: Date, audit: AuditDocument): Promise<TransactionEnd>;
   /**
    * Lets dead letters be tried again and counts them, in one transaction that takes the partition's next revision.
-   * `refused`: the operation does not run any more. Letters that are not as they were are left out of `releasedCount`.
+   * `refused` with `nothing`: none of them is as it was; with `over`: the operation does not run any more.
    */
-  release(release: Release): Promise<{ readonly end: TransactionEnd; readonly releasedCount: number }>;
+  release(release: Release): Promise<{ readonly end: TransactionEnd; readonly outcome: 'done' | 'nothing' | 'over' }>;
   /** Everything up to this id was looked at. False: it does not run any more. */
   reached(id: string, after: string, now: Date): Promise<boolean>;
   finish(id: string, now: Date): Promise<void>;
@@ -62,20 +60,21 @@ export function createOperationStore(client: MongoClient, db: Db, logId: string)
     return matchedCount === 1;
   };
 
-  const release = async (scope: TransactionScope, wanted: Release): Promise<number | undefined> => {
+  const release = async (scope: TransactionScope, wanted: Release): Promise<'done' | 'nothing' | 'over'> => {
     const { session } = scope;
-    const { operation, partition, ids, failedBefore, state, now } = wanted;
+    const { operation, partition, ids, state, now } = wanted;
     // The partition first: a worker that is about to commit and this one must not both go on.
     const next = { $inc: { revision: 1 }, $currentDate: { updatedAt: true } } as const;
     await partitions.updateOne({ _id: partitionId(logId, partition) }, next, { session });
     const { modifiedCount } = await letters.updateMany(
-      { _id: { $in: [...ids] }, state, lastFailedAt: { $lt: failedBefore }, ...notUnderWay(state, now) },
-      { $set: { state: 'RETRYING', attempts: 0, nextAttemptAt: now }, $inc: { delivery: 1 } },
+      // What this operation released and failed again meanwhile is left alone.
+      { _id: { $in: [...ids] }, state, operation: { $ne: operation }, ...notUnderWay(state, now) },
+      { $set: { state: 'RETRYING', attempts: 0, nextAttemptAt: now, operation }, $inc: { delivery: 1 } },
       { session },
     );
-    if (modifiedCount === 0) return undefined;
+    if (modifiedCount === 0) return 'nothing';
     const counted = { $inc: { doneCount: modifiedCount }, $set: { updatedAt: now } };
-    return (await change(scope, operation, counted)) ? modifiedCount : undefined;
+    return (await change(scope, operation, counted)) ? 'done' : 'over';
   };
 
   return {
@@ -105,13 +104,12 @@ export function createOperationStore(client: MongoClient, db: Db, logId: string)
         return true;
       }),
     async release(wanted) {
-      let releasedCount = 0;
+      let outcome: 'done' | 'nothing' | 'over' = 'nothing';
       const end = await transactions.run(async (scope) => {
-        const count = await release(scope, wanted);
-        releasedCount = count ?? 0;
-        return count !== undefined;
+        outcome = await release(scope, wanted);
+        return outcome === 'done';
       });
-      return { end, releasedCount: end.kind === 'committed' ? releasedCount : 0 };
+      return { end, outcome };
     },
     async reached(id, after, now) {
       const filter = { _id: id, logId, state: 'RUNNING' } as const;

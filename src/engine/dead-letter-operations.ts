@@ -1,0 +1,211 @@
+import { setTimeout as pause } from 'node:timers/promises';
+import { MillraceError } from '../errors.ts';
+import type { DeadLetterMatch } from '../store/dead-letter-reads.ts';
+import type { AuditDocument, DeadLetterDocument, OperationDocument } from '../store/documents.ts';
+import type { LeaseStore } from '../store/leases.ts';
+import type { OperatorStore } from '../store/operator-store.ts';
+import type { TransactionEnd } from '../store/transactions.ts';
+import { newId } from './new-id.ts';
+import type { DeadLetterFilter, Operation, OperatorCall, Operators } from './operator-contract.ts';
+import { checkCall, checkDeadLetterFilter, checkRate } from './operator-input.ts';
+import { filterOf, operationOf } from './operator-reads.ts';
+
+const LEASE_MS = 5_000;
+const LEASE_TRIES = 100;
+const LEASE_PAUSE_MS = 50;
+
+export type DeadLetterOperations = Pick<Operators, 'retryDeadLetters' | 'stopOperation'>;
+
+/** Starts and stops operations over many dead letters; workers do them (operation-runner.ts). */
+export function createDeadLetterOperations(deps: {
+  readonly logId: string;
+  readonly store: OperatorStore;
+  readonly leases: LeaseStore;
+}): DeadLetterOperations {
+  const { logId, store } = deps;
+  return {
+    async retryDeadLetters(filter, ratePerSecond, given) {
+      const call = checkCall(given);
+      const rate = checkRate(ratePerSecond);
+      const match = retryMatch(filter);
+      await refuseSingle(store, filter, match);
+      return alone(deps, async () => {
+        await refuseOverlap(store, match);
+        const totals = await store.deadLetters.totals(match);
+        const operation = newOperation({ logId, filter, match, rate, call, totalCount: totals.count });
+        const audit: AuditDocument = {
+          _id: newId(),
+          logId,
+          at: operation.startedAt,
+          action: 'deadLetters.retry',
+          actor: call.actor,
+          reason: call.reason,
+          target: operation._id,
+          before: { filter: operation.filter, ...totals },
+          after: { operation: operation._id, ratePerSecond: rate },
+        };
+        await written(() => store.operations.start(operation, audit));
+        return operationOf(operation);
+      });
+    },
+    async stopOperation(id, given) {
+      const call = checkCall(given);
+      const before = await store.operations.find(id);
+      if (before === undefined) throw unknownOperation(id);
+      if (before.state !== 'RUNNING') return operationOf(before);
+      const now = new Date();
+      const audit: AuditDocument = {
+        _id: newId(),
+        logId,
+        at: now,
+        action: 'operation.stop',
+        actor: call.actor,
+        reason: call.reason,
+        target: id,
+        before: { state: before.state, doneCount: before.doneCount, totalCount: before.totalCount },
+        after: { state: 'STOPPED' },
+      };
+      // Refused: it came to its end meanwhile.
+      await written(() => store.operations.stop(id, now, audit), { refusedIsFine: true });
+      const after = await store.operations.find(id);
+      if (after === undefined) throw unknownOperation(id);
+      return operationOf(after);
+    },
+  };
+}
+
+/** Without a state those that are DEAD are meant: RETRYING ones are tried by themselves. */
+export const retryMatch = (filter: DeadLetterFilter): DeadLetterMatch => {
+  const match = checkDeadLetterFilter(filter);
+  return { ...match, state: match.state ?? (match.ids?.length === 1 ? undefined : 'DEAD') };
+};
+
+/** Who names one dead letter wants to know what is wrong with it. */
+async function refuseSingle(store: OperatorStore, filter: DeadLetterFilter, match: DeadLetterMatch): Promise<void> {
+  const [id, second] = filter.ids ?? [];
+  if (id === undefined || second !== undefined) return;
+  const found = await store.deadLetters.find(id);
+  if (found === undefined) throw unknownDeadLetter(id);
+  refuseBusy(found);
+  const [matching] = await store.deadLetters.inOrderOfId(match, null, 1);
+  if (matching === undefined) {
+    throw new MillraceError('BAD_INPUT', `Dead letter "${id}" does not match the rest of the filter.`);
+  }
+}
+
+/** One whose next try is due is being tried, or about to be. */
+export function refuseBusy({ _id, state, nextAttemptAt, attempts }: DeadLetterDocument): void {
+  if (state !== 'RETRYING' || nextAttemptAt === null || nextAttemptAt.getTime() > Date.now()) return;
+  throw new MillraceError(
+    'DEAD_LETTER_BUSY',
+    `Dead letter "${_id}" is being tried right now (tries so far: ${attempts}). Look again in a second.`,
+    { details: { id: _id, nextAttemptAt: nextAttemptAt.toISOString() } },
+  );
+}
+
+export const unknownDeadLetter = (id: string): MillraceError =>
+  new MillraceError(
+    'UNKNOWN_DEAD_LETTER',
+    `There is no dead letter "${id.slice(0, 100)}": it was healed or skipped, so its key flows again, or it never was.`,
+  );
+const unknownOperation = (id: string): MillraceError =>
+  new MillraceError('UNKNOWN_OPERATION', `There is no operation "${id.slice(0, 100)}".`);
+
+/** Two operators at once: the second one is told of the first. */
+async function refuseOverlap(store: OperatorStore, match: DeadLetterMatch): Promise<void> {
+  for (const other of await store.operations.running()) {
+    if (!mayOverlap(match, retryMatch(filterOf(other.filter)))) continue;
+    throw new MillraceError(
+      'OPERATION_RUNNING',
+      `Operation "${other._id}" retries dead letters that may be the same ones (${other.doneCount} of ${other.totalCount} so far, because: ${other.reason}). Wait for its end, or stop it.`,
+      { details: { operation: other._id, doneCount: other.doneCount, totalCount: other.totalCount } },
+    );
+  }
+}
+
+const FIELDS = ['consumer', 'key', 'state', 'fingerprint', 'inputType', 'correlationId'] as const;
+
+/** False only when no dead letter can match both. */
+export function mayOverlap(one: DeadLetterMatch, other: DeadLetterMatch): boolean {
+  const apart = FIELDS.some(
+    (field) => one[field] !== undefined && other[field] !== undefined && one[field] !== other[field],
+  );
+  if (apart) return false;
+  const { ids } = other;
+  if (one.ids !== undefined && ids !== undefined && !one.ids.some((id) => ids.includes(id))) return false;
+  const before = (until: Date | undefined, since: Date | undefined): boolean =>
+    until !== undefined && since !== undefined && until <= since;
+  return !before(one.until, other.since) && !before(other.until, one.since);
+}
+
+function newOperation(of: {
+  readonly logId: string;
+  readonly filter: DeadLetterFilter;
+  readonly match: DeadLetterMatch;
+  readonly rate: number;
+  readonly call: OperatorCall;
+  readonly totalCount: number;
+}): OperationDocument {
+  const now = new Date();
+  const filter = Object.fromEntries(Object.entries(of.filter).filter(([, value]) => value != null));
+  return {
+    _id: newId(),
+    logId: of.logId,
+    kind: 'retryDeadLetters',
+    state: of.totalCount === 0 ? 'DONE' : 'RUNNING',
+    filter: of.match.state === undefined ? filter : { ...filter, state: of.match.state },
+    ratePerSecond: of.rate,
+    reason: of.call.reason,
+    actor: of.call.actor,
+    totalCount: of.totalCount,
+    doneCount: 0,
+    after: null,
+    error: null,
+    startedAt: now,
+    updatedAt: now,
+    finishedAt: of.totalCount === 0 ? now : null,
+  };
+}
+
+/** One after the other over all processes, so that two that overlap cannot both begin. */
+async function alone(
+  { logId, leases }: { readonly logId: string; readonly leases: LeaseStore },
+  work: () => Promise<Operation>,
+): Promise<Operation> {
+  const id = `${logId}/operations-start`;
+  const holder = newId();
+  for (let attempt = 0; !(await leases.acquire(id, holder, LEASE_MS)); attempt++) {
+    if (attempt >= LEASE_TRIES) {
+      throw new MillraceError('OPERATION_RUNNING', 'Another operation is being started. Try again in a second.');
+    }
+    await pause(LEASE_PAUSE_MS);
+  }
+  try {
+    return await work();
+  } finally {
+    await leases.release(id, holder).catch(() => undefined);
+  }
+}
+
+const WRITE_TRIES = 200;
+const WRITE_PAUSE_MS = 25;
+
+/** Repeats a transaction that met another one. Throws when it cannot be written. */
+export async function written(
+  write: () => Promise<TransactionEnd>,
+  options: { readonly refusedIsFine?: boolean } = {},
+): Promise<'committed' | 'refused'> {
+  for (let attempt = 0; ; attempt++) {
+    const end = await write();
+    if (end.kind === 'committed') return 'committed';
+    if (end.kind === 'refused' && options.refusedIsFine) return 'refused';
+    if (end.kind === 'refused') throw new MillraceError('FENCED', 'Somebody else changed it at the same time.');
+    if (end.kind === 'conflict' && attempt < WRITE_TRIES) {
+      await pause(WRITE_PAUSE_MS * Math.random());
+      continue;
+    }
+    throw end.kind === 'conflict'
+      ? new MillraceError('TOO_BUSY', 'What this would change is being written all the time. Try again in a second.')
+      : end.error;
+  }
+}
