@@ -49,6 +49,9 @@ export const errorTable = {
   TOO_BUSY: { retryable: true, exposed: true },
   COMMIT_TOO_LARGE: { retryable: false, exposed: true },
   DECISION_INVALID: { retryable: false, exposed: false },
+  COMMAND_DATA_INVALID: { retryable: false, exposed: true },
+  COMMAND_NOT_DEAD: { retryable: false, exposed: true },
+  COMMAND_NOT_WAITING: { retryable: false, exposed: true },
 
   // Events
   UNKNOWN_EVENT: { retryable: true, exposed: false },
@@ -61,6 +64,7 @@ export const errorTable = {
   BAD_CURSOR: { retryable: false, exposed: true },
   BAD_INPUT: { retryable: false, exposed: true },
   INDEX_MISSING: { retryable: false, exposed: true },
+  NOT_SETTLED: { retryable: true, exposed: true },
   VIEW_BEHIND: { retryable: true, exposed: true },
   VIEW_DOCUMENT_INVALID: { retryable: false, exposed: false },
   QUERY_OUTPUT_INVALID: { retryable: false, exposed: false },
