@@ -96,7 +96,10 @@ export function sagaModel(saga: Saga, place: string): SagaModel {
 
 /** Checks one observer and makes it ready to run. Throws DEFINITION_INVALID. */
 export function observerModel(observer: Observer, place: string): ObserverModel {
-  return { ...base(observer, place, 'now'), kind: 'observer', observer, run: observerRun(observer.options, place) };
+  const run = observerRun(observer.options, place);
+  // Without order each event is a key of its own: a failing one holds nothing back.
+  const keys = run.ordered ? {} : { routesById: true, keysOf: ({ id }: AnyRecorded) => [id] };
+  return { ...base(observer, place, 'now'), ...keys, kind: 'observer', observer, run };
 }
 
 /** Checks that everything that a consumer reads is in a module. */

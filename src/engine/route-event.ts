@@ -16,7 +16,7 @@ export type Route =
   | { readonly kind: 'run'; readonly event: AnyRecorded; readonly targets: readonly RouteTarget[] }
   /**
    * The event concerns this consumer, but not even its keys can be told. With keys of the author's own, no partition may go
-   * past it (`all`); else only the one of its stream's id.
+   * past it (`all`); else only the one of its stream's id, or of its own id where nothing is kept in order.
    */
   | { readonly kind: 'stuck'; readonly error: unknown; readonly target: RouteTarget; readonly all: boolean };
 
@@ -31,7 +31,8 @@ export function routeEvent(
   document: LogDocument,
 ): Route {
   const stuck = (error: unknown): Route => {
-    const key = parseStreamKey(document.stream).id;
+    const unordered = consumer.kind === 'observer' && !consumer.run.ordered;
+    const key = unordered ? document.id : parseStreamKey(document.stream).id;
     return {
       kind: 'stuck',
       error,

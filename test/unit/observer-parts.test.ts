@@ -1,0 +1,224 @@
+import { setMaxListeners } from 'node:events';
+import { describe, expect, it } from 'vitest';
+import type { AnyRecorded } from '../../src/define/event.ts';
+import { delayAfterMs, mayRetry, retryPolicy } from '../../src/define/retry-policy.ts';
+import { inDeadline } from '../../src/engine/in-deadline.ts';
+import { type BreakerState, ObserverBreaker } from '../../src/engine/observer-breaker.ts';
+import { Slots } from '../../src/engine/slots.ts';
+import { TaskWindow } from '../../src/engine/task-window.ts';
+import { MillraceError, NonRetryableError, RetryAfterError } from '../../src/errors.ts';
+
+const never = new AbortController().signal;
+setMaxListeners(0, never);
+const eventAt = (position: number): AnyRecorded => ({
+  id: `e${position}`,
+  type: 'Counted',
+  data: {},
+  schemaVersion: 1,
+  stream: { tenant: 'default', aggregate: 'counter', id: 'a', version: position },
+  position,
+  commandId: `c${position}`,
+  at: new Date(0),
+  meta: { correlationId: 'x', causationId: null, actor: null, tenant: 'default', traceparent: null, client: null },
+});
+
+describe('the tasks of a partition that are in hand', () => {
+  const windowOf = (...keys: string[]) => {
+    const window = new TaskWindow(50);
+    for (const [index, key] of keys.entries()) window.add({ event: eventAt(index + 1), key });
+    return window;
+  };
+  const none = (): boolean => false;
+  const positions = (tasks: readonly { readonly event: AnyRecorded }[]) => tasks.map(({ event }) => event.position);
+  const outcomes = (window: TaskWindow, blocked: (key: string) => boolean = none) =>
+    window.takeSettled(blocked).map(({ kind, task }) => `${task.event.position} ${kind}`);
+
+  it('begin side by side for different keys and one after the other for one key', () => {
+    const window = windowOf('a', 'a', 'b');
+    const [first, , third] = [1, 2, 3].map((position) => ({
+      event: eventAt(position),
+      key: 'ab'[position === 3 ? 1 : 0] ?? '',
+    }));
+    expect(positions(window.begin(none))).toEqual([1, 3]);
+    expect(positions(window.begin(none))).toEqual([]);
+    window.done(first as never);
+    expect(positions(window.begin(none))).toEqual([2]);
+    window.done(third as never);
+    expect(window.runningCount).toBe(1);
+  });
+  it('are written from the start on: a slow one holds back what is written, not what runs', () => {
+    const window = windowOf('a', 'b', 'c');
+    const [a, b, c] = window.begin(none);
+    window.done(b as never);
+    window.done(c as never);
+    expect(outcomes(window)).toEqual([]);
+    window.done(a as never);
+    expect(outcomes(window)).toEqual(['1 done', '2 done', '3 done']);
+    expect(window.size).toBe(0);
+  });
+  it('park the later ones of a key that failed, and no others', () => {
+    const window = windowOf('a', 'a', 'b', 'a');
+    const [a, b] = window.begin(none);
+    window.failed(a as never, new Error('no'));
+    expect(positions(window.begin(none))).toEqual([]);
+    window.done(b as never);
+    expect(outcomes(window)).toEqual(['1 failed', '2 parked', '3 done', '4 parked']);
+  });
+  it('park those of a key that is blocked, and run them when it was let go before they were written', () => {
+    const window = windowOf('b', 'a');
+    const isA = (key: string): boolean => key === 'a';
+    const [b] = window.begin(isA);
+    expect(outcomes(window, isA)).toEqual([]);
+    expect(positions(window.begin(none))).toEqual([2]);
+    window.done(b as never);
+    expect(outcomes(window)).toEqual(['1 done']);
+  });
+  it('begin again when they were not tried, and forget what comes late after they were thrown away', () => {
+    const window = windowOf('a');
+    const [a] = window.begin(none);
+    window.again(a as never);
+    expect(positions(window.begin(none))).toEqual([1]);
+    window.clear();
+    window.done(a as never);
+    expect(outcomes(window)).toEqual([]);
+  });
+});
+
+describe('places for handlers', () => {
+  it('are never all taken by one partition when others come', async () => {
+    const slots = new Slots(8);
+    const taken: number[] = [];
+    const take = async (partition: number) => {
+      const giveBack = await slots.take(partition, never);
+      taken.push(partition);
+      return giveBack;
+    };
+    const slow = Array.from({ length: 20 }, () => take(1));
+    await Promise.all(slow.slice(0, 6));
+    await take(2);
+    expect(taken.filter((partition) => partition === 1)).toHaveLength(6);
+    expect(taken).toContain(2);
+    (await slow[0])?.();
+    // One is given back, and the quarter for others is still theirs.
+    await take(3);
+    expect(slots.heldCount).toBe(7);
+  });
+  it('serve one handler at a time when there is one place', async () => {
+    const slots = new Slots(1);
+    const first = await slots.take(1, never);
+    let second = false;
+    const waiting = slots.take(1, never).then((giveBack) => {
+      second = true;
+      giveBack?.();
+    });
+    expect(second).toBe(false);
+    first?.();
+    await waiting;
+    expect(slots.heldCount).toBe(0);
+  });
+  it('are left by those whose wait was ended', async () => {
+    const slots = new Slots(1);
+    const first = await slots.take(1, never);
+    const stop = new AbortController();
+    const waiting = slots.take(2, stop.signal);
+    stop.abort();
+    expect(await waiting).toBeUndefined();
+    first?.();
+    expect(slots.heldCount).toBe(0);
+  });
+});
+
+describe('a deadline', () => {
+  const reason = (): Error => new Error('too late');
+  it('aborts the signal and leaves behind what never settles', async () => {
+    let seen: unknown;
+    const end = await inDeadline(
+      (signal) =>
+        new Promise<never>(() => {
+          signal.addEventListener('abort', () => {
+            seen = signal.reason;
+          });
+        }),
+      { timeoutMs: 20, stop: never, reason },
+    );
+    expect(end).toEqual({ kind: 'late' });
+    expect(seen).toEqual(reason());
+  });
+  it('is met by a handler that ends well when its signal aborts', async () => {
+    const end = await inDeadline(
+      (signal) => new Promise<string>((resolve) => signal.addEventListener('abort', () => resolve('in time'))),
+      { timeoutMs: 20, stop: never, reason },
+    );
+    expect(end).toEqual({ kind: 'ok', value: 'in time' });
+  });
+  it('is told apart from a process that stops, also when the handler throws because of that', async () => {
+    const stop = new AbortController();
+    const run = (signal: AbortSignal): Promise<never> =>
+      new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason)));
+    const ending = inDeadline(run, { timeoutMs: 10_000, stop: stop.signal, reason });
+    stop.abort();
+    expect(await ending).toEqual({ kind: 'stopped' });
+  });
+  it.each(['text', undefined, null])('takes whatever is thrown: %s', async (thrown) => {
+    const throws = (): never => {
+      throw thrown;
+    };
+    expect(await inDeadline(throws, { timeoutMs: 1_000, stop: never, reason })).toEqual({
+      kind: 'error',
+      error: thrown,
+    });
+  });
+});
+
+describe('a breaker', () => {
+  const breakerOf = (pauseMs: number) => {
+    const states: (BreakerState | undefined)[] = [];
+    const breaker = new ObserverBreaker<boolean>({
+      failures: 3,
+      pauseMs,
+      isFailure: (good) => !good,
+      onState: (state) => states.push(state),
+    });
+    const call = (good: boolean) => breaker.run(async () => good);
+    return { breaker, call, states };
+  };
+
+  it('opens after failures in a row, begins nothing while open, and closes when one try works', async () => {
+    const { breaker, call, states } = breakerOf(30);
+    await call(false);
+    await call(false);
+    await call(true);
+    for (let i = 0; i < 3; i++) expect(await call(false)).toMatchObject({ kind: 'ran', probe: false });
+    expect(await call(true)).toMatchObject({ kind: 'refused' });
+    expect(breaker.againInMs).toBeGreaterThan(0);
+    await expect.poll(() => breaker.againInMs).toBe(0);
+    expect(await call(true)).toEqual({ kind: 'ran', result: true, probe: true });
+    expect(await call(true)).toEqual({ kind: 'ran', result: true, probe: false });
+    expect(states.map((state) => state?.state)).toEqual(['OPEN', 'HALF_OPEN', undefined]);
+    expect(states[0]).toMatchObject({ failureCount: 3 });
+  });
+  it('stays open when the try fails, and keeps the time since when', async () => {
+    const { breaker, call, states } = breakerOf(20);
+    for (let i = 0; i < 3; i++) await call(false);
+    await expect.poll(() => breaker.againInMs).toBe(0);
+    expect(await call(false)).toMatchObject({ kind: 'ran', probe: true });
+    expect(await call(true)).toMatchObject({ kind: 'refused' });
+    expect(states.map((state) => state?.state)).toEqual(['OPEN', 'HALF_OPEN', 'OPEN']);
+    expect(states[2]?.since).toEqual(states[0]?.since);
+  });
+});
+
+describe('what the outside world asks for', () => {
+  const policy = retryPolicy({ backoff: { delayMs: 100, jitter: 0 } }, 'x');
+  it('is waited for when it is longer than the back-off, up to a day', () => {
+    expect(delayAfterMs(policy, 1, new Error('no'))).toBe(100);
+    expect(delayAfterMs(policy, 1, new RetryAfterError('later', 5_000))).toBe(5_000);
+    expect(delayAfterMs(policy, 1, new RetryAfterError('later', 1))).toBe(100);
+    expect(delayAfterMs(policy, 1, new RetryAfterError('later', 1e12))).toBe(86_400_000);
+    expect(delayAfterMs(policy, 1, new RetryAfterError('later', Number.NaN))).toBe(100);
+  });
+  it('is nothing where the error will not go away', () => {
+    expect(mayRetry(policy, new NonRetryableError('gone'))).toBe(false);
+    expect(mayRetry(policy, new MillraceError('OBSERVER_TIMED_OUT', 'late'))).toBe(true);
+  });
+});
