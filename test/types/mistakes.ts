@@ -2,7 +2,7 @@
  * What must not compile, each mistake in its place. `npm run typecheck` is the test; test/types.test.ts reads the
  * error that each gives: it is short and holds what stands after the arrow.
  */
-import { aggregate, event, projector, query, view } from 'millrace';
+import { aggregate, command, event, projector, query, saga, view } from 'millrace';
 import { spec } from 'millrace/testing';
 import { z } from 'zod';
 
@@ -131,6 +131,26 @@ projector({
   // @ts-expect-error a projector has nothing to send with → provides too few arguments
   on: { Opened: (_doc, _event, _key, { send }) => send(thing, 'x', { type: 'Open', data: { owner: 'x' } }) },
 });
+
+/* Sagas */
+const reacting = { name: 's', from, initial: () => ({ count: 0 }) } as const;
+// @ts-expect-error an event that no source has → 'Taged' does not exist
+saga({ ...reacting, on: { Taged: () => undefined } });
+// @ts-expect-error a state that there is not → Property 'count' is missing
+saga({ ...reacting, on: { Opened: (state) => ({ state: { cuont: state.count + 1 } }) } });
+// @ts-expect-error a field of a reaction that there is not → has no properties in common
+saga({ ...reacting, on: { Opened: () => ({ sned: [] }) } });
+// @ts-expect-error a saga is pure → Type 'Promise<{ end: boolean; }>'
+saga({ ...reacting, on: { Opened: async () => ({ end: true }) } });
+// @ts-expect-error an event that starts nothing → "Opend"
+saga({ ...reacting, starts: ['Opend'], on: { Opened: () => undefined } });
+saga({
+  ...reacting,
+  // @ts-expect-error a command that the aggregate does not have → "Opne"
+  on: { Opened: () => ({ send: [command(thing, 'x', { type: 'Opne', data: { owner: 'x' } })] }) },
+});
+// @ts-expect-error a field of an event's data that there is not → 'ownr' does not exist
+saga({ ...reacting, key: ({ data }) => data.ownr, on: { Opened: () => undefined } });
 
 /* Queries */
 const input = z.object({ limit: z.int() });
