@@ -1,10 +1,11 @@
-import { type EventDelivery, type EventFilterInput, MillraceError } from '../src/index.ts';
+import type { EventDelivery, EventFilterInput } from '../src/index.ts';
 import type { MillraceBuilder } from './builder.ts';
 import { changeTypes } from './changes.ts';
 import { connectionOf, pageArguments, pageInput } from './connections.ts';
 import { eventType } from './event-type.ts';
 import { claim, once } from './registry.ts';
 import { abortable } from './subscribe.ts';
+import { timeOf } from './times.ts';
 
 /** The log, read (`Query.events`) and live (`Subscription.events`). */
 export function exposeEvents(builder: MillraceBuilder): true {
@@ -72,16 +73,5 @@ interface GivenFilter extends Omit<EventFilterInput, 'since' | 'until'> {
 function eventFilterInput(given: GivenFilter | null | undefined): EventFilterInput {
   if (given === null || given === undefined) return {};
   const { since, until, ...rest } = given;
-  return { ...rest, since: dateOf('since', since), until: dateOf('until', until) };
-}
-
-function dateOf(name: string, text: string | null | undefined): Date | undefined {
-  if (text === null || text === undefined) return undefined;
-  const date = new Date(text);
-  if (/^\d{4}-\d{2}-\d{2}T/.test(text) && /(Z|[+-]\d{2}:\d{2})$/.test(text) && !Number.isNaN(date.getTime()))
-    return date;
-  throw new MillraceError(
-    'BAD_INPUT',
-    `filter.${name} is no point in time. Use ISO 8601 with a zone, like "2026-05-01T12:00:00Z".`,
-  );
+  return { ...rest, since: timeOf('filter.since', since), until: timeOf('filter.until', until) };
 }

@@ -7,6 +7,7 @@ import { exposeConsumers } from './consumers.ts';
 import { exposeEvents } from './events.ts';
 import { exposeQuery, type QueryExposure } from './queries.ts';
 import { once } from './registry.ts';
+import { exposeTimers } from './timers.ts';
 import { declareView, exposeView, type ViewExposure } from './views.ts';
 
 /** What `exposeModule` shows differently from what it derives. */
@@ -36,6 +37,7 @@ export function exposeModule(builder: MillraceBuilder, module: Module, options: 
   once(builder, exposeCommandTopics);
   once(builder, exposeEvents);
   once(builder, exposeConsumers);
+  once(builder, exposeTimers);
   const place = `module "${module.name}"`;
   checkOptions(module, options, place);
   const { commands, views, queries } = {

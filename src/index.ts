@@ -95,6 +95,7 @@ export type {
   ViewChange,
   ViewRecord,
 } from './engine/contract.ts';
+export type { PendingTimer, ScheduleState, TimerFilter, TimerReads } from './engine/timer-contract.ts';
 export type { ErrorCode, ErrorDetails } from './errors.ts';
 export { isMillraceError, MillraceError, NonRetryableError, RetryAfterError } from './errors.ts';
 export type { LogLevel } from './logger.ts';

@@ -21,6 +21,7 @@ import type {
   ViewChange,
 } from './engine/contract.ts';
 import { createReads } from './engine/create-reads.ts';
+import { checkSchedules } from './engine/cron.ts';
 import { consumerStates, deliveryHealth } from './engine/delivery-health.ts';
 import { createCommandHandler } from './engine/handle-command.ts';
 import { createHintBus } from './engine/hint-bus.ts';
@@ -28,6 +29,7 @@ import { onHookFailed } from './engine/intercept.ts';
 import { interceptModel } from './engine/intercept-model.ts';
 import { createLogReader } from './engine/log-reader.ts';
 import { newId } from './engine/new-id.ts';
+import { createTimerReads } from './engine/timer-reads.ts';
 import { type Gateway, startGateway } from './gateway/server.ts';
 import { createLogger, type Logger } from './logger.ts';
 import { createHintChannel } from './queue/hints.ts';
@@ -97,6 +99,7 @@ export async function startApp(options: StartOptions): Promise<RunningApp> {
   const logger = options.logger ?? createLogger(settings.log);
   const model = interceptModel(buildModel(options.modules), onHookFailed(logger));
   const role = options.role ?? 'all';
+  checkSchedules(model);
   if (settings.crash !== undefined) armCrash(settings.crash);
   const instanceId = newId();
   const closers: (() => Promise<void>)[] = [];
@@ -181,6 +184,7 @@ async function assemble(parts: Assembly): Promise<RunningApp> {
     watchDocuments: reads.watchDocuments,
     watchEvents: reads.watchEvents,
     consumers: () => consumerStates(store.delivery, model),
+    ...createTimerReads({ ...store.delivery, model }),
     ready: () => readiness(store, model, redis),
   };
   let gateway: Gateway | undefined;

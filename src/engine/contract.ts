@@ -1,6 +1,7 @@
 import type { AnyRecorded, EventMeta } from '../define/event.ts';
 import type { Model } from '../define/model.ts';
 import type { Issue } from '../define/schema.ts';
+import type { TimerReads } from './timer-contract.ts';
 
 /**
  * What a running Millrace does for those who call it by name: the GraphQL resolvers and the typed `App`.
@@ -175,7 +176,7 @@ export interface ConsumerState {
   readonly failures: readonly ConsumerFailure[];
 }
 
-export interface Runtime {
+export interface Runtime extends TimerReads {
   readonly model: Model;
   handle(request: CommandRequest): Promise<CommandOutcome>;
   /** Undefined when nothing is known of that command. Throws BAD_TOKEN. */

@@ -2,6 +2,7 @@ import type { Db, MongoClient } from 'mongodb';
 import { type AlertStore, createAlertStore, ensureAlerts } from './alerts.ts';
 import { type CommitFeed, createCommitFeed } from './commit-feed.ts';
 import { type ConsumerStore, createConsumerStore, ensureConsumers } from './consumers.ts';
+import { createDelayedCommandStore, type DelayedCommandStore, ensureDelayedCommands } from './delayed-commands.ts';
 import { createInstanceStore, type InstanceStore } from './instances.ts';
 import { createLeaseStore, type LeaseStore } from './leases.ts';
 import { createLogStore, ensureLog, type LogStore } from './log.ts';
@@ -25,6 +26,7 @@ export interface DeliveryStore {
   readonly rateLimits: RateLimitStore;
   readonly alerts: AlertStore;
   readonly timers: TimerStore;
+  readonly delayed: DelayedCommandStore;
 }
 
 /** Creates collections and indexes; idempotent, safe from several processes at once. */
@@ -35,6 +37,7 @@ export async function ensureDelivery(db: Db, existing: ReadonlySet<string>): Pro
     ensureJournal(db),
     ensureAlerts(db),
     ensureTimers(db, existing),
+    ensureDelayedCommands(db),
   ]);
 }
 
@@ -52,5 +55,6 @@ export function createDeliveryStore(client: MongoClient, db: Db, logId: string):
     rateLimits: createRateLimitStore(db),
     alerts: createAlertStore(db, logId),
     timers: createTimerStore(db, logId),
+    delayed: createDelayedCommandStore(db),
   };
 }

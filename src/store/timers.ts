@@ -1,4 +1,4 @@
-import type { Db, Filter, FindCursor } from 'mongodb';
+import type { Db, Document, Filter, FindCursor } from 'mongodb';
 import { ignoreExisting } from './commits.ts';
 import type { TimerDocument } from './documents.ts';
 import type { GenerationRef } from './partitions.ts';
@@ -107,7 +107,7 @@ export function createTimerStore(db: Db, logId: string): TimerStore {
     },
     schedules: (range) =>
       timers
-        .find({ logId, kind: 'schedule', ...(range === undefined ? {} : { dueAt: within(range) }) })
+        .find({ logId, kind: 'schedule', ...(range === undefined ? {} : { dueAt: withinRange(range) }) })
         .sort({ dueAt: 1 })
         .toArray(),
     async addSchedule({ _id, ...rest }) {
@@ -129,11 +129,11 @@ export function createTimerStore(db: Db, logId: string): TimerStore {
   };
 }
 
-const within = ({ from, to }: DueRange) => (from === undefined ? { $lte: to } : { $gt: from, $lte: to });
+export const withinRange = ({ from, to }: DueRange) => (from === undefined ? { $lte: to } : { $gt: from, $lte: to });
 
 /** Each generation is one range of `owner_due`; the server merges them by time. */
 function sagasDue(logId: string, of: readonly GenerationRef[], range: DueRange): Filter<TimerDocument> {
-  const dueAt = within(range);
+  const dueAt = withinRange(range);
   return { $or: of.map(({ consumer, generation }) => ({ logId, kind: 'saga', consumer, generation, dueAt })) };
 }
 
@@ -142,22 +142,27 @@ function listFilter(
   { kind, consumer, dueBefore }: TimerListFilter,
   { after, before, inclusive }: TimerSlice,
 ): Filter<TimerDocument> {
-  const and: Filter<TimerDocument>[] = [{ logId }];
+  // A schedule that nobody declares any more is not going to fire.
+  const and: Filter<TimerDocument>[] = [{ logId, unknownSince: { $exists: false } }];
   if (kind !== undefined) and.push({ kind });
   if (consumer !== undefined) and.push({ consumer });
   if (dueBefore !== undefined) and.push({ dueAt: { $lt: dueBefore } });
-  if (after !== undefined) and.push(beyond('$gt', after, inclusive));
-  if (before !== undefined) and.push(beyond('$lt', before, inclusive));
+  if (after !== undefined) and.push(beyondPlace('dueAt', '$gt', after, inclusive));
+  if (before !== undefined) and.push(beyondPlace('dueAt', '$lt', before, inclusive));
   return { $and: and };
 }
 
-function beyond(operator: '$gt' | '$lt', { dueAt, id }: TimerPlace, inclusive: boolean): Filter<TimerDocument> {
-  const far: Filter<TimerDocument> = operator === '$gt' ? { dueAt: { $gt: dueAt } } : { dueAt: { $lt: dueAt } };
-  const ofId = operator === '$gt' ? (inclusive ? { $gte: id } : { $gt: id }) : inclusive ? { $lte: id } : { $lt: id };
-  // The range beside the alternatives is what the index serves.
+/** Further in the list than a place. The range beside the alternatives is what an index serves. */
+export function beyondPlace(
+  field: 'dueAt' | 'notBefore',
+  operator: '$gt' | '$lt',
+  { dueAt, id }: TimerPlace,
+  inclusive: boolean,
+): Document {
+  const orEqual = operator === '$gt' ? '$gte' : '$lte';
   return {
-    dueAt: operator === '$gt' ? { $gte: dueAt } : { $lte: dueAt },
-    $or: [far, { dueAt, _id: ofId }],
+    [field]: { [orEqual]: dueAt },
+    $or: [{ [field]: { [operator]: dueAt } }, { [field]: dueAt, _id: { [inclusive ? orEqual : operator]: id } }],
   };
 }
 
