@@ -55,7 +55,7 @@ export function webhook<const A extends readonly Contract[]>(spec: WebhookSpec<A
   const { events, url, secret, source, data, headers, ...rest } = spec;
   const place = `webhook "${String(spec.name)}"`;
   const target = checkUrl(url, place);
-  const signers = (typeof secret === 'string' ? [secret] : secret).map((one) => signerOf(one, place));
+  const signers = (Array.isArray(secret) ? secret : [secret]).map((one) => signerOf(one, place));
   if (signers.length === 0) throw invalid(place, '`secret` is empty. Give it at least one secret.');
   checkHeaders(headers, place);
   const send = async (event: AnyRecorded, { idempotencyKey, signal }: ObserveContext): Promise<void> => {
