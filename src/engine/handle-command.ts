@@ -1,7 +1,7 @@
 import { crashPoint } from '../crash-points.ts';
 import { type Decision, decideCommand, foldEvents } from '../define/decide.ts';
 import type { AggregateModel, Model } from '../define/model.ts';
-import { MillraceError } from '../errors.ts';
+import { isMillraceError, MillraceError } from '../errors.ts';
 import type { Logger } from '../logger.ts';
 import type { CommitStore, OperationTime } from '../store/commits.ts';
 import type { CommitDocument } from '../store/documents.ts';
@@ -43,6 +43,7 @@ export interface CommandHandler {
 
 /** How often a command is decided anew after others were faster, before it answers TOO_BUSY. */
 const MAX_ATTEMPTS = 50;
+const READ_AGAIN_MS = 50;
 
 /**
  * Handles commands: parse, load, decide, append. Guarantees: effect once a commandId; versions of a stream without
@@ -129,7 +130,7 @@ async function carryOut(work: Work, arrived: Arrived, progress: Progress): Promi
   let loaded = work.cache.get(arrived.stream);
   let fresh = false;
   for (let attempt = 1; attempt <= MAX_ATTEMPTS && Date.now() < arrived.deadline; attempt++) {
-    loaded ??= await loadAggregate(work, arrived.aggregate, arrived.stream);
+    loaded ??= await untilRead(arrived, progress, () => loadAggregate(work, arrived.aggregate, arrived.stream));
     const decision = decideOn(work, arrived, loaded, attempt);
     if (decision.kind === 'events' && decision.events.length > 0 && !arrived.dryRun) {
       const commit = commitOf(work.limits, arrived, decision.events, loaded.version + 1);
@@ -148,7 +149,8 @@ async function carryOut(work: Work, arrived: Arrived, progress: Progress): Promi
       continue;
     }
     if (fresh) return finish(work, arrived, loaded, decision, progress);
-    const newest = await refresh(work, arrived, loaded, undefined);
+    const known = loaded;
+    const newest = await untilRead(arrived, progress, () => refresh(work, arrived, known, undefined));
     if (newest.outcome !== undefined) return newest.outcome;
     loaded = newest.loaded;
     fresh = true;
@@ -207,7 +209,7 @@ async function afterAppend(
       return { outcome: repeatedRefusal(result.rejection, arrived.hash) };
     case 'taken': {
       // Others were faster, or an earlier try of this command got through: look for that first.
-      const step = await refresh(work, arrived, loaded, result.operationTime);
+      const step = await untilRead(arrived, progress, () => refresh(work, arrived, loaded, result.operationTime));
       if (step.loaded !== undefined) progress.sent = false;
       return step;
     }
@@ -221,6 +223,19 @@ async function afterAppend(
         : new MillraceError('INTERNAL', `MongoDB refused a commit of "${arrived.command.type}". Nothing was written.`, {
             cause: result.error,
           });
+  }
+}
+
+/** Reads again, until the deadline, while MongoDB is on its way down, up or to another primary. */
+async function untilRead<T>(arrived: Arrived, progress: Progress, read: () => Promise<T>): Promise<T> {
+  for (;;) {
+    try {
+      return await read();
+    } catch (error) {
+      if (!isMillraceError(error, 'MONGODB_UNREACHABLE')) throw error;
+      if (Date.now() >= arrived.deadline) throw timeIsUp(arrived, progress, error);
+      await pause(READ_AGAIN_MS);
+    }
   }
 }
 

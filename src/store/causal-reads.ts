@@ -1,5 +1,5 @@
 import { type ClientSession, type MongoClient, Timestamp } from 'mongodb';
-import { inTime } from './in-time.ts';
+import { askedAgain } from './in-time.ts';
 
 /** A point in the server's history as text, so that another process can read what happened up to it. */
 export type TimeText = string;
@@ -18,7 +18,7 @@ export interface CausalReads {
    * or refuses them. False, and without effect, for a time that cannot be: it would stop all reads until then.
    */
   notBefore(time: TimeText): boolean;
-  /** Throws MONGODB_UNREACHABLE after READ_MAX_MS. */
+  /** `read` may run twice at once. Throws MONGODB_UNREACHABLE after READ_MAX_MS. */
   run<T>(read: (session: ClientSession) => Promise<T>): Promise<T>;
 }
 
@@ -48,14 +48,16 @@ export function createCausalReads(client: MongoClient): CausalReads {
       raise(point);
       return true;
     },
-    async run(read) {
-      const session = client.startSession({ causalConsistency: true });
-      if (latest !== undefined) session.advanceOperationTime(latest);
-      const answer = read(session).finally(() => {
-        observe(session);
-        return session.endSession();
-      });
-      return inTime(answer, READ_MAX_MS, 'a read');
+    run(read) {
+      const ask = () => {
+        const session = client.startSession({ causalConsistency: true });
+        if (latest !== undefined) session.advanceOperationTime(latest);
+        return read(session).finally(() => {
+          observe(session);
+          return session.endSession();
+        });
+      };
+      return askedAgain(ask, READ_MAX_MS, 'a read');
     },
   };
 }

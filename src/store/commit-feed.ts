@@ -1,6 +1,7 @@
 import { BSON, type Db, type Document, type MongoClient, type Timestamp } from 'mongodb';
 import { MillraceError } from '../errors.ts';
 import type { CommitDocument } from './documents.ts';
+import { askedAgain } from './in-time.ts';
 import { errorCode, isStreamLost } from './mongo-errors.ts';
 
 /** A point in the server's history that a feed can start at. */
@@ -69,38 +70,46 @@ const WATCHDOG_MS = 10_000;
 const WITH_EVENTS = { version: { $exists: true } };
 const HEAD = { stream: 1, version: 1, eventCount: { $size: '$events' } };
 
+const READ_MAX_MS = 30_000;
+const asked = <T>(read: () => Promise<T>): Promise<T> => askedAgain(read, READ_MAX_MS, 'a read of commits');
+
 export function createCommitFeed(client: MongoClient, db: Db): CommitFeed {
   const commits = db.collection<CommitDocument>('commits');
   return {
     pipeline: JSON.stringify(PIPELINE),
     async now() {
-      const { operationTime } = await db.command({ ping: 1 });
+      const { operationTime } = await asked(() => db.command({ ping: 1 }));
       if (operationTime === undefined) throw new MillraceError('INTERNAL', 'MongoDB sent no operation time.');
       return operationTime;
     },
     open: (from) =>
       openStream(client, db, 'token' in from ? { resumeAfter: from.token } : { startAtOperationTime: from.time }),
     backward: (before, limit) =>
-      commits
-        .find({ ...WITH_EVENTS, ...(before === undefined ? {} : { _id: { $lt: before } }) })
-        .sort({ _id: -1 })
-        .limit(limit)
-        .project<CommitHead>(HEAD)
-        .toArray(),
+      asked(() =>
+        commits
+          .find({ ...WITH_EVENTS, ...(before === undefined ? {} : { _id: { $lt: before } }) })
+          .sort({ _id: -1 })
+          .limit(limit)
+          .project<CommitHead>(HEAD)
+          .toArray(),
+      ),
     forward: (from, limit) =>
-      commits
-        .find({ ...WITH_EVENTS, _id: { $gte: from } })
-        .sort({ _id: 1 })
-        .limit(limit)
-        .toArray(),
-    async ofStream(stream, from, limit) {
-      // The commit that holds `from` may begin before it.
-      const before = { stream, version: { $lt: from } };
-      const [first] = await commits.find(before).sort({ version: -1 }).limit(1).toArray();
-      const holds = first !== undefined && (first.version ?? 0) + first.events.length > from;
-      const rest = commits.find({ stream, version: { $gte: from } });
-      return [...(holds ? [first] : []), ...(await rest.sort({ version: 1 }).limit(limit).toArray())];
-    },
+      asked(() =>
+        commits
+          .find({ ...WITH_EVENTS, _id: { $gte: from } })
+          .sort({ _id: 1 })
+          .limit(limit)
+          .toArray(),
+      ),
+    ofStream: (stream, from, limit) =>
+      asked(async () => {
+        // The commit that holds `from` may begin before it.
+        const before = { stream, version: { $lt: from } };
+        const [first] = await commits.find(before).sort({ version: -1 }).limit(1).toArray();
+        const holds = first !== undefined && (first.version ?? 0) + first.events.length > from;
+        const rest = commits.find({ stream, version: { $gte: from } });
+        return [...(holds ? [first] : []), ...(await rest.sort({ version: 1 }).limit(limit).toArray())];
+      }),
     scanByStream: () =>
       commits
         .find(WITH_EVENTS, { batchSize: 2_000 })

@@ -4,12 +4,14 @@ import {
   type Db,
   type Document,
   type MongoClient,
+  MongoError,
   MongoServerError,
   type Timestamp,
 } from 'mongodb';
-import { MillraceError } from '../errors.ts';
+import { isMillraceError, MillraceError } from '../errors.ts';
 import { WRITE_CONCERN } from './connect.ts';
 import type { CommitDocument } from './documents.ts';
+import { askedAgain, FIRST_TRY_MAX_MS, inTime } from './in-time.ts';
 
 /** What became of one member of an insert. Only `inserted` and `taken` are answers; `unknown` proves nothing. */
 export type InsertResult =
@@ -45,6 +47,7 @@ export interface CommitStore {
   byCommand(stream: string, commandId: string, operationTime?: OperationTime): Promise<CommitDocument | undefined>;
 }
 
+const READ_MAX_MS = 30_000;
 const DUPLICATE_KEY = 11_000;
 const INDEX_OF_VERSION = 'stream_version';
 const INDEX_OF_COMMAND = 'stream_command';
@@ -109,24 +112,44 @@ export function createCommitStore(client: MongoClient, db: Db): CommitStore {
     return session;
   };
   const find = async (filter: object, operationTime: OperationTime | undefined): Promise<CommitDocument[]> => {
-    const session = reading(operationTime);
-    try {
-      return await commits.find(filter, session === undefined ? {} : { session }).toArray();
-    } finally {
-      await session?.endSession();
-    }
+    const ask = async (): Promise<CommitDocument[]> => {
+      const session = reading(operationTime);
+      try {
+        return await commits.find(filter, session === undefined ? {} : { session }).toArray();
+      } catch (error) {
+        throw unread(error);
+      } finally {
+        await session?.endSession();
+      }
+    };
+    return askedAgain(ask, READ_MAX_MS, 'a read of commits');
   };
 
   return {
     writer: () => createWriter(client, db),
     async *since(stream, afterVersion, operationTime) {
-      const session = reading(operationTime);
-      try {
-        yield* commits
-          .find({ stream, version: { $gt: afterVersion } }, session === undefined ? {} : { session })
-          .sort({ version: 1 });
-      } finally {
-        await session?.endSession();
+      let after = afterVersion;
+      for (let patient = false; ; ) {
+        const session = reading(operationTime);
+        const options = session === undefined ? {} : { session };
+        const found = commits.find({ stream, version: { $gt: after } }, options).sort({ version: 1 });
+        try {
+          while (await inTime(found.hasNext(), patient ? READ_MAX_MS : FIRST_TRY_MAX_MS, 'a read of a stream')) {
+            for (const commit of found.readBufferedDocuments()) {
+              yield commit;
+              after = commit.version ?? after;
+            }
+          }
+          return;
+        } catch (thrown) {
+          const error = unread(thrown);
+          // The connection died in the moment of asking: go on behind what has come.
+          if (patient || !isMillraceError(error, 'MONGODB_UNREACHABLE')) throw error;
+          patient = true;
+        } finally {
+          void found.close().catch(() => undefined);
+          void session?.endSession().catch(() => undefined);
+        }
       }
     },
     news: (stream, afterVersion, commandId, operationTime) =>
@@ -142,6 +165,15 @@ export function createCommitStore(client: MongoClient, db: Db): CommitStore {
     byCommand: async (stream, commandId, operationTime) =>
       (await find({ stream, 'command.id': commandId }, operationTime))[0],
   };
+}
+
+/** What keeps a read from being answered, as MONGODB_UNREACHABLE: it may be asked again. Anything else as it is. */
+function unread(error: unknown): unknown {
+  if (isMillraceError(error)) return error;
+  if (error instanceof MongoServerError && !(typeof error.code === 'number' && TRANSIENT.has(error.code))) return error;
+  const ofSystem = error instanceof Error && 'code' in error && typeof error.code === 'string';
+  if (!(error instanceof MongoError) && !ofSystem) return error;
+  return new MillraceError('MONGODB_UNREACHABLE', `MongoDB could not be read: ${error.message}`, { cause: error });
 }
 
 /** A server that is silent for so long will not answer; what became of the documents is then unknown. */

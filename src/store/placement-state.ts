@@ -22,8 +22,12 @@ export interface PlacementStateStore {
   save(state: PlacementState): Promise<void>;
 }
 
+const ANSWER_MAX_MS = 10_000;
+
 export function createPlacementStateStore(db: Db, logId: string): PlacementStateStore {
-  const sequencers = db.collection<PlacementState & { readonly _id: string }>('sequencers');
+  const sequencers = db.collection<PlacementState & { readonly _id: string }>('sequencers', {
+    timeoutMS: ANSWER_MAX_MS,
+  });
   return {
     load: async () => (await sequencers.findOne({ _id: logId })) ?? undefined,
     async save({ token, pipeline, held }) {

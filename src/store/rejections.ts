@@ -1,5 +1,6 @@
 import type { Db } from 'mongodb';
 import type { RejectionDocument } from './documents.ts';
+import { askedAgain } from './in-time.ts';
 
 /** `rejections`: refusals, so that a repeated command meets the same refusal until it expires. */
 export interface RejectionStore {
@@ -17,18 +18,19 @@ export async function ensureRejections(db: Db): Promise<void> {
   ]);
 }
 
+const ANSWER_MAX_MS = 10_000;
+
 export function createRejectionStore(db: Db): RejectionStore {
-  const rejections = db.collection<RejectionDocument>('rejections');
+  const rejections = db.collection<RejectionDocument>('rejections', { timeoutMS: ANSWER_MAX_MS });
   return {
     async record(rejection) {
       const { _id, ...rest } = rejection;
-      const stored = await rejections.findOneAndUpdate(
-        { _id },
-        { $setOnInsert: rest },
-        { upsert: true, returnDocument: 'after' },
-      );
+      const record = () =>
+        rejections.findOneAndUpdate({ _id }, { $setOnInsert: rest }, { upsert: true, returnDocument: 'after' });
+      // Whoever comes second gets what the first one wrote.
+      const stored = await askedAgain(record, ANSWER_MAX_MS, 'the record of a refusal');
       return stored ?? rejection;
     },
-    find: (ids) => rejections.find({ _id: { $in: [...ids] } }).toArray(),
+    find: (ids) => askedAgain(() => rejections.find({ _id: { $in: [...ids] } }).toArray(), ANSWER_MAX_MS, 'a read'),
   };
 }
