@@ -1,0 +1,184 @@
+import { setTimeout as wait } from 'node:timers/promises';
+import type { History, Operation } from './history.ts';
+import type { Random } from './random.ts';
+
+/** A try may take so long before the client goes to another gateway. */
+const TRY_MAX_MS = 15_000;
+/** A client that got no answer for so long gives up: the outcome is `info`. */
+const PATIENCE_MS = 60_000;
+const RETRY_MS = 50;
+
+const ACCEPTED =
+  '__typename ... on CommandAccepted { version token duplicate events { id } } ... on CommandRejected { code }';
+const OPEN = `mutation($id: ID!, $commandId: ID!) { outcome: openAccount(id: $id, commandId: $commandId, input: { owner: "Ada", currency: EUR }) { ${ACCEPTED} } }`;
+const moving = (field: string): string =>
+  `mutation($id: ID!, $commandId: ID!, $amount: SafeInt!) { outcome: ${field}(id: $id, commandId: $commandId, input: { amount: $amount }) { ${ACCEPTED} } }`;
+const QUERIES = { open: OPEN, deposit: moving('deposit'), withdraw: moving('withdraw') } as const;
+const READ = 'query($id: ID!, $token: Token) { account(id: $id, atLeast: $token) { balance } }';
+
+/** What the bank answers to a command. */
+export interface Outcome {
+  readonly __typename: string;
+  readonly version?: number;
+  readonly token?: string;
+  readonly duplicate?: boolean;
+  readonly events?: readonly { readonly id: string }[];
+  readonly code?: string;
+}
+
+export interface BankOptions {
+  readonly history: History;
+  readonly random: Random;
+  /** Of the gateways; looked at before each try. */
+  readonly ports: () => readonly number[];
+}
+
+/** Clients as they should be: each command under an id of its own that is sent again, anywhere, until there is an answer. */
+export class BankClients {
+  readonly accounts: string[] = [];
+  readonly #options: BankOptions;
+  #commandCount = 0;
+
+  constructor(options: BankOptions) {
+    this.#options = options;
+  }
+
+  async open(count: number): Promise<void> {
+    const ids = Array.from({ length: count }, (_, i) => `a${this.accounts.length + i}`);
+    this.accounts.push(...ids);
+    await Promise.all(ids.map((account, client) => this.command(client, 'open', account, 0)));
+  }
+
+  /** Sends one command until it is answered. Never throws. */
+  async command(client: number, kind: Operation['kind'], account: string, amount: number): Promise<Operation> {
+    const { history } = this.#options;
+    const commandId = `c${this.#options.random.seed}-${++this.#commandCount}`;
+    const operation: Operation = { client, commandId, kind, account, amount, invokedMs: performance.now(), tries: 0 };
+    history.invoke(operation);
+    const giveUpMs = performance.now() + PATIENCE_MS;
+    while (operation.outcome === undefined) {
+      const outcome = await this.#tryOnce(operation, client + operation.tries).catch((error: unknown) => {
+        history.failedTry(codeOf(error));
+        return undefined;
+      });
+      if (outcome !== undefined) settle(operation, outcome);
+      else if (performance.now() > giveUpMs) operation.outcome = 'info';
+      else await wait(RETRY_MS);
+    }
+    history.end(operation);
+    return operation;
+  }
+
+  /** Deposits and withdrawals of `clientCount` clients at once, each one after the other; until `signal`. */
+  async run(options: {
+    readonly clientCount: number;
+    readonly signal: AbortSignal;
+    /** Of all clients together; default: as fast as they go. */
+    readonly perSecond?: number;
+    /** Of answered commands that are followed by a read of what they wrote; default 0.05. */
+    readonly readShare?: number;
+  }): Promise<void> {
+    const { random } = this.#options;
+    const { clientCount, signal, perSecond, readShare = 0.05 } = options;
+    const everyMs = perSecond === undefined ? 0 : (clientCount * 1_000) / perSecond;
+    const client = async (_: unknown, index: number): Promise<void> => {
+      let dueMs = performance.now() + random.next() * everyMs;
+      while (!signal.aborted) {
+        await wait(Math.max(0, dueMs - performance.now()), undefined, { signal }).catch(() => undefined);
+        if (signal.aborted) return;
+        dueMs = Math.max(dueMs + everyMs, performance.now() - 1_000);
+        const operation = await this.randomCommand(index);
+        if (random.next() < readShare) await this.read(operation, index);
+      }
+    };
+    await Promise.all(Array.from({ length: clientCount }, client));
+  }
+
+  /** `count` commands by `clientCount` clients. */
+  async send(count: number, clientCount = 16, readShare = 0.05): Promise<void> {
+    const { random } = this.#options;
+    let left = count;
+    const client = async (_: unknown, index: number): Promise<void> => {
+      while (left-- > 0) {
+        const operation = await this.randomCommand(index);
+        if (random.next() < readShare) await this.read(operation, index);
+      }
+    };
+    await Promise.all(Array.from({ length: clientCount }, client));
+  }
+
+  randomCommand(client: number): Promise<Operation> {
+    const { random } = this.#options;
+    const kind = random.next() < 0.7 ? 'deposit' : 'withdraw';
+    return this.command(client, kind, random.pick(this.accounts), 1 + random.below(9));
+  }
+
+  /** A read that must hold what the command wrote; an error (the view is behind) says nothing wrong. */
+  async read({ account, token, version, outcome }: Operation, client: number): Promise<void> {
+    if (outcome !== 'ok' || token === undefined || version === undefined) return;
+    try {
+      const { account: found } = await this.ask<{ account: { balance: number } | null }>(client, READ, {
+        id: account,
+        token,
+      });
+      this.#options.history.read({ account, atLeastVersion: version, balance: found?.balance ?? null });
+    } catch (error) {
+      this.#options.history.failedTry(`read ${codeOf(error)}`);
+    }
+  }
+
+  /** The answer to an operation that was answered before: by the same commandId. */
+  repeat(operation: Operation): Promise<Outcome> {
+    return this.#tryOnce(operation, operation.client);
+  }
+
+  async #tryOnce(operation: Operation, turn: number): Promise<Outcome> {
+    operation.tries++;
+    const { kind, account: id, commandId, amount } = operation;
+    const variables = kind === 'open' ? { id, commandId } : { id, commandId, amount };
+    return (await this.ask<{ outcome: Outcome }>(turn, QUERIES[kind], variables)).outcome;
+  }
+
+  async ask<Data>(turn: number, query: string, variables: object): Promise<Data> {
+    const ports = this.#options.ports();
+    const port = ports[turn % ports.length] ?? 0;
+    const response = await fetch(`http://127.0.0.1:${port}/graphql`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify({ query, variables }),
+      signal: AbortSignal.timeout(TRY_MAX_MS),
+    });
+    const { data, errors } = await response.json();
+    if (errors !== undefined) throw new AnswerError(errors);
+    return data;
+  }
+}
+
+/** GraphQL errors; what a client may do about them is in their code. */
+export class AnswerError extends Error {
+  readonly code: string;
+
+  constructor(errors: readonly { readonly message: string; readonly extensions?: { readonly code?: string } }[]) {
+    super(errors.map(({ message }) => message).join('; '));
+    this.code = errors[0]?.extensions?.code ?? 'NO_CODE';
+  }
+}
+
+function codeOf(error: unknown): string {
+  if (error instanceof AnswerError) return error.code;
+  const cause = error instanceof Error ? error.cause : undefined;
+  if (typeof cause === 'object' && cause !== null && 'code' in cause) return String(cause.code);
+  return error instanceof Error ? error.name : String(error);
+}
+
+function settle(operation: Operation, outcome: Outcome): void {
+  if (outcome.__typename === 'CommandAccepted') {
+    operation.outcome = 'ok';
+    if (outcome.version !== undefined && outcome.version !== null) operation.version = outcome.version;
+    if (outcome.token !== undefined) operation.token = outcome.token;
+    operation.eventIds = (outcome.events ?? []).map(({ id }) => id);
+  } else {
+    operation.outcome = 'fail';
+    operation.code = outcome.code ?? outcome.__typename;
+  }
+}

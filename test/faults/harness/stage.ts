@@ -1,0 +1,289 @@
+import { cp, mkdir, mkdtemp, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Document } from 'mongodb';
+import { bank } from '../../../examples/bank/module.ts';
+import { consumerLag } from '../../../src/engine/delivery-health.ts';
+import { buildModel } from '../../../src/index.ts';
+import type { MongoOptions, PrivateServer, RedisOptions } from '../../../src/services/index.ts';
+import { type Connection, connect } from '../../../src/store/connect.ts';
+import { createDeliveryStore, type DeliveryStore } from '../../../src/store/delivery-store.ts';
+import { until } from '../../setup/until.ts';
+import { BankClients } from './bank-clients.ts';
+import {
+  checkBalances,
+  checkEffects,
+  checkFollower,
+  checkLedger,
+  checkReads,
+  checkRealTime,
+  checkSet,
+  checkStreams,
+  type Finding,
+  readStored,
+} from './checkers.ts';
+import { History } from './history.ts';
+import { Processes, type RoleProcess, ready, type StartRole } from './processes.ts';
+import { type ProfileName, profiles } from './profiles.ts';
+import { type Random, seeded } from './random.ts';
+import { faultMongo, faultRedis, ReplicaSet } from './servers.ts';
+import { TcpProxy } from './tcp-proxy.ts';
+import { BalanceFollower, CheckpointWatcher, EventFollower } from './watchers.ts';
+
+const NAMES = { database: 'faults', prefix: 'faults' };
+const model = buildModel([bank]);
+
+export interface StageOptions {
+  readonly profile: ProfileName;
+  readonly seed: number;
+  /** Holds what lasts as long as the stage. */
+  readonly dataRoot: string;
+  /** A replica set of one, or `three` members. */
+  readonly mongo?: Partial<MongoOptions> | 'three';
+  readonly redis?: Partial<RedisOptions>;
+  /** Every process reaches MongoDB and Redis through links of its own. Default false. */
+  readonly linked?: boolean;
+}
+
+/** The bank on servers of its own, with everything that a fault needs: processes, clients, watchers, checkers. */
+export class Stage {
+  readonly profile: ProfileName;
+  readonly random: Random;
+  readonly dataDir: string;
+  readonly processes: Processes;
+  readonly history: History;
+  readonly clients: BankClients;
+  /** Undefined with three members. */
+  readonly #mongo: PrivateServer | undefined;
+  readonly #set: ReplicaSet | undefined;
+  readonly redis: PrivateServer;
+  readonly connection: Connection;
+  readonly store: DeliveryStore;
+  readonly checkpoints: CheckpointWatcher;
+  readonly links: TcpProxy[] = [];
+  readonly #linked: boolean;
+  readonly #followers: EventFollower[] = [];
+  #balances: BalanceFollower | undefined;
+  #ports: number[] = [];
+
+  private constructor(
+    options: StageOptions,
+    dataDir: string,
+    servers: { mongo: PrivateServer | undefined; set: ReplicaSet | undefined; redis: PrivateServer },
+    connection: Connection,
+  ) {
+    this.profile = options.profile;
+    this.random = seeded(options.seed);
+    this.dataDir = dataDir;
+    this.#mongo = servers.mongo;
+    this.#set = servers.set;
+    this.redis = servers.redis;
+    this.connection = connection;
+    this.#linked = options.linked ?? false;
+    this.store = createDeliveryStore(connection.client, connection.db, 'main');
+    this.checkpoints = new CheckpointWatcher(connection.client, NAMES.database);
+    this.history = new History(join(dataDir, 'history.jsonl'));
+    this.clients = new BankClients({ history: this.history, random: this.random, ports: () => this.#ports });
+    this.processes = new Processes({
+      logDir: join(dataDir, 'logs'),
+      env: {
+        NODE_ENV: 'test',
+        MONGODB_URL: servers.mongo?.url ?? servers.set?.url ?? '',
+        MONGODB_DATABASE: NAMES.database,
+        REDIS_URL: servers.redis.url,
+        REDIS_PREFIX: NAMES.prefix,
+        LOG_PRETTY: 'false',
+        LOG_LEVEL: 'info',
+        ...profiles[options.profile].env,
+      },
+    });
+  }
+
+  /** Starts the servers only. */
+  static async open(options: StageOptions): Promise<Stage> {
+    const dataDir = await mkdtemp(join(options.dataRoot, 'fault-'));
+    const { electionTimeoutMs } = profiles[options.profile];
+    const three = options.mongo === 'three';
+    const [mongo, set, redis] = await Promise.all([
+      options.mongo === 'three' ? undefined : faultMongo(dataDir, options.mongo),
+      three ? ReplicaSet.start(dataDir, electionTimeoutMs) : undefined,
+      faultRedis(dataDir, options.redis),
+    ]);
+    const url = mongo?.url ?? set?.url ?? '';
+    const connection = await connect({ url, database: NAMES.database, appName: 'faults' });
+    return new Stage(options, dataDir, { mongo, set, redis }, connection);
+  }
+
+  get mongo(): PrivateServer {
+    if (this.#mongo === undefined) throw new Error('this stage has three members');
+    return this.#mongo;
+  }
+  get members(): ReplicaSet {
+    if (this.#set === undefined) throw new Error('this stage has one mongod');
+    return this.#set;
+  }
+  get mongoUrl(): string {
+    return this.#mongo?.url ?? this.#set?.url ?? '';
+  }
+  get db() {
+    return this.connection.db;
+  }
+
+  admin(command: Document): Promise<Document> {
+    return this.connection.client.db('admin').command(command);
+  }
+
+  /** MongoDB's failpoint on commands; `off` ends it. */
+  failCommands(mode: 'off' | 'alwaysOn' | { readonly times: number }, data: Document = {}): Promise<Document> {
+    return this.admin({ configureFailPoint: 'failCommand', mode, ...(mode === 'off' ? {} : { data }) });
+  }
+
+  /** Starts a process and waits until it serves or works. */
+  async start(role: StartRole['role'], options: Omit<StartRole, 'role'> = {}): Promise<RoleProcess> {
+    const started = await this.begin(role, options);
+    await ready(started);
+    return started;
+  }
+
+  /** Starts a process without waiting for it. Gateways are known to clients from now on. */
+  async begin(role: StartRole['role'], options: Omit<StartRole, 'role'> = {}): Promise<RoleProcess> {
+    const links = this.#linked ? await this.#link() : {};
+    const started = await this.processes.start({ ...options, role, env: { ...links, ...options.env } });
+    if (started.port !== 0 && !this.#ports.includes(started.port)) this.#ports.push(started.port);
+    return started;
+  }
+
+  /** Clients do not ask this gateway any more. */
+  forgetPort(port: number): void {
+    this.#ports = this.#ports.filter((known) => known !== port);
+  }
+
+  get ports(): readonly number[] {
+    return this.#ports;
+  }
+
+  async #link(): Promise<Record<string, string>> {
+    const [mongo, redis] = await Promise.all([TcpProxy.to(this.mongo.port), TcpProxy.to(this.redis.port)]);
+    this.links.push(mongo, redis);
+    return {
+      // Direct: a client that looks for the members of the set would find the way around its link.
+      MONGODB_URL: `mongodb://127.0.0.1:${mongo.port}/?directConnection=true`,
+      REDIS_URL: `redis://127.0.0.1:${redis.port}`,
+    };
+  }
+
+  /** Gateways and workers, followers and open accounts: what most faults begin with. */
+  async populate(counts: { gateways: number; workers: number; accounts?: number }): Promise<{
+    readonly gateways: RoleProcess[];
+    readonly workers: RoleProcess[];
+  }> {
+    const [workers, gateways] = await Promise.all([
+      Promise.all(Array.from({ length: counts.workers }, () => this.start('worker'))),
+      Promise.all(Array.from({ length: counts.gateways }, () => this.start('gateway'))),
+    ]);
+    await this.follow();
+    await this.clients.open(counts.accounts ?? 20);
+    return { gateways, workers };
+  }
+
+  /** A subscriber of all events from the start of the log, and one of all balances. */
+  async follow(): Promise<EventFollower> {
+    const follower = new EventFollower(() => this.#ports, this.#followers.length).start();
+    this.#followers.push(follower);
+    this.#balances ??= new BalanceFollower(() => this.#ports, 1).start();
+    await until('the subscriber has a cursor', () => follower.begun || undefined, { timeoutMs: 20_000 });
+    return follower;
+  }
+
+  /** Waits until log, consumers and subscribers have everything that was acknowledged; how long that took. */
+  async drained(timeoutMs: number): Promise<number> {
+    const begun = performance.now();
+    let seen: unknown;
+    const look = async (): Promise<true | undefined> => {
+      const commits = await this.db
+        .collection('commits')
+        .aggregate<{ count: number }>([{ $group: { _id: null, count: { $sum: { $size: '$events' } } } }])
+        .toArray();
+      const eventCount = commits[0]?.count ?? 0;
+      const lags = await consumerLag(this.store, model);
+      const followers = this.#followers.map(({ position }) => position);
+      seen = { eventCount, consumers: lags.map(({ consumer, position }) => ({ consumer, position })), followers };
+      const level = lags.every(({ position }) => position >= eventCount) && followers.every((at) => at >= eventCount);
+      return level && (await this.#balancesShown()) ? true : undefined;
+    };
+    await until('everything acknowledged is in log, views and subscriptions', () => look().catch(() => undefined), {
+      timeoutMs,
+      seen: () => ({ ...(seen as object), unexpectedEnds: this.processes.unexpectedEnds() }),
+    });
+    return Math.round(performance.now() - begun);
+  }
+
+  async #balancesShown(): Promise<boolean> {
+    if (this.#balances === undefined) return true;
+    const documents = await this.db.collection<{ _id: string; balance: number }>('view_account_g1').find().toArray();
+    return documents.every(({ _id, balance }) => this.#balances?.balances.get(_id) === balance);
+  }
+
+  /** All invariants that hold after any fault. */
+  async findings(): Promise<readonly Finding[]> {
+    await Promise.all([...this.#followers.map((one) => one.end()), this.#balances?.end()]);
+    await this.checkpoints.end();
+    const stored = await readStored(this.db, this.store);
+    const { history } = this;
+    return [
+      checkSet(history, stored),
+      checkStreams(history, stored),
+      checkRealTime(history),
+      checkReads(history, stored),
+      checkEffects(stored),
+      checkLedger(history, stored),
+      ...this.#followers.map((follower) => checkFollower(follower, stored, 1)),
+      ...(this.#balances === undefined ? [] : [checkBalances(this.#balances, stored)]),
+      {
+        name: 'checkpoints: never back, never beyond the log',
+        lookedAt: this.checkpoints.lookCount,
+        violations: this.checkpoints.violations.slice(0, 20),
+      },
+      {
+        name: 'processes: only those ended that were ended',
+        lookedAt: this.processes.all.length,
+        violations: this.processes.unexpectedEnds(),
+      },
+    ];
+  }
+
+  /** Throws with everything that violates an invariant. */
+  async expectInvariants(): Promise<void> {
+    const violated = (await this.findings()).filter(({ violations }) => violations.length > 0);
+    if (violated.length === 0) return;
+    const lines = violated.map(({ name, violations }) => `${name}\n    ${violations.join('\n    ')}`);
+    throw new Error(`invariants are violated (seed ${this.random.seed}):\n  ${lines.join('\n  ')}`);
+  }
+
+  /** Copies the history of the clients and the logs of all processes and servers. */
+  async keep(folder: string): Promise<void> {
+    await mkdir(folder, { recursive: true });
+    for (const name of [
+      'history.jsonl',
+      'logs',
+      'mongo.log',
+      'redis.log',
+      'member-0/mongo.log',
+      'member-1/mongo.log',
+      'member-2/mongo.log',
+    ]) {
+      await cp(join(this.dataDir, name), join(folder, name), { recursive: true }).catch(() => undefined);
+    }
+  }
+
+  /** Kills and removes everything. */
+  async close(): Promise<void> {
+    await this.processes.killAll();
+    await Promise.all([...this.#followers.map((one) => one.end()), this.#balances?.end()]);
+    await this.checkpoints.end();
+    await Promise.all(this.links.map((link) => link.close()));
+    await this.store.partitions.close().catch(() => undefined);
+    await this.connection.client.close().catch(() => undefined);
+    await Promise.all([this.#mongo?.kill(), this.#set?.kill(), this.redis.kill()]);
+    await rm(this.dataDir, { recursive: true, force: true });
+  }
+}
