@@ -5,6 +5,7 @@ import { createSchemaBuilder, type MillraceBuilder, type MillraceSchemaTypes } f
 import { type CommandExposure, exposeCommand, exposeCommandTopics } from './commands.ts';
 import { exposeConsumers } from './consumers.ts';
 import { exposeEvents } from './events.ts';
+import { exposeFlow } from './flow.ts';
 import { exposeQuery, type QueryExposure } from './queries.ts';
 import { once } from './registry.ts';
 import { exposeTimers } from './timers.ts';
@@ -37,6 +38,7 @@ export function exposeModule(builder: MillraceBuilder, module: Module, options: 
   once(builder, exposeCommandTopics);
   once(builder, exposeEvents);
   once(builder, exposeConsumers);
+  once(builder, exposeFlow);
   once(builder, exposeTimers);
   const place = `module "${module.name}"`;
   checkOptions(module, options, place);

@@ -14,15 +14,19 @@ import type {
   CommandOutcome,
   CommandRejected,
   CommandRequest,
+  Flow,
   Readiness,
   ReadOptions,
   Runtime,
+  SettledOptions,
   Signal,
   ViewChange,
 } from './engine/contract.ts';
 import { createReads } from './engine/create-reads.ts';
 import { checkSchedules } from './engine/cron.ts';
+import { decodeOnce } from './engine/decode-once.ts';
 import { consumerStates, deliveryHealth } from './engine/delivery-health.ts';
+import { createFlowReader } from './engine/flow.ts';
 import { createCommandHandler } from './engine/handle-command.ts';
 import { createHintBus } from './engine/hint-bus.ts';
 import { onHookFailed } from './engine/intercept.ts';
@@ -78,6 +82,11 @@ export interface RunningApp {
     id: string,
     signal?: AbortSignal,
   ): AsyncIterableIterator<WatchedChange<Doc<V>>, undefined>;
+  /**
+   * Resolves once everything that a correlation id set in motion is done, refused, cancelled or dead, with all its steps. Never
+   * hangs: throws NOT_SETTLED, naming what is under way, at `timeoutMs` (default 10,000).
+   */
+  settled(correlationId: string, options?: SettledOptions): Promise<Flow>;
   /** Graceful: doors first, then workers, then connections. A second call waits for the first. */
   stop(): Promise<void>;
 }
@@ -172,6 +181,15 @@ async function assemble(parts: Assembly): Promise<RunningApp> {
     logger,
   });
   closers.push(async () => reads.close());
+  const flow = createFlowReader({
+    model,
+    logId,
+    reads: store.flow,
+    decode: decodeOnce(model),
+    hintBus: hints,
+    logReader: reader,
+  });
+  closers.push(async () => flow.close());
   const runtime: Runtime = {
     model,
     handle: commands.handle,
@@ -183,6 +201,9 @@ async function assemble(parts: Assembly): Promise<RunningApp> {
     watchDocument: reads.watchDocument,
     watchDocuments: reads.watchDocuments,
     watchEvents: reads.watchEvents,
+    flow: flow.flow,
+    watchFlow: flow.watchFlow,
+    settled: flow.settled,
     consumers: () => consumerStates(store.delivery, model),
     ...createTimerReads({ ...store.delivery, model }),
     ready: () => readiness(store, model, redis),
@@ -214,6 +235,7 @@ function runningApp(
       runtime.ask(query.name, input, options) as Promise<QueryOutput<Q>>,
     watch: <V extends View>(view: V, id: string, signal: AbortSignal = new AbortController().signal) =>
       watchedChanges<Doc<V>>(runtime.watchDocument(view.name, id, signal)),
+    settled: runtime.settled,
     stop() {
       stopped ??= closeAll(closers, logger);
       return stopped;

@@ -1,6 +1,7 @@
 import type { AnyRecorded, EventMeta } from '../define/event.ts';
 import type { Model } from '../define/model.ts';
 import type { Issue } from '../define/schema.ts';
+import type { FlowReader } from './flow-contract.ts';
 import type { TimerReads } from './timer-contract.ts';
 
 /**
@@ -176,7 +177,17 @@ export interface ConsumerState {
   readonly failures: readonly ConsumerFailure[];
 }
 
-export interface Runtime extends TimerReads {
+export type {
+  ConsumerProgress,
+  Flow,
+  FlowReader,
+  FlowStep,
+  SettledOptions,
+  StepKind,
+  StepState,
+} from './flow-contract.ts';
+
+export interface Runtime extends TimerReads, FlowReader {
   readonly model: Model;
   handle(request: CommandRequest): Promise<CommandOutcome>;
   /** Undefined when nothing is known of that command. Throws BAD_TOKEN. */

@@ -3,6 +3,7 @@ import { type CommitStore, createCommitStore, ensureCommits } from './commits.ts
 import { closeClient, connect, explainMongo } from './connect.ts';
 import { createDeliveryStore, type DeliveryStore, ensureDelivery } from './delivery-store.ts';
 import { createEventPages, type EventPages } from './event-pages.ts';
+import { createFlowReads, ensureFlow, type FlowReads } from './flow-reads.ts';
 import { createRejectionStore, ensureRejections, type RejectionStore } from './rejections.ts';
 import { createViewStore, ensureViewCollection, type ViewStore } from './view-documents.ts';
 
@@ -13,6 +14,7 @@ export interface Store {
   readonly delivery: DeliveryStore;
   readonly views: ViewStore;
   readonly events: EventPages;
+  readonly flow: FlowReads;
   /** Rejects when the primary does not answer. */
   ping(): Promise<void>;
   close(): Promise<void>;
@@ -31,6 +33,7 @@ export async function openStore(options: {
     const names = await db.listCollections({}, { nameOnly: true }).toArray();
     const existing = new Set(names.map(({ name }) => name));
     await Promise.all([ensureCommits(db, existing), ensureRejections(db), ensureDelivery(db, existing)]);
+    await ensureFlow(db);
     for (const { projector, generation } of options.model.projectorOf.values()) {
       await ensureViewCollection(db, projector.into, generation);
     }
@@ -45,6 +48,7 @@ export async function openStore(options: {
     delivery,
     views: createViewStore(client, db, options.logId),
     events: createEventPages(client, db),
+    flow: createFlowReads(client, db, options.logId),
     ping: async () => {
       await db.command({ ping: 1 }, { timeoutMS: 2_000 });
     },

@@ -1,0 +1,123 @@
+import { idProblem } from '../define/stream-key.ts';
+import { MillraceError } from '../errors.ts';
+import type { Flow, FlowReader, FlowStep, SettledOptions } from './flow-contract.ts';
+import { type FlowDeps, FlowRun } from './flow-run.ts';
+import { isSettled } from './flow-steps.ts';
+import { FlowSource } from './flow-watch.ts';
+import type { HintBus } from './hint-bus.ts';
+import type { LogReader } from './log-reader.ts';
+import { createOpenStreams } from './open-streams.ts';
+import { wakeable } from './wakeable.ts';
+
+export interface FlowReaderDeps extends FlowDeps {
+  readonly hintBus: Pick<HintBus, 'listen'>;
+  readonly logReader: Pick<LogReader, 'onAdvance'>;
+}
+
+const SETTLED_DEFAULT_MS = 10_000;
+const SETTLED_MAX_MS = 600_000;
+/** Between two looks of one who waits, whatever is heard meanwhile. */
+const LOOK_MIN_MS = 15;
+const LOOK_MAX_MS = 250;
+/** Steps under way that an error names. */
+const NAMED_COUNT = 10;
+
+/** `flow`, `watchFlow` and `settled`, over whatever delivery writes anyway. */
+export function createFlowReader(deps: FlowReaderDeps): FlowReader & { close(): void } {
+  const streams = createOpenStreams();
+  const closing = new AbortController();
+  const listen = (wake: () => void): (() => void) => {
+    const stops = [deps.logReader.onAdvance(wake), deps.hintBus.listen(wake)];
+    return () => {
+      for (const stop of stops) stop();
+    };
+  };
+  return {
+    async flow(correlationId) {
+      check(correlationId);
+      const run = new FlowRun(deps, correlationId);
+      const look = await run.look({ recent: true });
+      if (look.steps.length === 0) return undefined;
+      const settled = look.quiet && (await isLevel(deps, run, look.steps.length));
+      const { steps, truncated } = settled ? await run.look() : look;
+      return { correlationId, settled, truncated, steps };
+    },
+    watchFlow(correlationId, signal) {
+      check(correlationId);
+      return streams.open<FlowStep>(signal, (wake) => new FlowSource(new FlowRun(deps, correlationId), listen, wake));
+    },
+    settled: (correlationId, options = {}) => waitUntilSettled(deps, listen, closing.signal, correlationId, options),
+    close() {
+      closing.abort();
+      streams.close();
+    },
+  };
+}
+
+function check(correlationId: unknown): void {
+  const problem = idProblem(correlationId);
+  if (problem !== undefined) throw new MillraceError('BAD_INPUT', `correlationId ${problem}.`);
+}
+
+/**
+ * A quiet look may have come between a step and what it wrote: only when another look that began later sees nothing new, and
+ * nothing of the flow lies outside the log, it is over.
+ */
+async function isLevel(deps: FlowDeps, run: FlowRun, count: number): Promise<boolean> {
+  if (!(await deps.reads.placedBeforeRecent())) return false;
+  const again = await run.look({ recent: true });
+  return again.quiet && again.steps.length === count;
+}
+
+async function waitUntilSettled(
+  deps: FlowReaderDeps,
+  listen: (wake: () => void) => () => void,
+  closing: AbortSignal,
+  correlationId: string,
+  { timeoutMs = SETTLED_DEFAULT_MS, signal }: SettledOptions,
+): Promise<Flow> {
+  check(correlationId);
+  if (!(timeoutMs >= 0 && timeoutMs <= SETTLED_MAX_MS)) {
+    throw new MillraceError('BAD_INPUT', `timeoutMs must be a number from 0 to ${SETTLED_MAX_MS}, is ${timeoutMs}.`);
+  }
+  const deadline = Date.now() + timeoutMs;
+  const run = new FlowRun(deps, correlationId);
+  const waker = wakeable(signal === undefined ? closing : AbortSignal.any([closing, signal]));
+  const stop = listen(waker.wake);
+  try {
+    for (let pauseMs = LOOK_MIN_MS; ; pauseMs = Math.min(LOOK_MAX_MS, pauseMs * 1.5)) {
+      const look = await run.look();
+      const { steps, truncated } = look;
+      // Without a step there is nothing that could be over: the first command may be on its way.
+      if (look.quiet && steps.length > 0 && (await isLevel(deps, run, steps.length))) {
+        return { correlationId, settled: true, truncated, steps };
+      }
+      if (closing.aborted) throw new MillraceError('SHUTTING_DOWN', 'This process is stopping. Ask another one.');
+      const remainingMs = deadline - Date.now();
+      if (remainingMs <= 0 || signal?.aborted === true) throw notSettled(correlationId, steps);
+      await new Promise((resolve) => setTimeout(resolve, Math.min(LOOK_MIN_MS, remainingMs)));
+      await waker.sleep(Math.min(pauseMs, remainingMs));
+    }
+  } finally {
+    stop();
+  }
+}
+
+function notSettled(correlationId: string, steps: readonly FlowStep[]): MillraceError {
+  const now = Date.now();
+  const open = steps
+    .filter((step) => !isSettled(step, now))
+    .map(({ id, kind, name, subject, status }) => ({ id, kind, name, subject, status }));
+  const named = open.slice(0, NAMED_COUNT).map((one) => `${one.kind} ${one.name} (${one.subject}) is ${one.status}`);
+  const what =
+    steps.length === 0
+      ? 'nothing is known of it: is this the correlationId of the receipt?'
+      : `${named.join('; ') || 'its last step was not seen at rest'}${open.length > NAMED_COUNT ? `; and ${open.length - NAMED_COUNT} more` : ''}`;
+  return new MillraceError(
+    'NOT_SETTLED',
+    `Flow "${correlationId}" is not settled: ${what}. Wait longer, or look at flow(correlationId).`,
+    {
+      details: { correlationId, open: open.slice(0, NAMED_COUNT) },
+    },
+  );
+}
