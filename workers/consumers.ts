@@ -4,7 +4,7 @@ import type { RunningRole, WorkerDeps } from './deps.ts';
 /** What follows the jobs in hand at a stop: what they handled is written, and the process leaves. */
 const AFTER_JOBS_MS = 500;
 
-/** Runs the projectors of all modules. */
+/** Runs the consumers of all modules. */
 export async function startConsumers(deps: WorkerDeps): Promise<RunningRole & { readonly delivery: Delivery }> {
   const delivery = new Delivery(deps);
   await delivery.start();
@@ -13,7 +13,8 @@ export async function startConsumers(deps: WorkerDeps): Promise<RunningRole & { 
     async stop() {
       delivery.letGo();
       const { shutdownTimeoutMs } = deps.settings;
-      await deps.wakeUps.close(Math.max(shutdownTimeoutMs / 2, shutdownTimeoutMs - AFTER_JOBS_MS));
+      const jobsMs = Math.max(shutdownTimeoutMs / 2, shutdownTimeoutMs - AFTER_JOBS_MS);
+      await Promise.all([deps.wakeUps.close(jobsMs), deps.retries.close(jobsMs)]);
       await delivery.stop();
     },
   };

@@ -5,7 +5,9 @@ import type { HintBus } from '../src/engine/hint-bus.ts';
 import type { OwnedLogReader } from '../src/engine/log-reader.ts';
 import { Membership } from '../src/engine/membership.ts';
 import type { Logger } from '../src/logger.ts';
+import { createEpoch, type Epoch } from '../src/queue/epoch.ts';
 import type { RedisConnections } from '../src/queue/redis.ts';
+import { createRetries, type Retries } from '../src/queue/retries.ts';
 import { createWakeUps, type WakeUps } from '../src/queue/wake-ups.ts';
 import type { Settings } from '../src/settings.ts';
 import type { DeliveryStore } from '../src/store/delivery-store.ts';
@@ -31,6 +33,8 @@ export interface ProcessDeps {
 export interface WorkerDeps extends ProcessDeps {
   readonly membership: Membership;
   readonly wakeUps: WakeUps;
+  readonly retries: Retries;
+  readonly epoch: Epoch;
   readonly decode: DecodeOnce;
 }
 
@@ -49,17 +53,21 @@ export async function joinWorkers(deps: ProcessDeps): Promise<WorkerDeps & { rea
     logger,
   });
   await membership.start();
-  const wakeUps = createWakeUps(deps.redis, {
+  const queues = {
     prefix: settings.redis.prefix,
     logId: settings.logId,
     instanceId,
     lockMs: settings.job.lockMs,
     stalledCheckMs: settings.job.stalledCheckMs,
     logger,
-  });
+  };
+  const wakeUps = createWakeUps(deps.redis, queues);
+  const retries = createRetries(deps.redis, queues);
+  const epoch = createEpoch(deps.redis, queues);
   const leave = async (): Promise<void> => {
-    await wakeUps.close(settings.shutdownTimeoutMs);
+    const { shutdownTimeoutMs } = settings;
+    await Promise.all([wakeUps.close(shutdownTimeoutMs), retries.close(shutdownTimeoutMs)]);
     await membership.stop();
   };
-  return { ...deps, membership, wakeUps, decode: decodeOnce(deps.model), leave };
+  return { ...deps, membership, wakeUps, retries, epoch, decode: decodeOnce(deps.model), leave };
 }

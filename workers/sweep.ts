@@ -1,4 +1,5 @@
 import type { Delivery } from '../src/engine/delivery.ts';
+import { retrySweep } from '../src/engine/retry-sweep.ts';
 import { Sweep } from '../src/engine/sweep.ts';
 import type { RunningRole, WorkerDeps } from './deps.ts';
 
@@ -7,7 +8,10 @@ export async function startSweep(
   deps: WorkerDeps,
   roles: { readonly delivery?: Delivery } = {},
 ): Promise<RunningRole & { readonly sweep: Sweep }> {
-  const sweep = new Sweep({ ...deps, ...roles, intervalMs: deps.settings.sweepIntervalMs });
+  const { logId, deadLetters } = deps.store;
+  const { model, retries } = deps;
+  const tasks = [retrySweep({ logId, deadLetters, model, retries, delivery: roles.delivery })];
+  const sweep = new Sweep({ ...deps, ...roles, tasks, intervalMs: deps.settings.sweepIntervalMs });
   sweep.start();
   return { sweep, stop: () => sweep.stop() };
 }

@@ -1,15 +1,19 @@
 import { MillraceError } from '../errors.ts';
-import type { ViewDocument } from '../store/documents.ts';
+import type { BlockedKey } from '../store/dead-letters.ts';
+import type { DeadLetterDocument, ViewDocument } from '../store/documents.ts';
 import type { PartitionFailure, PartitionMove, PartitionStore, ViewWrites } from '../store/partitions.ts';
+import { SideWrites } from '../store/side-writes.ts';
 import type { TransactionEnd } from '../store/transactions.ts';
-import type { ViewBuild } from '../store/view-documents.ts';
+import { type ViewBuild, viewCollectionName } from '../store/view-documents.ts';
+import { blockedKeyOf, parkedEvent } from './dead-letter.ts';
 import { type DocumentState, documentOf } from './document-cache.ts';
 import type { PartitionHead } from './partition-head.ts';
 
 /** What one batch does to one partition. */
 export interface Step {
   readonly head: PartitionHead;
-  readonly build: ViewBuild;
+  /** Where its documents lie; undefined for consumers that have none. */
+  readonly build: ViewBuild | undefined;
   readonly from: { readonly checkpoint: number; readonly revision: number };
   readonly revision: number;
   checkpoint: number;
@@ -17,15 +21,25 @@ export interface Step {
   failure: PartitionFailure | undefined;
   eventCount: number;
   lastPosition: number;
+  /** Writes besides documents. */
+  side: SideWrites | undefined;
+  /** Keys that it blocks. */
+  readonly deadLetters: DeadLetterDocument[];
+  /** Set when it blocks keys or lets them go. */
+  blockedCount: number | undefined;
 }
 
 /** A partition's part of a batch, written. */
 export interface WrittenStep {
-  readonly build: ViewBuild;
+  readonly build: ViewBuild | undefined;
   readonly partition: number;
   readonly revision: number;
   readonly checkpoint: number;
   readonly documents: readonly ViewDocument[];
+  /** Records of keys that were blocked, or blocked anew. */
+  readonly deadLetters: readonly DeadLetterDocument[];
+  /** Keys of the partition that are blocked now. */
+  readonly blockedCount: number;
 }
 
 export type LostEnd = Exclude<TransactionEnd, { kind: 'committed' }>;
@@ -64,7 +78,7 @@ export class CommitPipeline {
   }
 
   /** The partition's part of the next transaction; its revision is settled now. */
-  step(head: PartitionHead, build: ViewBuild): Step {
+  step(head: PartitionHead, build: ViewBuild | undefined): Step {
     const known = this.#pending.steps.get(head);
     if (known !== undefined) return known;
     if (head.tip === undefined) throw new MillraceError('INTERNAL', 'A partition was run before it was read.');
@@ -78,6 +92,9 @@ export class CommitPipeline {
       failure: undefined,
       eventCount: 0,
       lastPosition: 0,
+      side: undefined,
+      deadLetters: [],
+      blockedCount: undefined,
     };
     this.#pending.steps.set(head, step);
     head.queuedCount++;
@@ -87,6 +104,30 @@ export class CommitPipeline {
   change(step: Step, key: string, state: DocumentState): void {
     step.changed.set(key, state);
     this.#pending.bytes += state.bytes;
+  }
+
+  /** From now on the key's events are parked. */
+  block(step: Step, record: DeadLetterDocument): void {
+    step.side ??= new SideWrites();
+    step.side.put('dead_letters', record);
+    step.deadLetters.push(record);
+    step.head.blocked.set(record.key, blockedKeyOf(record));
+    step.blockedCount = step.head.blocked.size;
+  }
+
+  /** An event of a blocked key: it waits behind the dead letter. */
+  park(step: Step, key: BlockedKey, position: number): void {
+    step.side ??= new SideWrites();
+    step.side.put('parked_events', parkedEvent(step.head.ref, key, position));
+    const parkedCount = key.parkedCount + 1;
+    step.side.set('dead_letters', key._id, { parkedCount });
+    step.head.blocked.set(key.key, { ...key, parkedCount });
+  }
+
+  /** Writes of a handler besides its document. */
+  beside(step: Step, side: SideWrites): void {
+    step.side ??= new SideWrites();
+    step.side.merge(side);
   }
 
   /** The step has handled everything up to `checkpoint`. */
@@ -128,9 +169,9 @@ export class CommitPipeline {
     const moves: PartitionMove[] = [];
     const moved: PartitionHead[] = [];
     for (const head of heads) {
-      const { tip, scanned, queuedCount, failure, doubted } = head;
-      if (tip === undefined || doubted || queuedCount > 0 || failure !== undefined || scanned <= tip.checkpoint)
-        continue;
+      const { tip, scanned, queuedCount, failure, doubted, busy } = head;
+      if (tip === undefined || doubted || busy || queuedCount > 0 || failure !== undefined) continue;
+      if (scanned <= tip.checkpoint) continue;
       const to = { checkpoint: scanned, revision: tip.revision };
       moves.push({ ...head.ref, from: tip, to, failure: undefined });
       head.tip = to;
@@ -180,7 +221,7 @@ export class CommitPipeline {
   async #writeTogether(steps: readonly Step[]): Promise<void> {
     const moves = steps.map(moveOf);
     const written = steps.map(writtenOf);
-    const end = await this.#options.store.commit(moves, writesOf(written));
+    const end = await this.#options.store.commit(moves, writesOf(written), sideOf(steps));
     if (end.kind !== 'committed') {
       if (steps.length > 1) this.#aloneUntilMs = performance.now() + ALONE_MS;
       for (const { head } of steps) this.#forget(head);
@@ -212,27 +253,38 @@ class Batch {
   bytes = 0;
 }
 
-const moveOf = ({ head, from, revision, checkpoint, failure }: Step): PartitionMove => ({
+const moveOf = ({ head, from, revision, checkpoint, failure, blockedCount }: Step): PartitionMove => ({
   ...head.ref,
   from,
   to: { checkpoint, revision },
   failure,
+  blockedCount,
 });
 
-function writtenOf({ head, build, revision, checkpoint, changed }: Step): WrittenStep {
+/** Called when nothing was handled on top of the step yet. */
+function writtenOf({ head, build, revision, checkpoint, changed, deadLetters }: Step): WrittenStep {
   const { partition } = head.ref;
   const documents = Array.from(changed, ([key, state]) => documentOf(key, partition, state));
-  return { build, partition, revision, checkpoint, documents };
+  return { build, partition, revision, checkpoint, documents, deadLetters, blockedCount: head.blocked.size };
+}
+
+function sideOf(steps: readonly Step[]): SideWrites | undefined {
+  const sides = steps.flatMap(({ side }) => side ?? []);
+  if (sides.length < 2) return sides[0];
+  const together = new SideWrites();
+  for (const side of sides) together.merge(side);
+  return together;
 }
 
 /** By collection: one command for all partitions of a view. */
-function writesOf(steps: readonly WrittenStep[]): readonly ViewWrites[] {
-  const byView = new Map<string, { build: ViewBuild; documents: ViewDocument[] }>();
+export function writesOf(steps: readonly Pick<WrittenStep, 'build' | 'documents'>[]): readonly ViewWrites[] {
+  const byCollection = new Map<string, { build: ViewBuild; documents: ViewDocument[] }>();
   for (const { build, documents } of steps) {
-    if (documents.length === 0) continue;
-    const known = byView.get(build.view);
-    if (known === undefined) byView.set(build.view, { build, documents: [...documents] });
+    if (documents.length === 0 || build === undefined) continue;
+    const name = viewCollectionName(build);
+    const known = byCollection.get(name);
+    if (known === undefined) byCollection.set(name, { build, documents: [...documents] });
     else known.documents.push(...documents);
   }
-  return [...byView.values()];
+  return [...byCollection.values()];
 }

@@ -1,44 +1,52 @@
-import type { AnyRecorded } from '../define/event.ts';
-import type { Model, ProjectorModel } from '../define/model.ts';
-import { projectDocument } from '../define/project.ts';
+import type { ConsumerModel, Model } from '../define/model.ts';
 import { MillraceError } from '../errors.ts';
+import type { DeadLetterStore } from '../store/dead-letters.ts';
 import type { LogDocument } from '../store/documents.ts';
 import type { PartitionFailure, PartitionStore } from '../store/partitions.ts';
-import type { ViewBuild } from '../store/view-documents.ts';
 import { backoffMs } from './backoff.ts';
 import type { CommitPipeline, LostEnd, Step } from './commit-pipeline.ts';
 import type { DecodeOnce } from './decode-once.ts';
-import { ABSENT, changed, type DocumentState, stateOf } from './document-cache.ts';
+import { ABSENT, stateOf } from './document-cache.ts';
+import type { Errand } from './errand.ts';
+import { ErrandQueue, type ErrandQueueOptions } from './errand-queue.ts';
+import { type HandleOptions, handleTasks } from './handle-tasks.ts';
+import type { Handler } from './handler.ts';
 import type { OwnedLogReader } from './log-reader.ts';
-import { type FailureCause, failureOf, retryDelayMs } from './partition-failure.ts';
+import { type FailureCause, failureOf, standStillMs } from './partition-failure.ts';
 import { PartitionHead } from './partition-head.ts';
 import { type Stretch, stretchOf, type Task } from './stretch.ts';
 
 export interface RunnerOptions {
+  readonly logId: string;
   readonly model: Model;
-  readonly consumer: ProjectorModel;
+  readonly consumer: ConsumerModel;
+  readonly handler: Handler;
   readonly partitionCount: number;
   readonly reader: Pick<OwnedLogReader, 'end' | 'read'>;
-  readonly store: Pick<PartitionStore, 'read' | 'documents'>;
+  readonly store: Pick<PartitionStore, 'read' | 'documents' | 'commit'>;
+  readonly deadLetters: Pick<DeadLetterStore, 'byIds' | 'blocked' | 'parked'>;
   readonly pipeline: CommitPipeline;
   readonly decode: DecodeOnce;
   readonly onTrouble: (error: unknown) => void;
-  /** A handler failed: its partition is about to stand still. Also told of attempts whose transaction is then lost. */
-  readonly onFailing: (failure: PartitionFailure, cause: FailureCause) => void;
+  readonly onFailing: HandleOptions['onFailing'];
+  /** An event's keys cannot be told: its partition is about to stand still. Also told of tries whose transaction is then lost. */
+  readonly onStandStill: (failure: PartitionFailure, cause: FailureCause) => void;
+  readonly onErrandsWritten: ErrandQueueOptions['onWritten'];
 }
 
 const STRETCH_MAX_EVENTS = 1_000;
 /** A partition whose record is not there (yet). */
 const ABSENT_PAUSE_MS = 500;
-/** Memory for view documents of one consumer. */
+/** Memory for documents of one consumer. */
 const CACHE_MAX_BYTES = 48_000_000;
 
 /** Runs the handlers of one consumer over its partitions, in order for each. Writing is the pipeline's. */
 export class ConsumerRunner {
-  readonly consumer: ProjectorModel;
-  readonly build: ViewBuild;
+  readonly consumer: ConsumerModel;
+  readonly handler: Handler;
   readonly heads: readonly PartitionHead[];
   readonly #options: RunnerOptions;
+  readonly #errands: ErrandQueue;
   #running: Promise<void> | undefined;
   #ahead: { readonly after: number; readonly events: Promise<readonly LogDocument[]> } | undefined;
   #timer: NodeJS.Timeout | undefined;
@@ -48,8 +56,10 @@ export class ConsumerRunner {
   constructor(options: RunnerOptions) {
     this.#options = options;
     this.consumer = options.consumer;
-    const { name, generation, projector } = options.consumer;
-    this.build = { view: projector.into.name, generation };
+    this.handler = options.handler;
+    const { name, generation } = options.consumer;
+    const onDone = (): void => this.#start();
+    this.#errands = new ErrandQueue({ ...options, onWritten: options.onErrandsWritten, onDone });
     const cacheMaxBytes = CACHE_MAX_BYTES / options.partitionCount;
     this.heads = Array.from(
       { length: options.partitionCount },
@@ -90,6 +100,19 @@ export class ConsumerRunner {
     head.settle();
   }
 
+  /** Does an errand of a partition; see ErrandQueue. `doubt`: another process may have moved the partition. */
+  errand<R>(
+    partition: number,
+    errand: Errand<R>,
+    options: { readonly doubt: boolean; readonly dry?: boolean },
+  ): Promise<R> {
+    const head = this.heads[partition];
+    const done = this.#errands.add(head, errand, options.dry === true);
+    if (head !== undefined && options.doubt) head.doubted = true;
+    this.#start();
+    return done;
+  }
+
   /** How long ago the partition handled an event in this process. */
   quietMs(partition: number): number {
     return performance.now() - (this.heads[partition]?.handledAtMs ?? -Infinity);
@@ -114,12 +137,15 @@ export class ConsumerRunner {
 
   written(): void {
     this.#troubles = 0;
+    // Errands wait until nothing of their partition is on its way.
+    if (this.heads.some((head) => head.canRunErrands)) this.#start();
   }
 
   async stop(): Promise<void> {
     this.#stopped = true;
     clearTimeout(this.#timer);
     await this.#running;
+    await this.#errands.stop(this.heads);
     for (const head of this.heads) {
       head.dirty = false;
       head.settle();
@@ -137,7 +163,10 @@ export class ConsumerRunner {
 
   #ready(): readonly PartitionHead[] {
     const now = performance.now();
-    return this.#stopped ? [] : this.heads.filter((head) => head.dirty && head.notBeforeMs <= now);
+    if (this.#stopped) return [];
+    return this.heads.filter(
+      (head) => !head.busy && head.notBeforeMs <= now && (head.errands.length > 0 ? head.canRunErrands : head.dirty),
+    );
   }
 
   async #run(): Promise<void> {
@@ -147,7 +176,8 @@ export class ConsumerRunner {
       try {
         await this.#options.pipeline.room();
         await this.#learn(ready);
-        await this.#advance(ready);
+        for (const head of ready) if (head.tip !== undefined && head.errands.length > 0) this.#errands.begin(head);
+        await this.#advance(ready.filter(({ busy }) => !busy));
       } catch (error) {
         this.#options.onTrouble(error);
         const notBeforeMs = performance.now() + backoffMs(++this.#troubles, { firstMs: 20, maxMs: 2_000 });
@@ -161,7 +191,9 @@ export class ConsumerRunner {
 
   /** Partitions that wait for a time are looked at again then; failing ones are left to the sweep. */
   #wakeLater(): void {
-    const waiting = this.heads.filter((head) => head.dirty).map((head) => head.notBeforeMs);
+    const waiting = this.heads
+      .filter((head) => !head.busy && (head.dirty || head.canRunErrands))
+      .map((head) => head.notBeforeMs);
     if (waiting.length === 0) return;
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => this.#start(), Math.max(1, Math.min(...waiting) - performance.now()));
@@ -174,9 +206,22 @@ export class ConsumerRunner {
     const { name, generation } = this.consumer;
     const epochs = doubted.map(({ epoch }) => epoch);
     const readings = await this.#options.store.read([{ consumer: name, generation }]);
+    const found = new Map(readings.map((reading) => [reading.partition, reading]));
+    const unknown = doubted.filter((head) => {
+      const reading = found.get(head.ref.partition);
+      return reading !== undefined && reading.blockedCount > 0 && head.brokenAt(reading.revision);
+    });
+    // Read after the partitions, so they are never older; newer ones cannot be written with what was read here.
+    const blocked =
+      unknown.length === 0 ? [] : await this.#options.deadLetters.blocked(unknown.map((head) => head.ref));
     doubted.forEach((head, index) => {
-      const reading = readings.find(({ partition }) => partition === head.ref.partition);
-      if (reading !== undefined && head.epoch === epochs[index]) head.learn(reading);
+      const { partition } = head.ref;
+      const reading = found.get(partition);
+      if (reading === undefined || head.epoch !== epochs[index]) return;
+      head.learn(
+        reading,
+        blocked.filter((key) => key.partition === partition),
+      );
     });
   }
 
@@ -233,12 +278,14 @@ export class ConsumerRunner {
     const missing = new Map<string, PartitionHead>();
     for (const [head, list] of tasks) {
       for (const { keys } of list) {
-        for (const key of keys) if (head.documents.get(key) === undefined) missing.set(key, head);
+        for (const key of keys) {
+          if (!head.blocked.has(key) && head.documents.get(key) === undefined) missing.set(key, head);
+        }
       }
     }
     if (missing.size === 0) return;
     const epochs = new Map(Array.from(tasks.keys(), (head) => [head, head.epoch]));
-    const found = await this.#options.store.documents(this.build, [...missing.keys()]);
+    const found = await this.#options.store.documents(this.handler.build, [...missing.keys()]);
     const states = new Map(found.map((document) => [document._id, stateOf(document)]));
     for (const [key, head] of missing) {
       if (head.epoch === epochs.get(head)) head.documents.set(key, states.get(key) ?? ABSENT);
@@ -250,89 +297,28 @@ export class ConsumerRunner {
     const stuck = stretch.stuck.get(head);
     const end = stuck === undefined ? to : stuck.position - 1;
     const tasks = stretch.tasks.get(head) ?? [];
-    const run = this.#handle(head, tasks);
+    const run = handleTasks({ ...this.#options }, head, tasks);
     if (run.handledCount > 0) head.handledAtMs = performance.now();
     const reached = Math.max(head.scanned, run.stoppedAt === undefined ? end : run.stoppedAt - 1);
-    const cause = run.failure ?? (stuck?.cause && { ...stuck.cause, position: stuck.position });
+    const halted = stuck !== undefined && run.stoppedAt === undefined;
+    const cause = halted && stuck.cause !== undefined ? { ...stuck.cause, position: stuck.position } : undefined;
     const { pipeline } = this.#options;
     const mended = head.failure !== undefined && reached >= head.failure.position;
     if (run.handledCount > 0 || cause !== undefined || mended) {
-      const step = pipeline.step(head, this.build);
+      const step = pipeline.step(head, this.handler.build);
       if (cause !== undefined) {
         head.failure = failureOf(cause, head.failure);
-        this.#options.onFailing(head.failure, cause);
+        this.#options.onStandStill(head.failure, cause);
       } else if (mended) head.failure = undefined;
       step.failure = head.failure;
       pipeline.reach(step, reached, run.handledCount);
     }
     head.scanned = reached;
-    const halted = cause !== undefined || stuck !== undefined;
     if (halted && head.failure !== undefined) {
-      head.retryAtMs = performance.now() + retryDelayMs(head.failure.attempts);
+      head.retryAtMs = performance.now() + standStillMs(head.failure.attempts);
     }
     head.dirty = !halted && !head.released && head.scanned < this.#options.reader.end;
   }
-
-  /** Runs handlers in order until one fails. */
-  #handle(head: PartitionHead, tasks: readonly Task[]): HandleResult {
-    let handledCount = 0;
-    for (const { event, keys } of tasks) {
-      const { position } = event;
-      if (handledCount > 0 && position <= head.carefulUntil) return { handledCount, stoppedAt: position };
-      // Dropped from memory between reading and here: the next round reads it again.
-      if (keys.some((key) => head.documents.get(key) === undefined)) return { handledCount, stoppedAt: position };
-      let key = '';
-      try {
-        if (head.poison?.position === position) throw head.poison.error;
-        const results: Result[] = [];
-        for (key of keys) {
-          const before = head.documents.get(key) ?? ABSENT;
-          const next = projectDocument(this.consumer.projector, before.author, event, key);
-          if (next === undefined || (next === null && before.author === undefined)) continue;
-          results.push({ key, before, next: next ?? undefined });
-        }
-        this.#apply(head, event, results);
-      } catch (error) {
-        head.poison = undefined;
-        return {
-          handledCount,
-          stoppedAt: position,
-          failure: {
-            position,
-            key: key || (keys[0] ?? ''),
-            eventType: event.type,
-            correlationId: event.meta.correlationId,
-            error,
-          },
-        };
-      }
-      handledCount++;
-    }
-    return { handledCount };
-  }
-
-  #apply(head: PartitionHead, { position, commandId }: AnyRecorded, results: readonly Result[]): void {
-    const { pipeline } = this.#options;
-    const step = pipeline.step(head, this.build);
-    step.lastPosition = position;
-    const change = { position, revision: step.revision, commandId };
-    const states = results.map(({ key, before, next }) => [key, changed(before, next, change)] as const);
-    for (const [key, state] of states) {
-      head.documents.set(key, state);
-      pipeline.change(step, key, state);
-    }
-  }
-}
-
-interface Result {
-  readonly key: string;
-  readonly before: DocumentState;
-  readonly next: Readonly<Record<string, unknown>> | undefined;
-}
-interface HandleResult {
-  readonly handledCount: number;
-  readonly stoppedAt?: number;
-  readonly failure?: FailureCause;
 }
 
 const unstorable = (cause: unknown): MillraceError =>

@@ -2,25 +2,31 @@ import { setTimeout as pause } from 'node:timers/promises';
 import type { ConsumerModel, Model } from '../define/model.ts';
 import { MillraceError } from '../errors.ts';
 import type { Logger } from '../logger.ts';
+import type { Retries } from '../queue/retries.ts';
 import type { WakeUps } from '../queue/wake-ups.ts';
 import type { DeliveryStore } from '../store/delivery-store.ts';
 import type { PartitionFailure } from '../store/partitions.ts';
 import { CommitPipeline, type WrittenStep } from './commit-pipeline.ts';
 import { ConsumerRunner, type RunnerOptions } from './consumer-runner.ts';
 import { type DecodeOnce, decodeOnce } from './decode-once.ts';
+import type { Errand } from './errand.ts';
+import { handlerOf } from './handler.ts';
 import type { HintBus } from './hint-bus.ts';
 import type { OwnedLogReader } from './log-reader.ts';
 import type { Membership } from './membership.ts';
 import type { FailureCause } from './partition-failure.ts';
+import { logFailure, RETRIES_AT_ONCE, runRetry, scheduleRetries } from './retry-work.ts';
 
 export interface DeliveryOptions {
-  readonly store: Pick<DeliveryStore, 'partitions' | 'consumers'>;
+  readonly store: Pick<DeliveryStore, 'logId' | 'partitions' | 'consumers' | 'deadLetters'>;
   readonly model: Model;
   readonly reader: OwnedLogReader;
   readonly hints: Pick<HintBus, 'publish'>;
   readonly membership: Pick<Membership, 'alone' | 'consumingCount' | 'buryDead' | 'onChange'>;
   /** Without jobs only this process runs its consumers. */
   readonly wakeUps?: WakeUps;
+  /** Without them dead letters are tried when the sweep finds them overdue. */
+  readonly retries?: Retries;
   readonly logger: Logger;
   /** Shared with others of this process that decode the log. */
   readonly decode?: DecodeOnce;
@@ -36,6 +42,7 @@ const HOLD_MAX_MS = 5_000;
 export class Delivery {
   readonly #options: DeliveryOptions;
   readonly #pipeline: CommitPipeline;
+  readonly #decode: DecodeOnce;
   readonly #runners = new Map<string, ConsumerRunner>();
   readonly #stops: (() => void)[] = [];
   /** Partitions whose jobs are in this process' hands, and how to end each hold. */
@@ -45,6 +52,7 @@ export class Delivery {
 
   constructor(options: DeliveryOptions) {
     this.#options = options;
+    this.#decode = options.decode ?? decodeOnce(options.model);
     this.#pipeline = new CommitPipeline({
       store: options.store.partitions,
       onWritten: (steps, time) => this.#tell(steps, time),
@@ -59,15 +67,10 @@ export class Delivery {
   /** Creates generations that are new, then runs. Failing partitions are tried again at once: the code may have been mended. */
   async start(): Promise<void> {
     const { model, store, reader, membership, wakeUps } = this.#options;
-    const decode = this.#options.decode ?? decodeOnce(model);
-    const common = { model, reader, store: store.partitions, pipeline: this.#pipeline, decode };
     for (const consumer of model.consumers) {
-      if (consumer.kind !== 'projector') continue;
       const { partitionCount } = await store.consumers.ensure(consumer);
-      const onTrouble = (error: unknown): void => this.#trouble(error);
-      const onFailing: RunnerOptions['onFailing'] = (failure, cause) => this.#failing(consumer.name, failure, cause);
-      const runner = new ConsumerRunner({ ...common, consumer, partitionCount, onTrouble, onFailing });
-      this.#runners.set(consumer.name, runner);
+      const runner = this.#runnerOf(consumer, partitionCount);
+      if (runner !== undefined) this.#runners.set(consumer.name, runner);
     }
     await this.#wakeFailing();
     this.#stops.push(
@@ -75,6 +78,7 @@ export class Delivery {
       membership.onChange(() => this.#wakeOwned()),
     );
     for (const runner of this.#runners.values()) {
+      this.#workRetries(runner);
       const share = (): number => Math.ceil(runner.heads.length / Math.max(1, membership.consumingCount));
       const { name, version } = runner.consumer;
       const work = wakeUps?.work({ consumer: name, version }, (partition) => this.#hold(runner, partition), share());
@@ -101,6 +105,19 @@ export class Delivery {
     this.#runners.get(consumer)?.wake(partitions, { doubt: true });
   }
 
+  /**
+   * Does an errand of a partition here and now, whoever runs the partition. Resolves when it is written; rejects as
+   * ErrandQueue.add says, and with UNKNOWN_CONSUMER when this process does not run the consumer.
+   */
+  errand<R>(consumer: string, partition: number, errand: Errand<R>): Promise<R> {
+    return this.#do(consumer, partition, errand, false);
+  }
+
+  /** The same without writing anything: a dry run on what the database holds. */
+  preview<R>(consumer: string, partition: number, errand: Errand<R>): Promise<R> {
+    return this.#do(consumer, partition, errand, true);
+  }
+
   /** The consumer as this process runs it. */
   consumer(name: string): ConsumerModel | undefined {
     return this.#runners.get(name)?.consumer;
@@ -119,6 +136,43 @@ export class Delivery {
     for (const stop of this.#stops) stop();
     await Promise.all([...this.#runners.values()].map((runner) => runner.stop()));
     await this.#pipeline.idle();
+  }
+
+  /** Undefined for kinds that are not run here. */
+  #runnerOf(consumer: ConsumerModel, partitionCount: number): ConsumerRunner | undefined {
+    const { model, store, reader, logger, retries } = this.#options;
+    const handler = handlerOf(consumer);
+    if (handler === undefined) return undefined;
+    const onStandStill: RunnerOptions['onStandStill'] = (failure, cause) =>
+      this.#standsStill(consumer.name, failure, cause);
+    return new ConsumerRunner({
+      ...{ logId: store.logId, model, reader, store: store.partitions, deadLetters: store.deadLetters },
+      ...{ pipeline: this.#pipeline, decode: this.#decode, consumer, partitionCount, handler, onStandStill },
+      onTrouble: (error) => this.#trouble(error),
+      onFailing: (record, error) => logFailure(logger, record, error),
+      onErrandsWritten: (written, time, released) => {
+        this.#tell([written], time);
+        const jobs = released.map(({ id, delivery }) => ({ deadLetter: id, delivery }));
+        if (jobs.length > 0) retries?.drop({ consumer: consumer.name, version: consumer.version }, jobs);
+      },
+    });
+  }
+
+  #do<R>(consumer: string, partition: number, errand: Errand<R>, dry: boolean): Promise<R> {
+    const runner = this.#runners.get(consumer);
+    if (runner !== undefined) return runner.errand(partition, errand, { doubt: !this.#alone, dry });
+    const message = `This process runs no consumer "${consumer}". Ask one that runs it, with the module that declares it.`;
+    return Promise.reject(new MillraceError('UNKNOWN_CONSUMER', message));
+  }
+
+  #workRetries({ consumer: { name, version } }: ConsumerRunner): void {
+    const { retries, store, logger } = this.#options;
+    const errand = <R>(partition: number, one: Errand<R>): Promise<R> => this.errand(name, partition, one);
+    retries?.work(
+      { consumer: name, version },
+      (job) => runRetry(errand, store.logId, job, ({ record, error }) => logFailure(logger, record, error)),
+      RETRIES_AT_ONCE,
+    );
   }
 
   /** No other process has these consumers: Redis is not in the way. */
@@ -180,17 +234,24 @@ export class Delivery {
   }
 
   #tell(steps: readonly WrittenStep[], time: string | undefined): void {
-    for (const { build, partition, revision, checkpoint, documents } of steps) {
-      const ids = documents.map(({ _id }) => _id);
-      this.#options.hints.publish({ kind: 'view', ...build, partition, revision, checkpoint, time, ids, documents });
+    for (const { build, partition, revision, checkpoint, documents, blockedCount, deadLetters } of steps) {
+      if (build !== undefined && build.kind !== 'saga') {
+        const { view, generation } = build;
+        const ids = documents.map(({ _id }) => _id);
+        const progress = { partition, revision, checkpoint, blockedCount };
+        this.#options.hints.publish({ kind: 'view', view, generation, ...progress, time, ids, documents });
+      }
+      const [first] = deadLetters;
+      const consumer = first && this.consumer(first.consumer);
+      if (consumer !== undefined) scheduleRetries(this.#options.retries, consumer, deadLetters);
     }
     for (const runner of this.#runners.values()) runner.written();
   }
 
-  #failing(consumer: string, { key, attempts, code }: PartitionFailure, cause: FailureCause): void {
+  #standsStill(consumer: string, { key, attempts, code }: PartitionFailure, cause: FailureCause): void {
     const { position, eventType, correlationId, error } = cause;
     const fields = { consumer, position, eventType, key, correlationId, attempts, code, err: error };
-    this.#options.logger.error(fields, 'a handler failed; its partition stands still before this event');
+    this.#options.logger.error(fields, 'the keys of an event cannot be told; its partitions stand still before it');
   }
 
   #trouble(error: unknown): void {

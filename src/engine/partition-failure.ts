@@ -6,7 +6,7 @@ const RETRY_MAX_MS = 30_000;
 const MESSAGE_MAX_LENGTH = 300;
 
 /** How long a failing partition rests after its nth attempt (from 1). */
-export const retryDelayMs = (attempts: number): number =>
+export const standStillMs = (attempts: number): number =>
   Math.min(RETRY_MAX_MS, RETRY_FIRST_MS * 2 ** Math.min(attempts - 1, 10));
 
 /** Why a partition cannot go past an event. */

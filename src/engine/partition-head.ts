@@ -1,5 +1,7 @@
+import type { BlockedKey } from '../store/dead-letters.ts';
 import type { PartitionFailure, PartitionReading, PartitionRef } from '../store/partitions.ts';
 import { DocumentCache } from './document-cache.ts';
+import type { PendingErrand } from './errand-run.ts';
 
 /** An event that could not be written, though its handler ran. */
 export interface Poison {
@@ -16,6 +18,12 @@ export class PartitionHead {
   /** No event of this partition is unhandled up to here; at or after `tip.checkpoint`. */
   scanned = 0;
   committedRevision = 0;
+  /** Keys that have a dead letter, as of the tip: their events are parked. */
+  readonly blocked = new Map<string, BlockedKey>();
+  /** Wait for their turn. */
+  readonly errands: PendingErrand[] = [];
+  /** Errands are under way: nobody else moves it here. */
+  busy = false;
   failure: PartitionFailure | undefined;
   /** No attempt at that failure in this process before this time (performance.now()). */
   retryAtMs = 0;
@@ -43,12 +51,22 @@ export class PartitionHead {
     this.documents = new DocumentCache(cacheMaxBytes);
   }
 
-  /** Takes over what the database says. Documents stay valid while the revision is unbroken. */
-  learn({ checkpoint, revision, failure }: PartitionReading): void {
+  /** What it knows of its documents and blocked keys goes on from another revision than this. */
+  brokenAt(revision: number): boolean {
+    return this.tip?.revision !== revision;
+  }
+
+  /**
+   * Takes over what the database says. Documents and blocked keys stay valid while the revision is unbroken; `blocked` counts
+   * only when it is broken.
+   */
+  learn({ checkpoint, revision, failure }: PartitionReading, blocked: readonly BlockedKey[] = []): void {
     this.doubted = false;
     if (this.tip?.revision === revision && this.tip.checkpoint === checkpoint) return;
     if (this.tip?.revision !== revision) {
       this.documents.clear();
+      this.blocked.clear();
+      for (const key of blocked) this.blocked.set(key.key, key);
       this.epoch++;
       this.scanned = checkpoint;
     }
@@ -64,6 +82,7 @@ export class PartitionHead {
   forget(): void {
     this.tip = undefined;
     this.documents.clear();
+    this.blocked.clear();
     this.epoch++;
     this.doubted = true;
     this.queuedCount = 0;
@@ -75,9 +94,14 @@ export class PartitionHead {
     return this.failure !== undefined && this.retryAtMs > performance.now();
   }
 
+  /** Errands can begin: nothing is on its way to the database. */
+  get canRunErrands(): boolean {
+    return this.errands.length > 0 && this.queuedCount === 0;
+  }
+
   /** Answers those who wait for it to be level or at rest. */
   settle(): void {
-    if (this.dirty || this.queuedCount > 0) return;
+    if (this.dirty || this.queuedCount > 0 || this.busy) return;
     for (const waiter of this.waiters.splice(0)) waiter();
   }
 }

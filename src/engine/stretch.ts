@@ -6,9 +6,12 @@ import type { FailureCause } from './partition-failure.ts';
 import type { PartitionHead } from './partition-head.ts';
 import { routeEvent } from './route-event.ts';
 
-/** An event and the documents of one partition that it concerns: all of them change with it or none. */
+/** An event and the keys of one partition that it concerns. */
 export interface Task {
-  readonly event: AnyRecorded;
+  readonly document: LogDocument;
+  /** Undefined when it cannot be read: `error` says why. */
+  readonly event: AnyRecorded | undefined;
+  readonly error?: unknown;
   readonly keys: string[];
 }
 /** What a stretch of the log holds for each partition, and how far the partitions may go. */
@@ -36,13 +39,13 @@ export function stretchOf(input: {
   const heads = new Map(input.heads.map((head) => [head.ref.partition, head]));
   const tasks = new Map<PartitionHead, Task[]>();
   const stuck = new Map<PartitionHead, Stuck>();
-  const add = (head: PartitionHead, event: AnyRecorded, key: string): void => {
-    if (event.position <= head.scanned || stuck.has(head)) return;
+  const add = (head: PartitionHead | undefined, of: Omit<Task, 'keys'>, key: string): void => {
+    if (head === undefined || of.document._id <= head.scanned || stuck.has(head)) return;
     const known = tasks.get(head);
     const last = known?.at(-1);
-    if (last?.event === event) last.keys.push(key);
-    else if (known === undefined) tasks.set(head, [{ event, keys: [key] }]);
-    else known.push({ event, keys: [key] });
+    if (last?.document === of.document) last.keys.push(key);
+    else if (known === undefined) tasks.set(head, [{ ...of, keys: [key] }]);
+    else known.push({ ...of, keys: [key] });
   };
   const stop = (head: PartitionHead, at: Stuck): void => {
     if (at.position > head.scanned && !stuck.has(head)) stuck.set(head, at);
@@ -50,16 +53,18 @@ export function stretchOf(input: {
   for (const document of events) {
     const route = routeEvent(model, consumer, partitionCount, decode, document);
     if (route.kind === 'run') {
-      for (const { key, partition } of route.targets) {
-        const head = heads.get(partition);
-        if (head !== undefined) add(head, route.event, key);
-      }
+      const { event } = route;
+      for (const { key, partition } of route.targets) add(heads.get(partition), { document, event }, key);
     } else if (route.kind === 'stuck') {
-      const { _id: position, type: eventType, meta } = document;
-      const teller = heads.get(route.target.partition);
-      const cause = { key: route.target.key, eventType, correlationId: meta.correlationId, error: route.error };
-      if (teller !== undefined) stop(teller, { position, cause });
-      if (route.all) for (const head of heads.values()) stop(head, { position });
+      const { target, error } = route;
+      const teller = heads.get(target.partition);
+      if (!route.all) add(teller, { document, event: undefined, error }, target.key);
+      else {
+        const { _id: position, type: eventType, meta } = document;
+        const cause = { key: target.key, eventType, correlationId: meta.correlationId, error };
+        if (teller !== undefined) stop(teller, { position, cause });
+        for (const head of heads.values()) stop(head, { position });
+      }
     }
   }
   return { tasks, stuck };

@@ -1,13 +1,14 @@
 import type { Model } from '../define/model.ts';
 import type { Logger } from '../logger.ts';
 import { atMost } from '../queue/at-most.ts';
+import type { Epoch } from '../queue/epoch.ts';
 import type { WakeUps } from '../queue/wake-ups.ts';
 import type { DeliveryStore } from '../store/delivery-store.ts';
 import type { PartitionReading } from '../store/partitions.ts';
 import type { Delivery } from './delivery.ts';
 import { keepLease, type LeaseKeeper } from './lease-keeper.ts';
 import type { Membership } from './membership.ts';
-import { retryDelayMs } from './partition-failure.ts';
+import { standStillMs } from './partition-failure.ts';
 import { type Repeating, repeat } from './repeat.ts';
 
 export interface SweepOptions {
@@ -20,6 +21,17 @@ export interface SweepOptions {
   /** Of this process, where it has them. */
   readonly delivery?: Pick<Delivery, 'wake'>;
   readonly wakeUps?: Pick<WakeUps, 'wake'>;
+  /** Says when Redis lost its jobs. */
+  readonly epoch?: Epoch;
+  /** What else stands still when jobs are lost; each round does them one after the other, and one that throws stops no other. */
+  readonly tasks?: readonly SweepTask[];
+}
+
+export interface SweepTask {
+  /** For logs. */
+  readonly name: string;
+  /** `redisLost`: whatever jobs there were may be gone. Short: the next round begins after it. */
+  run(round: { readonly redisLost: boolean }): Promise<void>;
 }
 
 /** A partition that lags and was not written for so long gets a push. */
@@ -74,6 +86,20 @@ export class Sweep {
   async #sweep(): Promise<void> {
     await this.#options.membership.buryDead();
     await this.#pushPartitions();
+    await this.#runTasks();
+  }
+
+  async #runTasks(): Promise<void> {
+    const { epoch, tasks = [], logger } = this.#options;
+    const redisLost = (await epoch?.look()) === 'lost';
+    let healed = true;
+    for (const { name, run } of tasks) {
+      await run({ redisLost }).catch((error: unknown) => {
+        healed = false;
+        logger.warn({ task: name, error: String(error) }, 'part of a sweep failed; the next one follows');
+      });
+    }
+    if (redisLost && healed) await epoch?.healed();
   }
 
   async #pushPartitions(): Promise<void> {
@@ -92,5 +118,5 @@ export class Sweep {
 
 function needsPush({ checkpoint, failure, idleMs }: PartitionReading, end: number): boolean {
   if (checkpoint >= end) return false;
-  return idleMs >= (failure === undefined ? STANDS_STILL_MS : retryDelayMs(failure.attempts));
+  return idleMs >= (failure === undefined ? STANDS_STILL_MS : standStillMs(failure.attempts));
 }

@@ -12,6 +12,8 @@ export interface ViewHintMessage {
   /** Partition revision of the transaction; a jump by more than one means that a hint was lost. */
   readonly revision: number;
   readonly checkpoint: number;
+  /** Keys of the partition that wait behind a dead letter. Absent from processes with older code. */
+  readonly blockedCount?: number | undefined;
   /** When MongoDB had it: reads after this time see it. Absent from processes with older code. */
   readonly time?: string | undefined;
   /** Changed documents, removed ones among them. */
@@ -92,6 +94,7 @@ function isHintMessage(value: unknown): value is HintMessage {
   return (
     typeof hint.view === 'string' &&
     [hint.generation, hint.partition, hint.revision, hint.checkpoint].every(isCount) &&
+    (hint.blockedCount === undefined || isCount(hint.blockedCount)) &&
     (hint.time === undefined || (typeof hint.time === 'string' && /^\d{1,20}$/.test(hint.time))) &&
     Array.isArray(hint.ids) &&
     hint.ids.every((id) => typeof id === 'string')

@@ -1,7 +1,9 @@
 import type { Db, MongoClient } from 'mongodb';
 import { type AlertStore, createAlertStore, ensureAlerts } from './alerts.ts';
+import { type CausalReads, createCausalReads } from './causal-reads.ts';
 import { type CommitFeed, createCommitFeed } from './commit-feed.ts';
 import { type ConsumerStore, createConsumerStore, ensureConsumers } from './consumers.ts';
+import { createDeadLetterStore, type DeadLetterStore, ensureDeadLetters } from './dead-letters.ts';
 import { createDelayedCommandStore, type DelayedCommandStore, ensureDelayedCommands } from './delayed-commands.ts';
 import { createInstanceStore, type InstanceStore } from './instances.ts';
 import { createLeaseStore, type LeaseStore } from './leases.ts';
@@ -20,6 +22,7 @@ export interface DeliveryStore {
   readonly placement: PlacementStateStore;
   readonly partitions: PartitionStore;
   readonly consumers: ConsumerStore;
+  readonly deadLetters: DeadLetterStore;
   readonly leases: LeaseStore;
   readonly instances: InstanceStore;
   readonly journal: JournalStore;
@@ -34,6 +37,7 @@ export async function ensureDelivery(db: Db, existing: ReadonlySet<string>): Pro
   await Promise.all([
     ensureLog(db, existing),
     ensureConsumers(db, existing),
+    ensureDeadLetters(db, existing),
     ensureJournal(db),
     ensureAlerts(db),
     ensureTimers(db, existing),
@@ -42,13 +46,16 @@ export async function ensureDelivery(db: Db, existing: ReadonlySet<string>): Pro
 }
 
 export function createDeliveryStore(client: MongoClient, db: Db, logId: string): DeliveryStore {
+  // One for all that partitions are read together with: none of it may be older than their revisions.
+  const reads: CausalReads = createCausalReads(client);
   return {
     logId,
     feed: createCommitFeed(client, db),
     log: createLogStore(client, db),
     placement: createPlacementStateStore(db, logId),
-    partitions: createPartitionStore(client, db, logId),
+    partitions: createPartitionStore(client, db, logId, reads),
     consumers: createConsumerStore(db, logId),
+    deadLetters: createDeadLetterStore(db, logId, reads),
     leases: createLeaseStore(db),
     instances: createInstanceStore(client, db),
     journal: createJournalStore(db),

@@ -1,8 +1,9 @@
 import { type Db, type Document, type MongoClient, MongoServerError } from 'mongodb';
-import { type CausalReads, createCausalReads } from './causal-reads.ts';
+import type { CausalReads } from './causal-reads.ts';
 import type { PartitionDocument, ViewDocument } from './documents.ts';
 import { inTime } from './in-time.ts';
 import { roughBytes } from './rough-bytes.ts';
+import type { SideCollection, SideOperation, SideWrites } from './side-writes.ts';
 import type { TransactionEnd, TransactionScope, Transactions } from './transactions.ts';
 import { createTransactions } from './transactions.ts';
 import { type ViewBuild, viewCollectionName } from './view-documents.ts';
@@ -23,6 +24,9 @@ export interface PartitionReading extends PartitionRef {
   readonly checkpoint: number;
   readonly revision: number;
   readonly failure: PartitionFailure | undefined;
+  /** Keys that have a dead letter. */
+  readonly blockedCount: number;
+  readonly mark: PartitionDocument['mark'];
   readonly idleMs: number;
 }
 
@@ -32,6 +36,8 @@ export interface PartitionMove extends PartitionRef {
   readonly to: { readonly checkpoint: number; readonly revision: number };
   /** Undefined clears it. */
   readonly failure: PartitionFailure | undefined;
+  /** Undefined: as it was. */
+  readonly blockedCount?: number | undefined;
 }
 
 export interface ViewWrites {
@@ -49,10 +55,14 @@ export interface PartitionStore {
   /** Documents and tombstones by key, in no order. */
   documents(build: ViewBuild, keys: readonly string[]): Promise<readonly ViewDocument[]>;
   /**
-   * Effects, checkpoints and revisions in one transaction. `refused`: a partition was moved by somebody else meanwhile and
-   * nothing was written; read it again. Never throws.
+   * Effects, checkpoints and revisions in one transaction; `side` with them. `refused`: a partition was moved by somebody else
+   * meanwhile and nothing was written; read it again. Never throws.
    */
-  commit(moves: readonly PartitionMove[], writes: readonly ViewWrites[]): Promise<TransactionEnd>;
+  commit(
+    moves: readonly PartitionMove[],
+    writes: readonly ViewWrites[],
+    side?: SideWrites | undefined,
+  ): Promise<TransactionEnd>;
   /** Moves without effects, each on its own condition; those that were moved by others meanwhile stay. */
   moveEach(moves: readonly PartitionMove[]): Promise<void>;
   /** Ids of the sessions that `commit` uses. */
@@ -72,8 +82,8 @@ export function partitionId(logId: string, { consumer, generation, partition }: 
   return `${logId}/${consumer}/${generation}/${partition}`;
 }
 
-export function createPartitionStore(client: MongoClient, db: Db, logId: string): PartitionStore {
-  const reads: CausalReads = createCausalReads(client);
+/** `reads`: shared with everything that is read together with the partitions. */
+export function createPartitionStore(client: MongoClient, db: Db, logId: string, reads: CausalReads): PartitionStore {
   const transactions: Transactions = createTransactions(client, reads);
   const partitions = db.collection<PartitionDocument>('partitions');
 
@@ -105,7 +115,7 @@ export function createPartitionStore(client: MongoClient, db: Db, logId: string)
         return documents;
       }),
 
-    commit: (moves, writes) =>
+    commit: (moves, writes, side) =>
       transactions.run(async (scope) => {
         // Partitions first: a stale worker meets its fence before it writes anything.
         const moved = await runUpdates(
@@ -116,6 +126,9 @@ export function createPartitionStore(client: MongoClient, db: Db, logId: string)
         );
         if (moved !== moves.length) return false;
         for (const write of writes) await writeDocuments(db, scope, write);
+        if (side !== undefined) {
+          for (const [collection, operations] of side) await writeBeside(db, scope, collection, operations);
+        }
         return true;
       }),
 
@@ -142,17 +155,23 @@ const reading = (found: PartitionDocument & { readonly idleMs: number }): Partit
   checkpoint: found.checkpoint,
   revision: found.revision,
   failure: found.failure,
+  blockedCount: found.blockedCount ?? 0,
+  mark: found.mark,
   idleMs: found.idleMs,
 });
 
 function updateOf(logId: string, move: PartitionMove): { q: Document; u: Document } {
-  const { checkpoint, revision } = move.to;
-  const set = move.failure === undefined ? { checkpoint, revision } : { checkpoint, revision, failure: move.failure };
+  const { failure, blockedCount } = move;
+  const set = {
+    ...move.to,
+    ...(failure !== undefined && { failure }),
+    ...(blockedCount !== undefined && { blockedCount }),
+  };
   return {
     q: { _id: partitionId(logId, move), checkpoint: move.from.checkpoint, revision: move.from.revision },
     u: {
       $set: set,
-      ...(move.failure === undefined ? { $unset: { failure: '' } } : {}),
+      ...(failure === undefined && { $unset: { failure: '' } }),
       $currentDate: { updatedAt: true },
     },
   };
@@ -167,7 +186,7 @@ async function writeDocuments(db: Db, scope: TransactionScope, { build, document
   const { session, deadline } = scope;
   const options = { session, signal: deadline, ignoreUndefined: true };
   const collection = viewCollectionName(build);
-  for (const chunk of inChunks(documents)) {
+  for (const chunk of inChunks(documents, roughBytes)) {
     // New ones (version 1) need no deletion at all.
     const known = chunk.filter(({ _version }) => _version > 1).map(({ _id }) => _id);
     if (known.length > 0 && chunk.length <= REPLACE_MAX_COUNT) {
@@ -180,6 +199,52 @@ async function writeDocuments(db: Db, scope: TransactionScope, { build, document
     }
     refuseWriteErrors(await db.command({ insert: collection, documents: chunk, ordered: true }, options));
   }
+}
+
+/** What a partition's transaction writes besides documents of views: seldom much. */
+async function writeBeside(
+  db: Db,
+  scope: TransactionScope,
+  collection: SideCollection,
+  operations: ReadonlyMap<string, SideOperation>,
+): Promise<void> {
+  const updates: SizedUpdate[] = [];
+  const removed: string[] = [];
+  for (const [id, operation] of operations) {
+    if (operation.kind === 'remove') removed.push(id);
+    else updates.push(sideUpdate(id, operation));
+  }
+  for (const chunk of inChunks(updates, ({ bytes }) => bytes)) {
+    const some = chunk.map(({ update }) => update);
+    await runUpdates(db, scope, collection, some);
+  }
+  if (removed.length === 0) return;
+  const { session, deadline } = scope;
+  const deletes = [{ q: { _id: { $in: removed } }, limit: 0 }];
+  refuseWriteErrors(await db.command({ delete: collection, deletes }, { session, signal: deadline }));
+}
+
+interface SizedUpdate {
+  readonly update: Document;
+  readonly bytes: number;
+}
+function sideUpdate(id: string, operation: Exclude<SideOperation, { kind: 'remove' }>): SizedUpdate {
+  const q = { _id: id };
+  if (operation.kind === 'set') {
+    const fields = Object.entries(operation.fields);
+    const kept = fields.filter(([, value]) => value !== undefined);
+    const gone = fields.filter(([, value]) => value === undefined).map(([name]) => [name, '']);
+    const u = {
+      ...(kept.length > 0 && { $set: Object.fromEntries(kept) }),
+      ...(gone.length > 0 && { $unset: Object.fromEntries(gone) }),
+      ...(Object.keys(operation.increase).length > 0 && { $inc: operation.increase }),
+    };
+    return { update: { q, u }, bytes: 100 + roughBytes(operation.fields) };
+  }
+  if (operation.kind === 'increase') return { update: { q, u: { $inc: operation.by } }, bytes: 100 };
+  const { document, kind } = operation;
+  const u = kind === 'put' ? document : { $setOnInsert: document };
+  return { update: { q, u, upsert: true }, bytes: 100 + roughBytes(document) };
 }
 
 function refuseWriteErrors(reply: Document): void {
@@ -200,17 +265,17 @@ async function runUpdates(
   return Number(reply.n);
 }
 
-function* inChunks(documents: readonly ViewDocument[]): Generator<readonly ViewDocument[]> {
-  let chunk: ViewDocument[] = [];
+function* inChunks<T>(items: readonly T[], bytesOf: (item: T) => number): Generator<readonly T[]> {
+  let chunk: T[] = [];
   let bytes = 0;
-  for (const document of documents) {
-    const size = roughBytes(document);
+  for (const item of items) {
+    const size = bytesOf(item);
     if (chunk.length > 0 && (bytes + size > COMMAND_MAX_BYTES || chunk.length >= COMMAND_MAX_DOCUMENTS)) {
       yield chunk;
       chunk = [];
       bytes = 0;
     }
-    chunk.push(document);
+    chunk.push(item);
     bytes += size;
   }
   if (chunk.length > 0) yield chunk;

@@ -16,12 +16,16 @@ import { ignoreExisting } from './commits.ts';
 import type { ConsumerDocument, PartitionDocument, ViewDocument } from './documents.ts';
 import { isServerBehind } from './mongo-errors.ts';
 
-/** One build of a view: its documents lie in a collection of their own. */
+/** One build of a view, or of a saga's instances: its documents lie in a collection of their own. */
 export interface ViewBuild {
+  /** Name of the view or saga. */
   readonly view: string;
   readonly generation: number;
+  /** Default `view`. Nobody subscribes to a saga: there are no hints about it. */
+  readonly kind?: 'view' | 'saga';
 }
-export const viewCollectionName = ({ view, generation }: ViewBuild): string => `view_${view}_g${generation}`;
+export const viewCollectionName = ({ view, generation, kind = 'view' }: ViewBuild): string =>
+  `${kind}_${view}_g${generation}`;
 
 /** Fields of an index in order. Every index of a view ends with `_id`, ascending, so that its order is total. */
 export type IndexKeys = readonly (readonly [field: string, direction: 1 | -1])[];

@@ -2,7 +2,7 @@ import { BSON } from 'mongodb';
 import { describe, expect, it } from 'vitest';
 import { backoffMs } from '../../src/engine/backoff.ts';
 import { ABSENT, changed, DocumentCache, documentOf, stateOf } from '../../src/engine/document-cache.ts';
-import { failureOf, retryDelayMs } from '../../src/engine/partition-failure.ts';
+import { failureOf, standStillMs } from '../../src/engine/partition-failure.ts';
 import { RecentIds } from '../../src/engine/recent-ids.ts';
 import { RecentStreams } from '../../src/engine/recent-streams.ts';
 import { MillraceError } from '../../src/errors.ts';
@@ -73,7 +73,7 @@ describe('a failure on record', () => {
   });
 
   it('is tried again after 1, 2, 4 … at most 30 seconds', () => {
-    expect([1, 2, 3, 6, 50].map(retryDelayMs)).toEqual([1_000, 2_000, 4_000, 30_000, 30_000]);
+    expect([1, 2, 3, 6, 50].map(standStillMs)).toEqual([1_000, 2_000, 4_000, 30_000, 30_000]);
   });
 });
 

@@ -1,0 +1,125 @@
+import type { AnyRecorded } from '../define/event.ts';
+import type { ConsumerModel } from '../define/model.ts';
+import { MillraceError } from '../errors.ts';
+import { parkedEventId } from '../store/dead-letters.ts';
+import type { DeadLetterDocument } from '../store/documents.ts';
+import type { PartitionRef } from '../store/partitions.ts';
+import { SideWrites } from '../store/side-writes.ts';
+import { deadLetterOf, type FailedInput } from './dead-letter.ts';
+import { changed, type DocumentState } from './document-cache.ts';
+import type { ErrandDesk, WaitingEvent } from './errand.ts';
+import type { Effect, Handler } from './handler.ts';
+
+export interface DeskInput {
+  readonly logId: string;
+  readonly consumer: ConsumerModel;
+  readonly handler: Handler;
+  readonly ref: PartitionRef;
+  readonly key: string;
+  readonly checkpoint: number;
+  /** Of the transaction that it is to be written with. */
+  readonly revision: number;
+  readonly record: DeadLetterDocument | undefined;
+  readonly waiting: readonly WaitingEvent[];
+  readonly document: DocumentState;
+  /** Runs the failing input that is no event. */
+  readonly retryInput: ((desk: ErrandDesk) => void) | undefined;
+  /** Thrown instead of running a handler: what it did before cannot be written. */
+  readonly poison: unknown;
+}
+
+/** One errand's own draft: nothing of it is anywhere before it is written. */
+export class Desk implements ErrandDesk {
+  readonly consumer: ConsumerModel;
+  readonly ref: PartitionRef;
+  readonly key: string;
+  readonly checkpoint: number;
+  readonly waiting: readonly WaitingEvent[];
+  readonly side = new SideWrites();
+  record: DeadLetterDocument | undefined;
+  document: DocumentState;
+  /** The document is to be written. */
+  documentChanged = false;
+  readonly #input: DeskInput;
+
+  constructor(input: DeskInput) {
+    this.#input = input;
+    this.consumer = input.consumer;
+    this.ref = input.ref;
+    this.key = input.key;
+    this.checkpoint = input.checkpoint;
+    this.waiting = input.waiting;
+    this.record = input.record;
+    this.document = input.document;
+  }
+
+  /** The record when the errand began. */
+  get before(): DeadLetterDocument | undefined {
+    return this.#input.record;
+  }
+
+  get isEmpty(): boolean {
+    return !this.documentChanged && this.side.isEmpty;
+  }
+
+  handle(event: AnyRecorded): void {
+    const { handler, ref } = this.#input;
+    this.#refusePoison();
+    // What newer code no longer handles does nothing.
+    if (!this.consumer.handles.has(event.type)) return;
+    const input = { key: this.key, state: this.document, partition: ref.partition };
+    const effect = handler.handle(event, input);
+    if (effect !== undefined) this.apply(effect, event);
+  }
+
+  retryInput(): void {
+    const { retryInput, handler } = this.#input;
+    if (retryInput === undefined) {
+      const what = `${this.record?.input ?? 'input'} "${this.record?.inputType ?? ''}"`;
+      throw new MillraceError('INTERNAL', `${handler.build.view} cannot try a ${what} again: it has no way to.`);
+    }
+    retryInput(this);
+  }
+
+  apply(
+    { next, side }: Effect,
+    { position, commandId }: { readonly position: number; readonly commandId: string },
+  ): void {
+    this.#refusePoison();
+    if (next !== undefined) {
+      const { revision } = this.#input;
+      this.document = changed(this.document, next ?? undefined, { position, revision, commandId });
+      this.documentChanged = true;
+    }
+    if (side !== undefined) this.side.merge(side);
+  }
+
+  block(record: DeadLetterDocument): void {
+    this.record = record;
+    this.side.put('dead_letters', record);
+  }
+
+  fail(failed: FailedInput): DeadLetterDocument {
+    const { logId, consumer, ref, key } = this.#input;
+    const { record } = this;
+    const before = record && { ...record, attempts: 0, delivery: record.delivery + 1 };
+    const blocked = deadLetterOf({ logId, consumer, partition: ref.partition, key }, failed, before);
+    this.block(blocked);
+    return blocked;
+  }
+
+  unpark(positions: readonly number[]): void {
+    const { record } = this;
+    if (record === undefined) return;
+    for (const position of positions) this.side.remove('parked_events', parkedEventId(record._id, position));
+  }
+
+  unblock(): void {
+    if (this.record !== undefined) this.side.remove('dead_letters', this.record._id);
+    this.record = undefined;
+  }
+
+  #refusePoison(): void {
+    if (this.#input.poison !== undefined) throw this.#input.poison;
+  }
+}

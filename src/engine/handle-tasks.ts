@@ -1,0 +1,84 @@
+import type { ConsumerModel } from '../define/model.ts';
+import type { DeadLetterDocument } from '../store/documents.ts';
+import type { CommitPipeline, Step } from './commit-pipeline.ts';
+import { deadLetterOf, failedEvent } from './dead-letter.ts';
+import { ABSENT, changed } from './document-cache.ts';
+import type { Handler } from './handler.ts';
+import type { PartitionHead } from './partition-head.ts';
+import type { Task } from './stretch.ts';
+
+export interface HandleOptions {
+  readonly logId: string;
+  readonly consumer: ConsumerModel;
+  readonly handler: Handler;
+  readonly pipeline: CommitPipeline;
+  /** A handler failed: its key is about to be blocked. Also told of tries whose transaction is then lost. */
+  readonly onFailing: (record: DeadLetterDocument, error: unknown) => void;
+}
+
+/**
+ * Runs handlers for a partition's events in order. A key at which one fails is blocked and its later events are parked; the
+ * other keys go on. `stoppedAt`: the first event that was not handled, to be looked at again.
+ */
+export function handleTasks(
+  options: HandleOptions,
+  head: PartitionHead,
+  tasks: readonly Task[],
+): { readonly handledCount: number; readonly stoppedAt?: number } {
+  let handledCount = 0;
+  for (const task of tasks) {
+    const position = task.document._id;
+    if (handledCount > 0 && position <= head.carefulUntil) return { handledCount, stoppedAt: position };
+    // Dropped from memory between reading and here: the next round reads it again.
+    if (task.keys.some((key) => !head.blocked.has(key) && head.documents.get(key) === undefined)) {
+      return { handledCount, stoppedAt: position };
+    }
+    for (const key of task.keys) handleOne(options, head, task, key);
+    if (head.poison?.position === position) head.poison = undefined;
+    handledCount++;
+  }
+  return { handledCount };
+}
+
+function handleOne(
+  { logId, consumer, handler, pipeline, onFailing }: HandleOptions,
+  head: PartitionHead,
+  task: Task,
+  key: string,
+): void {
+  const step = pipeline.step(head, handler.build);
+  const position = task.document._id;
+  const blocked = head.blocked.get(key);
+  if (blocked !== undefined) {
+    pipeline.park(step, blocked, position);
+    return;
+  }
+  try {
+    if (task.event === undefined) throw task.error;
+    if (head.poison?.position === position) throw head.poison.error;
+    const state = head.documents.get(key) ?? ABSENT;
+    const effect = handler.handle(task.event, { key, state, partition: head.ref.partition });
+    step.lastPosition = position;
+    if (effect?.next !== undefined) change(pipeline, head, step, key, effect.next, task.event);
+    if (effect?.side !== undefined) pipeline.beside(step, effect.side);
+  } catch (error) {
+    const place = { logId, consumer, partition: head.ref.partition, key };
+    const record = deadLetterOf(place, failedEvent(task.document, error));
+    pipeline.block(step, record);
+    onFailing(record, error);
+  }
+}
+
+function change(
+  pipeline: CommitPipeline,
+  head: PartitionHead,
+  step: Step,
+  key: string,
+  next: Readonly<Record<string, unknown>> | null,
+  { position, commandId }: { readonly position: number; readonly commandId: string },
+): void {
+  const before = head.documents.get(key) ?? ABSENT;
+  const state = changed(before, next ?? undefined, { position, revision: step.revision, commandId });
+  head.documents.set(key, state);
+  pipeline.change(step, key, state);
+}

@@ -1,0 +1,50 @@
+import type { AnyRecorded } from '../define/event.ts';
+import type { ConsumerModel, ProjectorModel } from '../define/model.ts';
+import { projectDocument } from '../define/project.ts';
+import type { DeadLetterDocument } from '../store/documents.ts';
+import type { SideWrites } from '../store/side-writes.ts';
+import type { ViewBuild } from '../store/view-documents.ts';
+import type { DocumentState } from './document-cache.ts';
+import type { Errand } from './errand.ts';
+
+/** What an input does to one key; undefined: nothing. */
+export interface Effect {
+  /** The key's document afterwards; `null` removes it, `undefined` leaves it as it is. */
+  readonly next?: Readonly<Record<string, unknown>> | null | undefined;
+  /** Written in the same transaction. */
+  readonly side?: SideWrites | undefined;
+}
+
+/** What a handler may look at besides the event. */
+export interface HandlerInput {
+  readonly key: string;
+  /** The key's document, with everything that came before. */
+  readonly state: DocumentState;
+  readonly partition: number;
+}
+
+/**
+ * How one kind of consumer handles an event for one key. Pure and synchronous: it runs before the transaction opens, and again
+ * when that is lost. What it throws blocks the key.
+ */
+export interface Handler {
+  readonly build: ViewBuild;
+  handle(event: AnyRecorded, input: HandlerInput): Effect | undefined;
+  /** How to try again an input that is no event (`record.input`): timers and refusals of sagas. */
+  retryInput?(record: DeadLetterDocument): Pick<Errand<void>, 'load' | 'run'>;
+}
+
+export function projectorHandler({ projector, generation }: ProjectorModel): Handler {
+  return {
+    build: { view: projector.into.name, generation },
+    handle(event, { key, state }) {
+      const next = projectDocument(projector, state.author, event, key);
+      return next === undefined || (next === null && state.author === undefined) ? undefined : { next };
+    },
+  };
+}
+
+/** Undefined for kinds that have a runner of their own. */
+export function handlerOf(consumer: ConsumerModel): Handler | undefined {
+  return consumer.kind === 'projector' ? projectorHandler(consumer) : undefined;
+}

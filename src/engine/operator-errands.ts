@@ -1,0 +1,41 @@
+import type { DeadLetterDocument } from '../store/documents.ts';
+import type { Errand, ErrandDesk } from './errand.ts';
+import { inputOf } from './retry-errand.ts';
+
+/** What an operator's errand found and made of it; `after` undefined: the key flows. */
+export type OperatorEnd =
+  | { readonly kind: 'gone' }
+  | { readonly kind: 'done'; readonly before: DeadLetterDocument; readonly after: DeadLetterDocument | undefined };
+
+/** Tries begin anew, the first one now, whatever state it is in. Its job gets another delivery number. */
+export function releaseErrand(deadLetter: string): Errand<OperatorEnd> {
+  const run = (desk: ErrandDesk): OperatorEnd => {
+    const before = desk.record;
+    if (before === undefined) return { kind: 'gone' };
+    const after: DeadLetterDocument = { ...before, ...anew(before) };
+    desk.block(after);
+    return { kind: 'done', before, after };
+  };
+  return { of: { deadLetter }, run };
+}
+
+/** The failing input is left out for good. The first parked event takes its place, to be tried now; with none the key flows. */
+export function skipErrand(deadLetter: string): Errand<OperatorEnd> {
+  const run = (desk: ErrandDesk): OperatorEnd => {
+    const before = desk.record;
+    if (before === undefined) return { kind: 'gone' };
+    const next = desk.waiting[before.input === 'event' ? 1 : 0];
+    if (next === undefined) {
+      desk.unblock();
+      return { kind: 'done', before, after: undefined };
+    }
+    desk.unpark([next.position]);
+    const after = { ...before, ...anew(before), ...inputOf(next), parkedCount: before.parkedCount - 1 };
+    desk.block(after);
+    return { kind: 'done', before, after };
+  };
+  return { of: { deadLetter }, waiting: true, run };
+}
+
+const anew = ({ delivery }: DeadLetterDocument) =>
+  ({ state: 'RETRYING', attempts: 0, delivery: delivery + 1, nextAttemptAt: new Date() }) as const;

@@ -1,0 +1,125 @@
+import type { DeadLetterDocument } from '../store/documents.ts';
+import { deadLetterOf, type FailedInput } from './dead-letter.ts';
+import type { Errand, ErrandDesk, WaitingEvent } from './errand.ts';
+
+/** What became of a try. */
+export type RetryEnd =
+  /** No such dead letter (any more). */
+  | { readonly kind: 'gone' }
+  /** It was retried anew meanwhile: another job has it. */
+  | { readonly kind: 'superseded' }
+  /** The key flows. */
+  | { readonly kind: 'healed'; readonly handledCount: number }
+  /** Some were handled, more wait: try again at once. */
+  | { readonly kind: 'more'; readonly handledCount: number }
+  /** It failed; the next try is due at `record.nextAttemptAt`. `anew`: at a later event, with a job of its own. */
+  | { readonly kind: 'retrying'; readonly record: DeadLetterDocument; readonly anew: boolean; readonly error: unknown }
+  | { readonly kind: 'dead'; readonly record: DeadLetterDocument; readonly anew: boolean; readonly error: unknown }
+  /** Its time has not come. */
+  | { readonly kind: 'early'; readonly at: Date };
+
+export interface RetryErrandOptions {
+  readonly logId: string;
+  readonly deadLetter: string;
+  /** Of the job that tries; left out: whatever the record's is, due or not. */
+  readonly delivery?: number | undefined;
+}
+
+/** Clocks of processes and timers are not exact. */
+const EARLY_MAX_MS = 50;
+
+/**
+ * A try of a dead letter: the failing event is read from the log again and handled, then the parked ones behind it, in order,
+ * until one fails or none is left. A record that is DEAD stays so.
+ */
+export function retryErrand(options: RetryErrandOptions): Errand<RetryEnd> {
+  return { of: { deadLetter: options.deadLetter }, waiting: true, run: (desk) => retry(options, desk) };
+}
+
+function retry(options: RetryErrandOptions, desk: ErrandDesk): RetryEnd {
+  const { record } = desk;
+  if (record === undefined) return { kind: 'gone' };
+  if (options.delivery !== undefined && record.delivery !== options.delivery) return { kind: 'superseded' };
+  if (record.state === 'DEAD') return { kind: 'dead', record, anew: false, error: undefined };
+  const due = record.nextAttemptAt ?? new Date(0);
+  if (options.delivery !== undefined && due.getTime() > Date.now() + EARLY_MAX_MS) return { kind: 'early', at: due };
+  return handleItems(options, desk, record, itemsOf(desk, record));
+}
+
+/** The failing input, or an event parked behind it. */
+interface Item {
+  readonly says: Omit<FailedInput, 'error'>;
+  /** Throws what the handler throws. */
+  readonly run: () => void;
+}
+
+function itemsOf(desk: ErrandDesk, record: DeadLetterDocument): readonly Item[] {
+  const events = desk.waiting.map((event) => ({ says: inputOf(event), run: () => desk.handle(event.decode()) }));
+  if (record.input === 'event') return events;
+  const { input, position, eventId, inputType, correlationId } = record;
+  const says = { input, position, eventId, inputType, correlationId };
+  return [{ says, run: () => desk.retryInput() }, ...events];
+}
+
+/** Handles what waits, oldest first. */
+function handleItems(
+  { logId }: RetryErrandOptions,
+  desk: ErrandDesk,
+  record: DeadLetterDocument,
+  items: readonly Item[],
+): RetryEnd {
+  const isComplete = items.length === record.parkedCount + 1;
+  // The last one that was read takes the place of the failing one when there are more behind it.
+  const handled = isComplete || items.length < 2 ? items : items.slice(0, -1);
+  for (const [index, { says, run }] of handled.entries()) {
+    try {
+      run();
+    } catch (error) {
+      unpark(desk, handled.slice(1, index + 1));
+      return failedAt(logId, desk, record, { ...says, error }, index);
+    }
+  }
+  unpark(desk, items.slice(1));
+  const next = handled.length < items.length ? items.at(-1) : undefined;
+  if (next === undefined) {
+    desk.unblock();
+    return { kind: 'healed', handledCount: handled.length };
+  }
+  const parkedCount = record.parkedCount - handled.length;
+  desk.block({ ...record, ...next.says, attempts: 0, parkedCount, nextAttemptAt: new Date() });
+  return { kind: 'more', handledCount: handled.length };
+}
+
+const unpark = (desk: ErrandDesk, items: readonly Item[]): void => desk.unpark(items.map(({ says }) => says.position));
+
+/** `handledCount`: how many were handled before it; with any, a later event fails, for the first time. */
+function failedAt(
+  logId: string,
+  desk: ErrandDesk,
+  record: DeadLetterDocument,
+  failed: FailedInput,
+  handledCount: number,
+): RetryEnd {
+  const { consumer, ref, key } = desk;
+  const anew = handledCount > 0;
+  const parkedCount = record.parkedCount - handledCount;
+  const { attempts, delivery, firstFailedAt } = record;
+  // Its tries have a job of their own.
+  const before = anew
+    ? { attempts: 0, delivery: delivery + 1, parkedCount, firstFailedAt: new Date() }
+    : { attempts, delivery, parkedCount, firstFailedAt };
+  const next = deadLetterOf({ logId, consumer, partition: ref.partition, key }, failed, before);
+  desk.block(next);
+  return { kind: next.state === 'DEAD' ? 'dead' : 'retrying', record: next, anew, error: failed.error };
+}
+
+/** What a record says of its failing event. */
+export function inputOf({ position, document }: WaitingEvent): Omit<FailedInput, 'error'> {
+  return {
+    input: 'event',
+    position,
+    eventId: document?.id ?? null,
+    inputType: document?.type ?? '',
+    correlationId: document?.meta.correlationId ?? null,
+  };
+}

@@ -1,0 +1,78 @@
+import type { Model } from '../define/model.ts';
+import type { Retries } from '../queue/retries.ts';
+import type { DeadLetterRef, DeadLetterStore } from '../store/dead-letters.ts';
+import type { Delivery } from './delivery.ts';
+import { retryErrand } from './retry-errand.ts';
+import { taskOf } from './retry-work.ts';
+import type { SweepTask } from './sweep.ts';
+
+export interface RetrySweepOptions {
+  readonly logId: string;
+  readonly deadLetters: Pick<DeadLetterStore, 'overdue' | 'walk'>;
+  readonly model: Model;
+  readonly retries: Pick<Retries, 'schedule' | 'available'> | undefined;
+  /** Of this process, where it has one. */
+  readonly delivery: Pick<Delivery, 'errand'> | undefined;
+}
+
+/** A try that is so late has lost its job, or nobody works. */
+const OVERDUE_MS = 2_000;
+/** A job that exists and does not run, or no Redis: the try is made here. */
+const FORSAKEN_MS = 10_000;
+const AT_ONCE = 500;
+const WALK_COUNT = 1_000;
+
+/** Heals tries of dead letters whose jobs were lost; after a loss of Redis, all jobs, so that its failed set is whole again. */
+export function retrySweep(options: RetrySweepOptions): SweepTask {
+  const { deadLetters, model } = options;
+  return {
+    name: 'dead letters',
+    async run({ redisLost }) {
+      if (redisLost) await addAll(options);
+      const generations = model.consumers.map(({ name, generation }) => ({ consumer: name, generation }));
+      if (generations.length === 0) return;
+      const now = Date.now();
+      const overdue = await deadLetters.overdue(generations, new Date(now - OVERDUE_MS), AT_ONCE);
+      if (overdue.length === 0) return;
+      const added = await schedule(options, overdue);
+      const forsaken = overdue.filter(
+        ({ nextAttemptAt }) => !added || (nextAttemptAt?.getTime() ?? now) < now - FORSAKEN_MS,
+      );
+      await tryHere(options, forsaken);
+    },
+  };
+}
+
+async function addAll(options: RetrySweepOptions): Promise<void> {
+  for (let after: string | undefined; ; ) {
+    const refs = await options.deadLetters.walk(after, WALK_COUNT);
+    if (!(await schedule(options, refs))) throw new Error('Redis went away while jobs were added to it again.');
+    after = refs.at(-1)?._id;
+    if (refs.length < WALK_COUNT) return;
+  }
+}
+
+async function schedule({ retries }: RetrySweepOptions, refs: readonly DeadLetterRef[]): Promise<boolean> {
+  if (retries === undefined || !retries.available()) return false;
+  const byTarget = new Map<string, DeadLetterRef[]>();
+  for (const ref of refs) {
+    const target = `${ref.version}/${ref.consumer}`;
+    const known = byTarget.get(target);
+    if (known === undefined) byTarget.set(target, [ref]);
+    else known.push(ref);
+  }
+  let added = true;
+  for (const some of byTarget.values()) {
+    const [first] = some;
+    if (first !== undefined) added = (await retries.schedule(first, some.map(taskOf))) && added;
+  }
+  return added;
+}
+
+async function tryHere({ logId, delivery }: RetrySweepOptions, refs: readonly DeadLetterRef[]): Promise<void> {
+  if (delivery === undefined) return;
+  const tries = refs.map(async ({ _id, consumer, partition, delivery: round }) => {
+    await delivery.errand(consumer, partition, retryErrand({ logId, deadLetter: _id, delivery: round }));
+  });
+  await Promise.allSettled(tries);
+}
