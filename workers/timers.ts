@@ -13,9 +13,11 @@ export interface DueRoles {
   readonly sources?: (clock: ServerClock) => readonly DueSource[];
 }
 
+type TimerDeps = Pick<WorkerDeps, 'store' | 'model' | 'settings' | 'logger' | 'instanceId' | 'redis'>;
+
 /** Fires timers of sagas, schedules and delayed commands at their time. */
 export async function startTimers(
-  deps: WorkerDeps,
+  deps: TimerDeps,
   roles: DueRoles,
 ): Promise<RunningRole & { readonly timers: Timers }> {
   const { store, model, settings, logger, instanceId } = deps;

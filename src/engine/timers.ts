@@ -35,7 +35,7 @@ export const MOMENT_MS = 50;
 /** How often the lease holder looks ahead. */
 const LOOK_MS = 1_000;
 /** How far ahead bells hang: longer than a dead lease holder is missed. */
-const HORIZON_MS = 5_000;
+export const HORIZON_MS = 5_000;
 /** Due for so long: the bell was lost, and the lease holder fires it itself. */
 const OVERDUE_MS = 500;
 /** Times that a look reads. Where there are more, every later moment of the horizon gets its bell unread. */

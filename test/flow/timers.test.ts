@@ -1,0 +1,206 @@
+import { Queue } from 'bullmq';
+import { Redis } from 'ioredis';
+import { describe, expect, test } from 'vitest';
+import { HORIZON_MS, timersLease } from '../../src/engine/timers.ts';
+import { privateRedis, testServers } from '../setup/servers.ts';
+import { timerProcesses } from '../setup/timer-processes.ts';
+import { until } from '../setup/until.ts';
+
+type Stage = Awaited<ReturnType<typeof timerProcesses>>;
+
+const serverNow = async ({ store }: Stage): Promise<number> => store.timers.now();
+const firedCount = (stage: Stage, count: number, timeoutMs = 10_000) =>
+  until(`${count} timers fired`, () => (stage.fired.length >= count ? true : undefined), {
+    timeoutMs,
+    seen: () => stage.fired.length,
+  });
+const leads = (stage: Stage, process: string, timeoutMs = 10_000) =>
+  until(
+    `${process} looks after the timers`,
+    async () => ((await stage.store.leases.state(timersLease('main')))?.holder === process ? true : undefined),
+    { timeoutMs },
+  );
+const keysOf = (stage: Stage) => stage.fired.map(({ due }) => due.key).sort();
+
+describe('timers', () => {
+  test('fire once, never before their time by the clock of MongoDB, and within 200 ms of it', async () => {
+    const stage = await timerProcesses();
+    const one = await stage.start();
+    const two = await stage.start();
+    const now = await serverNow(stage);
+    await stage.timers.insertMany(
+      Array.from({ length: 200 }, (_, i) => stage.timer(`t${i}`, new Date(now + 1_500 + i * 13))),
+    );
+    await firedCount(stage, 200);
+    await until('nothing is left', async () => ((await stage.timers.countDocuments()) === 0 ? true : undefined));
+    expect(new Set(keysOf(stage)).size).toBe(200);
+    expect(stage.fired.length).toBe(200);
+    const late = stage.fired.map(({ due }) => due.lateMs).sort((a, b) => a - b);
+    expect(late[0]).toBeGreaterThanOrEqual(0);
+    expect(late[197]).toBeLessThan(200);
+    expect([one.instanceId, two.instanceId]).toContain(stage.fired[0]?.process);
+  });
+
+  test('that are set for soon, after the look, do not wait for the next one', async () => {
+    const stage = await timerProcesses();
+    const one = await stage.start();
+    await leads(stage, one.instanceId);
+    const due = new Date((await serverNow(stage)) + 200);
+    await stage.timers.insertOne(stage.timer('soon', due));
+    one.timers.noticed('saga', [due.getTime()]);
+    await stage.timers.insertOne(stage.timer('past', new Date(due.getTime() - 90_000)));
+    one.timers.noticed('saga', [due.getTime() - 90_000]);
+    await firedCount(stage, 2);
+    const [past, soon] = stage.fired.map(({ due: { key, lateMs } }) => ({ key, lateMs }));
+    expect(past?.key).toBe('past');
+    expect(past?.lateMs).toBeGreaterThan(89_000);
+    expect(soon?.lateMs).toBeLessThan(200);
+  });
+
+  test('missed while everything was down fire once, and say how late', async () => {
+    const stage = await timerProcesses();
+    const first = await stage.start();
+    await leads(stage, first.instanceId);
+    const now = await serverNow(stage);
+    await stage.timers.insertMany([
+      stage.timer('an-hour', new Date(now + 3_600_000)),
+      stage.timer('a-day', new Date(now + 86_400_000)),
+    ]);
+    await first.stop();
+    // Two hours later, as far as the timer is concerned.
+    await stage.timers.updateMany({ key: 'an-hour' }, { $set: { dueAt: new Date(now - 3_600_000) } });
+    const started = Date.now();
+    await Promise.all([stage.start(), stage.start()]);
+    await firedCount(stage, 1);
+    expect(Date.now() - started).toBeLessThan(5_000);
+    await until('it is gone', async () => ((await stage.timers.countDocuments()) === 1 ? true : undefined));
+    expect(keysOf(stage)).toEqual(['an-hour']);
+    expect(stage.fired[0]?.due.lateMs).toBeGreaterThan(3_599_000);
+  });
+
+  test('survive a holder of the lease that vanishes: its bells ring elsewhere, then another one looks ahead', async () => {
+    const stage = await timerProcesses();
+    const holder = await stage.start();
+    await leads(stage, holder.instanceId);
+    const other = await stage.start();
+    const now = await serverNow(stage);
+    // Bells hang for the first of them before it vanishes; those of the second half are beyond its horizon.
+    await stage.timers.insertMany(
+      Array.from({ length: 60 }, (_, i) => stage.timer(`t${i}`, new Date(now + 2_500 + i * 100))),
+    );
+    const bells = new Queue('main-timers', {
+      connection: { url: stage.servers.redisUrl },
+      prefix: stage.servers.prefix,
+    });
+    await until('bells hang', async () => ((await bells.getDelayedCount()) > 10 ? true : undefined));
+    await holder.cutOff();
+    await firedCount(stage, 60, 15_000);
+    expect(stage.fired.every(({ process }) => process === other.instanceId)).toBe(true);
+    const latest = Math.max(...stage.fired.map(({ due }) => due.lateMs));
+    expect(latest).toBeLessThan(3_000);
+    await bells.close();
+  });
+
+  test('put a bounded number of jobs into Redis, however many there are, and ids of moments only', async () => {
+    const stage = await timerProcesses();
+    const one = await stage.start();
+    await leads(stage, one.instanceId);
+    const now = await serverNow(stage);
+    await stage.timers.insertMany(
+      Array.from({ length: 5_000 }, (_, i) => stage.timer(`t${i}`, new Date(now + 3_000 + i * 1_000))),
+    );
+    await stage.timers.insertMany(
+      Array.from({ length: 3_000 }, (_, i) => stage.timer(`dense${i}`, new Date(now + 3_000 + (i % 1_000)))),
+    );
+    const bells = new Queue('main-timers', {
+      connection: { url: stage.servers.redisUrl },
+      prefix: stage.servers.prefix,
+    });
+    await until('bells hang', async () => ((await bells.getDelayedCount()) > 10 ? true : undefined));
+    const jobs = await bells.getDelayed(0, 10_000);
+    expect(jobs.length).toBeLessThan(2 + HORIZON_MS / 50);
+    for (const { name, data } of jobs) {
+      expect(name).toBe('saga');
+      expect(data).toEqual({ kind: 'saga', atMs: expect.any(Number) });
+    }
+    await firedCount(stage, 3_000);
+    const late = stage.fired.map(({ due }) => due.lateMs).sort((a, b) => a - b);
+    expect(late[Math.floor(late.length * 0.5)]).toBeLessThan(1_000);
+    await bells.close();
+  });
+
+  test('that their saga cannot take stay due and are tried again, without holding up others', async () => {
+    const stage = await timerProcesses();
+    const tries = new Map<string, number>();
+    const now = await serverNow(stage);
+    await stage.timers.insertMany(
+      Array.from({ length: 700 }, (_, i) => stage.timer(`bad${i}`, new Date(now - 60_000 + i))),
+    );
+    await stage.start({
+      refuses: ({ key }) => {
+        tries.set(key, (tries.get(key) ?? 0) + 1);
+        return key.startsWith('bad') && (tries.get(key) ?? 0) < 3;
+      },
+    });
+    await until('the first try of all', () => (tries.size === 700 ? true : undefined));
+    const due = (await serverNow(stage)) + 300;
+    await stage.timers.insertOne(stage.timer('good', new Date(due)));
+    await firedCount(stage, 701, 20_000);
+    const good = stage.fired.find(({ due: { key } }) => key === 'good');
+    expect(good?.due.lateMs).toBeLessThan(2_000);
+    expect(Math.max(...tries.values())).toBe(3);
+  });
+
+  test('of generations and sagas that nobody runs are left alone', async () => {
+    const stage = await timerProcesses();
+    const now = await serverNow(stage);
+    const timer = stage.timer('old', new Date(now - 1_000));
+    await stage.timers.insertMany([
+      { ...timer, _id: 'g2', generation: 2 },
+      { ...timer, _id: 'other', consumer: 'other' },
+      { ...timer, _id: 'log', logId: 'another' },
+      stage.timer('mine', new Date(now - 500)),
+    ]);
+    await stage.start();
+    await firedCount(stage, 1);
+    expect(keysOf(stage)).toEqual(['mine']);
+    expect(await stage.timers.countDocuments()).toBe(3);
+  });
+});
+
+describe('timers, when Redis', () => {
+  test('loses everything, are late by a second or two at most', async () => {
+    const redis = await privateRedis();
+    const stage = await timerProcesses({ ...testServers(), redisUrl: redis.url });
+    const one = await stage.start();
+    await leads(stage, one.instanceId);
+    const now = await serverNow(stage);
+    await stage.timers.insertMany(
+      Array.from({ length: 100 }, (_, i) => stage.timer(`t${i}`, new Date(now + 2_500 + i * 20))),
+    );
+    const admin = new Redis(redis.url);
+    const bells = new Queue('main-timers', { connection: { url: redis.url }, prefix: stage.servers.prefix });
+    await until('bells hang', async () => ((await bells.getDelayedCount()) > 10 ? true : undefined));
+    await admin.flushall();
+    await firedCount(stage, 100);
+    expect(Math.max(...stage.fired.map(({ due }) => due.lateMs))).toBeLessThan(3_000);
+    expect(new Set(keysOf(stage)).size).toBe(100);
+    await bells.close();
+    admin.disconnect();
+  });
+
+  test('is away, fire on time all the same', async () => {
+    const redis = await privateRedis();
+    const stage = await timerProcesses({ ...testServers(), redisUrl: redis.url });
+    const one = await stage.start();
+    await leads(stage, one.instanceId);
+    await redis.kill();
+    const now = await serverNow(stage);
+    await stage.timers.insertMany(
+      Array.from({ length: 50 }, (_, i) => stage.timer(`t${i}`, new Date(now + 1_500 + i * 10))),
+    );
+    await firedCount(stage, 50);
+    const late = stage.fired.map(({ due }) => due.lateMs).sort((a, b) => a - b);
+    expect(late[25]).toBeLessThan(200);
+  });
+});
