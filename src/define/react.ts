@@ -271,6 +271,7 @@ function stepOf(
     handledAt,
     position,
     causeId,
+    tenant: facts.meta.tenant,
     lateMs,
     refusal,
     sent,

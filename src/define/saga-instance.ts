@@ -38,6 +38,8 @@ export interface SagaStep {
   readonly position: number | null;
   /** Id of the event or of the refused command; for a timer, of what set it. */
   readonly causeId: string;
+  /** Of the commands that it sent. */
+  readonly tenant: string;
   /** Timers: how much later than due it fired. */
   readonly lateMs: number | null;
   readonly refusal: { readonly code: string; readonly reason: string } | null;

@@ -1,4 +1,5 @@
 import type { EventMeta } from '../define/event.ts';
+import type { SagaInstance } from '../define/saga-instance.ts';
 
 /**
  * The documents that Millrace keeps in MongoDB, one collection each. `commits` and `events` are immutable.
@@ -296,9 +297,11 @@ export interface OperationDocument {
   /** UUIDv7 */
   readonly _id: string;
   readonly logId: string;
-  readonly kind: 'retryDeadLetters';
+  readonly kind: 'retryDeadLetters' | 'skipDeadLetters';
   readonly state: 'RUNNING' | 'STOPPED' | 'DONE' | 'FAILED';
   readonly filter: unknown;
+  /** Of the event that is meant, where one dead letter is skipped. */
+  readonly position?: number;
   readonly ratePerSecond: number;
   readonly reason: string;
   readonly actor: string | null;
@@ -384,6 +387,21 @@ export interface ViewMarks {
 }
 export type ViewDocument = ViewMarks & Readonly<Record<string, unknown>>;
 export const ORIGINS_CAP = 10;
+
+/** `saga_<saga>_g<generation>`: an instance of a saga, with the marks that its partition keeps. */
+export type SagaDocument = ViewMarks & SagaInstance;
+
+/** `saga_keys`: where a correlation key leads, for sagas with several. Written by the transactions of the saga's partition. */
+export interface SagaKeyDocument {
+  /** `<logId>/<saga>/<generation>/<key>` */
+  readonly _id: string;
+  readonly consumer: string;
+  readonly generation: number;
+  readonly partition: number;
+  readonly key: string;
+  /** Id of the instance. */
+  readonly instance: string;
+}
 
 /** `instances`: processes that live, with the sessions that their transactions use. */
 export interface InstanceDocument {

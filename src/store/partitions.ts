@@ -241,7 +241,6 @@ function sideUpdate(id: string, operation: Exclude<SideOperation, { kind: 'remov
     };
     return { update: { q, u }, bytes: 100 + roughBytes(operation.fields) };
   }
-  if (operation.kind === 'increase') return { update: { q, u: { $inc: operation.by } }, bytes: 100 };
   const { document, kind } = operation;
   const u = kind === 'put' ? document : { $setOnInsert: document };
   return { update: { q, u, upsert: true }, bytes: 100 + roughBytes(document) };

@@ -4,6 +4,7 @@ export type SideCollection =
   | 'parked_events'
   | 'queued_commands'
   | 'timers'
+  | 'saga_keys'
   | 'observer_journal'
   | 'operations'
   | 'audit';
@@ -16,8 +17,6 @@ export type SideOperation =
   | { readonly kind: 'add'; readonly document: SideDocument }
   /** Fields of a document that exists; `undefined` takes the field away. Nothing happens when there is no such document. */
   | { readonly kind: 'set'; readonly fields: Fields; readonly increase: Increase }
-  /** Adds to counts of a document that exists. */
-  | { readonly kind: 'increase'; readonly by: Counts }
   | { readonly kind: 'remove' };
 
 interface SideDocument {
@@ -26,7 +25,6 @@ interface SideDocument {
 type Fields = Readonly<Record<string, unknown>>;
 /** By how much counters of a document rise; of documents that others change at the same time. */
 type Increase = Readonly<Record<string, number>>;
-type Counts = Readonly<Record<string, number>>;
 
 /**
  * Writes of a partition's transaction besides its view documents: one operation a document, later ones are merged into it.
@@ -76,9 +74,10 @@ export class SideWrites {
       for (const [id, operation] of operations) {
         if (operation.kind === 'put') this.put(collection, operation.document);
         else if (operation.kind === 'add') this.add(collection, operation.document);
-        else if (operation.kind === 'set') this.set(collection, id, operation.fields);
-        else if (operation.kind === 'increase') this.increase(collection, id, operation.by);
-        else this.remove(collection, id);
+        else if (operation.kind === 'set') {
+          this.set(collection, id, operation.fields);
+          this.increase(collection, id, operation.increase);
+        } else this.remove(collection, id);
       }
     }
   }

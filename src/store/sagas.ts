@@ -1,0 +1,145 @@
+import type { Db, Document, Filter } from 'mongodb';
+import type { CausalReads } from './causal-reads.ts';
+import { ignoreExisting } from './commits.ts';
+import type { QueuedCommandDocument, SagaDocument, SagaKeyDocument } from './documents.ts';
+import type { GenerationRef } from './partitions.ts';
+import { viewCollectionName } from './view-documents.ts';
+
+type Sender = NonNullable<QueuedCommandDocument['sender']>;
+/** Newest first: by when they started, then by id. */
+export interface SagaPlace {
+  readonly startedAt: Date;
+  readonly id: string;
+}
+export interface SagaListFilter {
+  readonly status?: SagaDocument['status'] | undefined;
+  readonly correlationId?: string | undefined;
+}
+
+/**
+ * What sagas keep beside the documents of their partitions, and reads of their instances. Everything that partitions decide by is
+ * read like them: majority, and not older than what this process wrote.
+ */
+export interface SagaStore {
+  /** The instances that these correlation keys lead to; keys that lead nowhere are left out. */
+  keys(of: GenerationRef, keys: readonly string[]): Promise<ReadonlyMap<string, string>>;
+  /** A refused command of an instance, unless it was told. */
+  refusal(sender: Sender, commandId: string): Promise<QueuedCommandDocument | undefined>;
+  /** Refused commands of these sagas that were not told yet, at most `limit`, in no order. */
+  untold(of: readonly GenerationRef[], limit: number): Promise<readonly QueuedCommandDocument[]>;
+  instance(of: GenerationRef, id: string): Promise<SagaDocument | undefined>;
+  /** Newest first; from the far end when `turned`. */
+  list(
+    of: GenerationRef,
+    filter: SagaListFilter,
+    slice: {
+      readonly after: SagaPlace | undefined;
+      readonly before: SagaPlace | undefined;
+      readonly inclusive: boolean;
+      readonly turned: boolean;
+      readonly limit: number;
+    },
+  ): Promise<readonly SagaDocument[]>;
+  /** What is known of queued commands, by id of their documents; those that expired are left out. */
+  commands(
+    ids: readonly string[],
+  ): Promise<readonly Pick<QueuedCommandDocument, '_id' | 'state' | 'refusal' | 'attempts' | 'error'>[]>;
+}
+
+/** Keys and commands of one query. */
+const IDS_PER_READ = 1_000;
+
+export const sagaKeyId = (logId: string, { consumer, generation }: GenerationRef, key: string): string =>
+  `${logId}/${consumer}/${generation}/${key}`;
+
+/** Collections must exist before transactions write to them. */
+export async function ensureSagas(db: Db, existing: ReadonlySet<string>): Promise<void> {
+  if (!existing.has('saga_keys')) await db.createCollection('saga_keys').catch(ignoreExisting);
+}
+
+/** The collection of a saga's instances. Idempotent. */
+export async function ensureSagaCollection(db: Db, { consumer, generation }: GenerationRef): Promise<void> {
+  const name = viewCollectionName({ kind: 'saga', view: consumer, generation });
+  await db.createCollection(name).catch(ignoreExisting);
+  await db.collection(name).createIndexes([
+    { name: 'started', key: { startedAt: -1, _id: 1 } },
+    { name: 'status', key: { status: 1, startedAt: -1, _id: 1 } },
+    { name: 'correlation', key: { correlationId: 1, startedAt: -1, _id: 1 } },
+  ]);
+}
+
+export function createSagaStore(db: Db, logId: string, reads: CausalReads): SagaStore {
+  const queued = db.collection<QueuedCommandDocument>('queued_commands');
+  const sagaKeys = db.collection<SagaKeyDocument>('saga_keys');
+  const collectionOf = ({ consumer, generation }: GenerationRef) =>
+    db.collection<SagaDocument>(viewCollectionName({ kind: 'saga', view: consumer, generation }));
+  return {
+    keys: (of, keys) =>
+      reads.run(async (session) => {
+        const found = new Map<string, string>();
+        for (let i = 0; i < keys.length; i += IDS_PER_READ) {
+          const ids = keys.slice(i, i + IDS_PER_READ).map((key) => sagaKeyId(logId, of, key));
+          const some = sagaKeys.find({ _id: { $in: ids } }, { session, batchSize: IDS_PER_READ });
+          for await (const { key, instance } of some) found.set(key, instance);
+        }
+        return found;
+      }),
+    refusal: ({ consumer, generation, partition, key }, commandId) =>
+      reads.run(async (session) => {
+        const sender = { 'sender.consumer': consumer, 'sender.generation': generation, 'sender.partition': partition };
+        const filter: Document = { ...sender, tell: true, 'sender.key': key, commandId, logId };
+        return (await queued.findOne(filter, { session })) ?? undefined;
+      }),
+    untold: async (of, limit) => {
+      if (of.length === 0) return [];
+      const $or = of.map(({ consumer, generation }) => ({
+        'sender.consumer': consumer,
+        'sender.generation': generation,
+        tell: true,
+      }));
+      const filter: Document = { $or, logId };
+      return queued
+        .find(filter, { readConcern: { level: 'majority' } })
+        .limit(limit)
+        .toArray();
+    },
+    async instance(of, id) {
+      return (await collectionOf(of).findOne({ _id: id }, { readConcern: { level: 'majority' } })) ?? undefined;
+    },
+    list(of, { status, correlationId }, slice) {
+      const { after, before, inclusive, turned, limit } = slice;
+      const and: Filter<SagaDocument>[] = [];
+      if (status !== undefined) and.push({ status });
+      if (correlationId !== undefined) and.push({ correlationId });
+      if (after !== undefined) and.push(beyond(after, '$lt', '$gt', inclusive));
+      if (before !== undefined) and.push(beyond(before, '$gt', '$lt', inclusive));
+      const turn = turned ? -1 : 1;
+      return collectionOf(of)
+        .find(and.length === 0 ? {} : { $and: and }, { readConcern: { level: 'majority' } })
+        .sort({ startedAt: turned ? 1 : -1, _id: turn })
+        .limit(limit)
+        .toArray();
+    },
+    async commands(ids) {
+      const found: Awaited<ReturnType<SagaStore['commands']>>[number][] = [];
+      const projection = { state: 1, refusal: 1, attempts: 1, error: 1 };
+      for (let i = 0; i < ids.length; i += IDS_PER_READ) {
+        const some = ids.slice(i, i + IDS_PER_READ);
+        found.push(...(await queued.find({ _id: { $in: some } }, { projection }).toArray()));
+      }
+      return found;
+    },
+  };
+}
+
+/** What lies after a place in the list, or before it. */
+function beyond(
+  { startedAt, id }: SagaPlace,
+  time: '$lt' | '$gt',
+  order: '$gt' | '$lt',
+  inclusive: boolean,
+): Filter<SagaDocument> {
+  const same: Document = { startedAt, _id: { [inclusive ? `${order}e` : order]: id } };
+  const other: Document = { startedAt: { [time]: startedAt } };
+  return { $or: [other, same] };
+}
