@@ -1,5 +1,27 @@
 import type { Fault } from '../harness/fault.ts';
+import { crashPointFault } from './f01-crash-points.ts';
+import { workersKilled } from './f02-workers-killed.ts';
+import { gatewayKilledBeforeReply } from './f03-gateway-killed-before-reply.ts';
+import { workerPaused } from './f04-worker-paused.ts';
+import { redisKilledEmpty, redisTailCut } from './f06-f07-redis-lost.ts';
+import { flushAll } from './f08-flushall.ts';
+import { redisAway, redisAwayLong } from './f09-redis-away.ts';
+import { redisOutOfMemory } from './f10-redis-out-of-memory.ts';
 import { mongodKilled } from './f11-mongod-killed.ts';
+import { commitUnknown } from './f14-commit-unknown.ts';
 
 /** Every fault of the table that is tried as processes, in the order in which they run. */
-export const faults: readonly Fault[] = [mongodKilled];
+export const faults: readonly Fault[] = [
+  crashPointFault,
+  workersKilled,
+  gatewayKilledBeforeReply,
+  workerPaused,
+  redisKilledEmpty,
+  redisTailCut,
+  flushAll,
+  redisAway,
+  redisAwayLong,
+  redisOutOfMemory,
+  mongodKilled,
+  commitUnknown,
+];
