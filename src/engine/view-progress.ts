@@ -1,6 +1,6 @@
 import type { ProjectorModel } from '../define/model.ts';
 import type { ViewHintMessage } from '../queue/hints.ts';
-import type { PartitionState, ViewStore } from '../store/view-documents.ts';
+import type { EventAt, PartitionState, ViewStore } from '../store/view-documents.ts';
 import { coalesce } from './coalesce.ts';
 
 /**
@@ -11,25 +11,44 @@ export interface ViewProgress {
   readonly consumer: ProjectorModel;
   /** Highest known checkpoint of a partition; 0 when nothing is known. */
   checkpoint(partition: number): number;
+  /** False: no key of the partition waited behind a dead letter when it came to that checkpoint or after. */
+  hasBlocked(partition: number): boolean;
+  /** Whether one of these events waits behind a dead letter of its key; asks the database. */
+  isParked(events: readonly EventAt[]): Promise<boolean>;
   /** Undefined until a worker has created the generation. */
   partitionCount(): Promise<number | undefined>;
   /** `readable`: the store's reads see from now on what the hint tells of. */
   note(hint: ViewHintMessage, readable: boolean): void;
   /** Partition documents (majority), read after the call; calls at the same time share a read. */
   refresh(): Promise<readonly PartitionState[]>;
-  /** Called when a checkpoint rose. Returns how to stop. */
+  /** Called when a checkpoint or revision rose. Returns how to stop. */
   onChange(listener: () => void): () => void;
 }
 
+interface Known {
+  readonly checkpoint: number;
+  readonly revision: number;
+  readonly blockedCount: number;
+}
+const NOTHING: Known = { checkpoint: 0, revision: -1, blockedCount: 0 };
+
 export function createViewProgress(store: ViewStore, consumer: ProjectorModel): ViewProgress {
-  const checkpoints = new Map<number, number>();
+  const known = new Map<number, Known>();
   const listeners = new Set<() => void>();
   let count: number | undefined;
 
-  const raise = (partition: number, checkpoint: number): boolean => {
-    if (checkpoint <= (checkpoints.get(partition) ?? 0)) return false;
-    checkpoints.set(partition, checkpoint);
-    return true;
+  const raise = (partition: number, { checkpoint, revision, blockedCount }: Known): boolean => {
+    const before = known.get(partition) ?? NOTHING;
+    // A partition's revision and checkpoint rise together; checkpoints also alone, over events of others.
+    const isNewer = revision > before.revision || checkpoint > before.checkpoint;
+    if (isNewer) {
+      known.set(partition, {
+        checkpoint: Math.max(checkpoint, before.checkpoint),
+        revision: Math.max(revision, before.revision),
+        blockedCount: revision >= before.revision ? blockedCount : before.blockedCount,
+      });
+    }
+    return isNewer;
   };
   const announce = (): void => {
     for (const listener of [...listeners]) listener();
@@ -37,23 +56,28 @@ export function createViewProgress(store: ViewStore, consumer: ProjectorModel): 
   const refresh = coalesce(async () => {
     const states = await store.partitions(consumer.name, consumer.generation);
     let changed = false;
-    for (const { partition, checkpoint } of states) changed = raise(partition, checkpoint) || changed;
+    for (const { partition, checkpoint, revision, blockedCount = 0 } of states) {
+      changed = raise(partition, { checkpoint, revision, blockedCount }) || changed;
+    }
     if (changed) announce();
     return states;
   });
 
   return {
     consumer,
-    checkpoint: (partition) => checkpoints.get(partition) ?? 0,
+    checkpoint: (partition) => known.get(partition)?.checkpoint ?? 0,
+    hasBlocked: (partition) => (known.get(partition)?.blockedCount ?? 0) > 0,
+    isParked: (events) => store.isParked(consumer.name, consumer.generation, events),
     async partitionCount() {
       // Fixed when the generation is created, so a number that was read once stays true.
       count ??= await store.partitionCount(consumer.name, consumer.generation);
       return count;
     },
-    note({ partition, checkpoint }, readable) {
-      if (readable) {
-        if (raise(partition, checkpoint)) announce();
-      } else if (listeners.size > 0 && checkpoint > (checkpoints.get(partition) ?? 0)) {
+    note({ partition, checkpoint, revision, blockedCount }, readable) {
+      // Processes with older code do not say whether keys are blocked.
+      if (readable && blockedCount !== undefined) {
+        if (raise(partition, { checkpoint, revision, blockedCount })) announce();
+      } else if (listeners.size > 0 && checkpoint > (known.get(partition)?.checkpoint ?? 0)) {
         // A read that follows may be older than the hint, so the partitions themselves are asked.
         refresh().catch(() => undefined);
       }

@@ -6,6 +6,7 @@ import { atMost } from '../queue/at-most.ts';
 import type { LogDocument } from '../store/documents.ts';
 import type { EventPages } from '../store/event-pages.ts';
 import { inTime } from '../store/in-time.ts';
+import type { EventAt } from '../store/view-documents.ts';
 import type { DecodeOnce } from './decode-once.ts';
 import type { LogReader } from './log-reader.ts';
 import { createPlacements } from './placements.ts';
@@ -24,15 +25,19 @@ const LOOK_MIN_MS = 1_000;
 const RETRY_AFTER_MS = { PLACING: 100, LAGGING: 250, PARKED: 5_000 } as const;
 type Reason = keyof typeof RETRY_AFTER_MS;
 
-/** Position that each of these partitions has to reach. */
-type Need = ReadonlyMap<number, number>;
-const NOTHING: Need = new Map();
+interface Need {
+  /** Position that each of these partitions has to reach. */
+  readonly partitions: ReadonlyMap<number, number>;
+  /** What must have been handled by then: events that are not parked. */
+  readonly events: readonly (EventAt & { readonly partition: number })[];
+}
+const NOTHING: Need = { partitions: new Map(), events: [] };
 
 export interface AtLeast {
   /**
    * Resolves when the view has applied every event of the token's command that it handles. Throws BAD_TOKEN; VIEW_BEHIND
    * at `deadlineMs` (epoch), up to two seconds later while MongoDB is silent, with `reason` PLACING (not in the log yet),
-   * LAGGING or PARKED (a handler fails in that partition) and `retryAfterMs`; SHUTTING_DOWN. After `signal` aborts it asks
+   * LAGGING or PARKED (a handler failed for one of its keys) and `retryAfterMs`; SHUTTING_DOWN. After `signal` aborts it asks
    * nothing more and throws VIEW_BEHIND.
    */
   wait(progress: ViewProgress, token: string, deadlineMs: number, signal?: AbortSignal): Promise<void>;
@@ -62,11 +67,11 @@ export function createAtLeast(deps: AtLeastDeps): AtLeast {
     const need = await needs.find(progress, token);
     if (typeof need === 'string') return need;
     if (ask && !reached(progress, need)) await progress.refresh();
-    return reached(progress, need) ? 'REACHED' : need;
+    return reached(progress, need) && !(await parked(progress, need)) ? 'REACHED' : need;
   };
   const wait: AtLeast['wait'] = async (progress, token, deadlineMs, signal) => {
     const kept = needs.kept(progress, token);
-    if (kept !== undefined && reached(progress, kept)) return;
+    if (kept !== undefined && reached(progress, kept) && mayBeParked(progress, kept).length === 0) return;
     const waker = wakeable(closing.signal);
     const stops = [deps.logReader.onAdvance(waker.wake), progress.onChange(waker.wake)];
     try {
@@ -147,37 +152,49 @@ function computeNeed(
   documents: readonly LogDocument[],
   partitionCount: number,
 ): Need {
-  const need = new Map<number, number>();
+  const partitions = new Map<number, number>();
+  const events: Need['events'][number][] = [];
   for (const document of documents) {
     const route = routeEvent(model, consumer, partitionCount, decode, document);
     if (route.kind === 'skip') continue;
+    const targets = route.kind === 'run' ? route.targets : route.all ? [] : [route.target];
+    for (const { key, partition } of targets) events.push({ key, partition, position: document._id });
     // This process cannot read the event or tell its keys (newer code may). All partitions pass it in the end, so waiting
     // for all of them is never wrong.
-    const partitions =
-      route.kind === 'run' ? route.targets.map(({ partition }) => partition) : Array(partitionCount).keys();
-    for (const partition of partitions) need.set(partition, Math.max(document._id, need.get(partition) ?? 0));
+    const passing = route.kind === 'stuck' ? Array(partitionCount).keys() : targets.map(({ partition }) => partition);
+    for (const partition of passing) partitions.set(partition, Math.max(document._id, partitions.get(partition) ?? 0));
   }
-  return need;
+  return { partitions, events };
 }
 
-const reached = (progress: ViewProgress, need: Need): boolean =>
-  [...need].every(([partition, position]) => progress.checkpoint(partition) >= position);
+const reached = (progress: ViewProgress, { partitions }: Need): boolean =>
+  [...partitions].every(([partition, position]) => progress.checkpoint(partition) >= position);
+
+/** Events in partitions where some key is blocked; it may be another. */
+const mayBeParked = (progress: ViewProgress, { events }: Need): Need['events'] =>
+  events.filter(({ partition }) => progress.hasBlocked(partition));
+
+async function parked(progress: ViewProgress, need: Need): Promise<boolean> {
+  const suspects = mayBeParked(progress, need);
+  return suspects.length > 0 && progress.isParked(suspects);
+}
 
 /** Why the wait failed, after a last look; REACHED when that look finds the need reached. */
 async function reasonOf(progress: ViewProgress, need: Need | 'PLACING' | 'LAGGING'): Promise<Reason | 'REACHED'> {
   if (typeof need === 'string') return need;
   const states = await progress.refresh();
+  if (await parked(progress, need)) return 'PARKED';
   if (reached(progress, need)) return 'REACHED';
-  const parked = states.some(
-    ({ partition, checkpoint, failure }) => failure !== undefined && checkpoint < (need.get(partition) ?? 0),
+  const standsStill = states.some(
+    ({ partition, checkpoint, failure }) => failure !== undefined && checkpoint < (need.partitions.get(partition) ?? 0),
   );
-  return parked ? 'PARKED' : 'LAGGING';
+  return standsStill ? 'PARKED' : 'LAGGING';
 }
 
 const causes: Readonly<Record<Reason, string>> = {
   PLACING: 'the events of that command are not placed in the log yet',
   LAGGING: 'the view has not applied them yet',
-  PARKED: 'a handler of the view fails, and it stands still for their key until that is mended',
+  PARKED: 'a handler of the view failed, and their key waits until that is mended',
 };
 function behind({ consumer }: ViewProgress, reason: Reason): MillraceError {
   const view = consumer.projector.into.name;

@@ -19,6 +19,13 @@ export type BlockedKey = Pick<
   | 'parkedCount'
   | 'nextAttemptAt'
 >;
+/** How many keys of a generation wait, and for example which: a dead one where there is one. */
+export interface BlockedSummary extends GenerationRef {
+  readonly deadCount: number;
+  readonly retryingCount: number;
+  readonly parkedCount: number;
+  readonly example: DeadLetterDocument;
+}
 /** What a job needs to find it. */
 export type DeadLetterRef = Pick<
   DeadLetterDocument,
@@ -47,6 +54,8 @@ export interface DeadLetterStore {
   parked(deadLetters: readonly string[], limit: number): Promise<readonly ParkedEvent[]>;
   /** RETRYING ones of these generations whose next try was due before a time, the longest overdue first. */
   overdue(generations: readonly GenerationRef[], before: Date, limit: number): Promise<readonly DeadLetterRef[]>;
+  /** Of those generations that have any. */
+  summaries(generations: readonly GenerationRef[]): Promise<readonly BlockedSummary[]>;
   /** All of the log by id, after one. */
   walk(after: string | undefined, limit: number): Promise<readonly DeadLetterRef[]>;
 }
@@ -147,6 +156,25 @@ export function createDeadLetterStore(db: Db, logId: string, reads: CausalReads)
           .project<DeadLetterRef>(REF)
           .toArray();
       }),
+    summaries: (generations) =>
+      reads.run(async (session) => {
+        const found: BlockedSummary[] = [];
+        for (const { consumer, generation } of generations) {
+          const of = { logId, consumer, generation };
+          const example = await letters.findOne(of, { session, sort: { state: 1 } });
+          if (example === null) continue;
+          const stages = [
+            { $match: of },
+            { $group: { _id: '$state', count: { $sum: 1 }, parkedCount: { $sum: '$parkedCount' } } },
+          ];
+          const counts = await letters.aggregate<StateCount>(stages, { session }).toArray();
+          const countOf = (state: string): number => counts.find(({ _id }) => _id === state)?.count ?? 0;
+          const parkedCount = counts.reduce((sum, one) => sum + one.parkedCount, 0);
+          const [deadCount, retryingCount] = [countOf('DEAD'), countOf('RETRYING')];
+          found.push({ consumer, generation, deadCount, retryingCount, parkedCount, example });
+        }
+        return found;
+      }),
     walk: (after, limit) =>
       reads.run((session) =>
         letters
@@ -156,6 +184,12 @@ export function createDeadLetterStore(db: Db, logId: string, reads: CausalReads)
           .toArray(),
       ),
   };
+}
+
+interface StateCount {
+  readonly _id: string;
+  readonly count: number;
+  readonly parkedCount: number;
 }
 
 function* inParts<T>(ids: readonly T[]): Generator<readonly T[]> {

@@ -13,7 +13,8 @@ import type { IndexSpec, View } from '../define/view.ts';
 import { isMillraceError, MillraceError } from '../errors.ts';
 import { createCausalReads, type TimeText } from './causal-reads.ts';
 import { ignoreExisting } from './commits.ts';
-import type { ConsumerDocument, PartitionDocument, ViewDocument } from './documents.ts';
+import { deadLetterId } from './dead-letters.ts';
+import type { ConsumerDocument, DeadLetterDocument, PartitionDocument, ViewDocument } from './documents.ts';
 import { isServerBehind } from './mongo-errors.ts';
 
 /** One build of a view, or of a saga's instances: its documents lie in a collection of their own. */
@@ -57,7 +58,16 @@ export interface IndexScan {
 }
 
 /** What a reader needs to know of a partition. */
-export type PartitionState = Pick<PartitionDocument, 'partition' | 'checkpoint' | 'revision' | 'failure'>;
+export type PartitionState = Pick<
+  PartitionDocument,
+  'partition' | 'checkpoint' | 'revision' | 'failure' | 'blockedCount'
+>;
+
+/** An event that concerns a document. */
+export interface EventAt {
+  readonly key: string;
+  readonly position: number;
+}
 
 /**
  * Reads of view documents and of how far they have come. Majority, from the primary, as the connection says, and never
@@ -85,6 +95,8 @@ export interface ViewStore {
   /** Undefined until a worker has created the generation. */
   partitionCount(consumer: string, generation: number): Promise<number | undefined>;
   partitions(consumer: string, generation: number): Promise<readonly PartitionState[]>;
+  /** Whether one of these events waits behind a dead letter of its key, or is what it failed at. */
+  isParked(consumer: string, generation: number, events: readonly EventAt[]): Promise<boolean>;
 }
 
 const CHANGES_INDEX: IndexKeys = [
@@ -141,6 +153,7 @@ export function createViewStore(client: MongoClient, db: Db, logId: string): Vie
   const documents = (build: ViewBuild): Collection<ViewDocument> => db.collection(viewCollectionName(build), OWN);
   const partitions = db.collection<PartitionDocument>('partitions', OWN);
   const consumers = db.collection<ConsumerDocument>('consumers', OWN);
+  const deadLetters = db.collection<DeadLetterDocument>('dead_letters', OWN);
 
   const byIds = async (build: ViewBuild, ids: readonly string[], session: ClientSession): Promise<ViewDocument[]> => {
     const found: ViewDocument[] = [];
@@ -194,8 +207,20 @@ export function createViewStore(client: MongoClient, db: Db, logId: string): Vie
         const prefix = `${logId}/${consumer}/${generation}`;
         return partitions
           .find({ _id: { $gte: `${prefix}/`, $lt: `${prefix}0` } }, { session, batchSize: 1_000 })
-          .project<PartitionState>({ _id: 0, partition: 1, checkpoint: 1, revision: 1, failure: 1 })
+          .project<PartitionState>({ _id: 0, partition: 1, checkpoint: 1, revision: 1, failure: 1, blockedCount: 1 })
           .toArray();
+      }),
+    isParked: (consumer, generation, events) =>
+      run(async (session) => {
+        const newest = new Map<string, number>();
+        for (const { key, position } of events) {
+          const id = deadLetterId(logId, { consumer, generation }, key);
+          newest.set(id, Math.max(position, newest.get(id) ?? 0));
+        }
+        const ids = { _id: { $in: [...newest.keys()] } };
+        const found = deadLetters.find(ids, { session, batchSize: IDS_PER_READ, projection: { position: 1 } });
+        for await (const { _id, position } of found) if (position <= (newest.get(_id) ?? 0)) return true;
+        return false;
       }),
   };
 }

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { partitionOf } from '../../src/define/partition.ts';
 import { encodeToken } from '../../src/engine/token.ts';
+import { deadLetterId } from '../../src/store/dead-letters.ts';
 import type { LogDocument } from '../../src/store/documents.ts';
 import { codeOf, type Gateway, GENERATION, lost, type ReadsFixture, readsFixture } from './reads-fixture.ts';
 
@@ -16,6 +17,10 @@ const tokenOf = (events: readonly LogDocument[]): string =>
     eventCount: events.length,
   });
 const put = (id: string, commandId = 'command') => ({ type: 'ItemPut', id, commandId });
+/** Another id of the same partition. */
+function neighbourOf(id: string): string {
+  for (let n = 0; ; n++) if (partitionOf(`${id}-${n}`, 16) === partitionOf(id, 16)) return `${id}-${n}`;
+}
 const behind = (reason: string) => ({
   code: 'VIEW_BEHIND',
   details: { view: 'item', reason, retryAfterMs: expect.any(Number) },
@@ -164,7 +169,7 @@ describe('a read with atLeast', () => {
     await read();
   });
 
-  it('is VIEW_BEHIND, PARKED, when a handler fails there', async () => {
+  it('is VIEW_BEHIND, PARKED, when its partition stands still', async () => {
     const id = 'parked';
     const events = await fixture.place([put(id)]);
     const failure = {
@@ -182,6 +187,26 @@ describe('a read with atLeast', () => {
     const read = gateway.reads.document('item', id, { atLeast: tokenOf(events), timeoutMs: 30 });
     await expect(read).rejects.toMatchObject(behind('PARKED'));
     await partitions.updateOne({ _id }, { $unset: { failure: '' } });
+  });
+
+  it('is VIEW_BEHIND, PARKED, when its event waits behind a dead letter that the partition has passed', async () => {
+    const id = 'dead';
+    const [before, failing, behindIt] = await fixture.place([put(id), put(id), put(id)]);
+    const [other] = await fixture.place([put(neighbourOf(id))]);
+    const letters = fixture.connection.db.collection<{ _id: string }>('dead_letters');
+    const _id = deadLetterId('main', { consumer: 'items', generation: GENERATION }, id);
+    await letters.insertOne(Object.assign({ _id }, { key: id, position: failing!._id }));
+    await fixture.block(id, other!._id, 1);
+    const read = (event: LogDocument | undefined, of = id) =>
+      gateway.reads.document('item', of, { atLeast: tokenOf([event!]), timeoutMs: 30 });
+    await expect(read(failing)).rejects.toMatchObject(behind('PARKED'));
+    await expect(read(behindIt)).rejects.toMatchObject(behind('PARKED'));
+    await read(before);
+    await read(other, neighbourOf(id));
+    const waiting = gateway.reads.document('item', id, { atLeast: tokenOf([behindIt!]) });
+    await letters.deleteOne({ _id });
+    await fixture.block(id, other!._id, 0);
+    await waiting;
   });
 
   it('of a query waits for the views that it reads', async () => {

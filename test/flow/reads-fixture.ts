@@ -151,7 +151,10 @@ export class ReadsFixture {
   route: Route = bare;
   /** What the view holds, tombstones too. */
   readonly written = new Map<string, ViewDocument>();
-  readonly #partitions = new Map<number, { checkpoint: number; revision: number; busy: Promise<unknown> }>();
+  readonly #partitions = new Map<
+    number,
+    { checkpoint: number; revision: number; blockedCount: number; busy: Promise<unknown> }
+  >();
   readonly #versions = new Map<string, number>();
   #end = 0;
 
@@ -220,8 +223,19 @@ export class ReadsFixture {
     await turn;
   }
 
+  /** The same, with so many keys of the partition behind dead letters from now on. */
+  async block(id: string, checkpoint: number, blockedCount: number): Promise<void> {
+    this.#partition(partitionOf(id, 16)).blockedCount = blockedCount;
+    await this.advance(id, checkpoint);
+  }
+
   #partition(partition: number) {
-    const state = this.#partitions.get(partition) ?? { checkpoint: 0, revision: 0, busy: Promise.resolve() };
+    const state = this.#partitions.get(partition) ?? {
+      checkpoint: 0,
+      revision: 0,
+      blockedCount: 0,
+      busy: Promise.resolve(),
+    };
     this.#partitions.set(partition, state);
     return state;
   }
@@ -234,17 +248,18 @@ export class ReadsFixture {
   ): Promise<void> {
     const state = this.#partition(partition);
     const from = { checkpoint: state.checkpoint, revision: state.revision };
+    const { blockedCount } = state;
     const to = { checkpoint: Math.max(options.checkpoint ?? 0, from.checkpoint), revision: from.revision + 1 };
     const documents = ids.map((id) => this.#document(id, changes[id] ?? null, partition, to, options.commandId));
     const build = { view: 'item', generation: GENERATION };
-    const move = { consumer: 'items', generation: GENERATION, partition, from, to, failure: undefined };
+    const move = { consumer: 'items', generation: GENERATION, partition, from, to, failure: undefined, blockedCount };
     const commit = () => this.delivery.partitions.commit([move], [{ build, documents }]);
     let end = await commit();
     while (end.kind === 'conflict') end = await commit();
     if (end.kind !== 'committed') throw new Error(`transaction of the test: ${JSON.stringify(end)}`);
     Object.assign(state, to);
     for (const document of documents) this.written.set(document._id, document);
-    const hint: ViewHint = { kind: 'view', ...build, partition, ...to, time: end.time, ids, documents };
+    const hint: ViewHint = { kind: 'view', ...build, partition, ...to, blockedCount, time: end.time, ids, documents };
     (options.route ?? this.route)(hint, this.gateways);
   }
 
