@@ -171,7 +171,8 @@ export class CommitPipeline {
     for (const head of heads) {
       const { tip, scanned, queuedCount, failure, doubted, busy } = head;
       if (tip === undefined || doubted || busy || queuedCount > 0 || failure !== undefined) continue;
-      if (scanned <= tip.checkpoint) continue;
+      // One that works for long says so: nobody needs to push it.
+      if (scanned <= tip.checkpoint && !head.working) continue;
       const to = { checkpoint: scanned, revision: tip.revision };
       moves.push({ ...head.ref, from: tip, to, failure: undefined });
       head.tip = to;

@@ -285,7 +285,8 @@ export class ConsumerRunner {
     }
     if (missing.size === 0) return;
     const epochs = new Map(Array.from(tasks.keys(), (head) => [head, head.epoch]));
-    const found = await this.#options.store.documents(this.handler.build, [...missing.keys()]);
+    const { build } = this.handler;
+    const found = build === undefined ? [] : await this.#options.store.documents(build, [...missing.keys()]);
     const states = new Map(found.map((document) => [document._id, stateOf(document)]));
     for (const [key, head] of missing) {
       if (head.epoch === epochs.get(head)) head.documents.set(key, states.get(key) ?? ABSENT);

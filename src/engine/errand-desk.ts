@@ -73,10 +73,10 @@ export class Desk implements ErrandDesk {
   }
 
   retryInput(): void {
-    const { retryInput, handler } = this.#input;
+    const { retryInput } = this.#input;
     if (retryInput === undefined) {
       const what = `${this.record?.input ?? 'input'} "${this.record?.inputType ?? ''}"`;
-      throw new MillraceError('INTERNAL', `${handler.build.view} cannot try a ${what} again: it has no way to.`);
+      throw new MillraceError('INTERNAL', `Consumer "${this.consumer.name}" cannot try a ${what} again: it has no way to.`);
     }
     retryInput(this);
   }

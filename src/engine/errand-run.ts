@@ -242,7 +242,7 @@ async function readDocuments(
 ): Promise<void> {
   const missing = cases.flatMap(({ key }) => (key !== '' && head.documents.get(key) === undefined ? [key] : []));
   if (missing.length === 0) return;
-  const found = await store.documents(handler.build, missing);
+  const found = handler.build === undefined ? [] : await store.documents(handler.build, missing);
   const states = new Map(found.map((document) => [document._id, stateOf(document)]));
   for (const key of missing) head.documents.set(key, states.get(key) ?? ABSENT);
 }

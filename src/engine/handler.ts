@@ -1,6 +1,7 @@
 import type { AnyRecorded } from '../define/event.ts';
-import type { ConsumerModel, ProjectorModel } from '../define/model.ts';
+import type { ConsumerModel, ObserverModel, ProjectorModel } from '../define/model.ts';
 import { projectDocument } from '../define/project.ts';
+import { MillraceError } from '../errors.ts';
 import type { DeadLetterDocument } from '../store/documents.ts';
 import type { SideWrites } from '../store/side-writes.ts';
 import type { ViewBuild } from '../store/view-documents.ts';
@@ -28,7 +29,8 @@ export interface HandlerInput {
  * when that is lost. What it throws blocks the key.
  */
 export interface Handler {
-  readonly build: ViewBuild;
+  /** Where its documents lie; undefined: it has none. */
+  readonly build: ViewBuild | undefined;
   handle(event: AnyRecorded, input: HandlerInput): Effect | undefined;
   /** How to try again an input that is no event (`record.input`): timers and refusals of sagas. */
   retryInput?(record: DeadLetterDocument): Pick<Errand<void>, 'load' | 'run'>;
@@ -40,6 +42,16 @@ export function projectorHandler({ projector, generation }: ProjectorModel): Han
     handle(event, { key, state }) {
       const next = projectDocument(projector, state.author, event, key);
       return next === undefined || (next === null && state.author === undefined) ? undefined : { next };
+    },
+  };
+}
+
+/** For errands only: an observer's handlers are not pure, and its runner calls them. */
+export function observerHandler({ name }: ObserverModel): Handler {
+  return {
+    build: undefined,
+    handle() {
+      throw new MillraceError('INTERNAL', `The handler of observer "${name}" was called as if it were pure.`);
     },
   };
 }

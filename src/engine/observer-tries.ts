@@ -35,7 +35,9 @@ export interface Try {
   readonly partition: number;
   /** A first try waits for its turn as long as it takes; a retry comes back later by itself. */
   readonly patient: boolean;
-  /** Ends waiting and aborts the handler. */
+  /** Ends waiting for a place, for the rate or for the breaker. */
+  readonly wait: AbortSignal;
+  /** Aborts the handler. */
   readonly stop: AbortSignal;
 }
 
@@ -64,7 +66,7 @@ export class ObserverTries {
 
   async try(one: Try): Promise<TryEnd> {
     for (;;) {
-      const giveBack = await this.#slots.take(one.partition, one.stop);
+      const giveBack = await this.#slots.take(one.partition, one.wait);
       if (giveBack === undefined) return { kind: 'stopped' };
       let end: TryEnd;
       try {
@@ -73,7 +75,7 @@ export class ObserverTries {
         giveBack();
       }
       if (end.kind !== 'postponed' || !one.patient) return end;
-      if (!(await slept(end.againInMs, one.stop))) return { kind: 'stopped' };
+      if (!(await slept(end.againInMs, one.wait))) return { kind: 'stopped' };
     }
   }
 
@@ -94,7 +96,7 @@ export class ObserverTries {
   }
 
   /** Undefined when it is this try's turn. */
-  async #inRate({ patient, stop }: Try): Promise<TryEnd | undefined> {
+  async #inRate({ patient, wait }: Try): Promise<TryEnd | undefined> {
     const { consumer, logId, store } = this.#options;
     const { rateLimit } = consumer.run;
     if (rateLimit === undefined) return undefined;
@@ -102,7 +104,7 @@ export class ObserverTries {
     try {
       const { taken, waitMs } = await store.rateLimits.take(`${logId}/${consumer.name}`, rateLimit, maxWaitMs);
       if (!taken) return { kind: 'postponed', againInMs: Math.max(1, waitMs - maxWaitMs / 2) };
-      return (await slept(waitMs, stop)) ? undefined : { kind: 'stopped' };
+      return (await slept(waitMs, wait)) ? undefined : { kind: 'stopped' };
     } catch (error) {
       this.#options.onTrouble(error);
       return { kind: 'postponed', againInMs: TROUBLE_PAUSE_MS };

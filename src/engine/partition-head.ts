@@ -29,6 +29,8 @@ export class PartitionHead {
   retryAtMs = 0;
   /** There may be news. */
   dirty = false;
+  /** Handlers are at work for it, and have been told nothing of yet. */
+  working = false;
   /** Left to others: it does not go on by itself until it is woken again. */
   released = false;
   /** The partition may have been moved by others since it was last looked at. */

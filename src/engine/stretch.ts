@@ -14,11 +14,13 @@ export interface Task {
   readonly error?: unknown;
   readonly keys: string[];
 }
+/** A partition, and up to where its events are known. */
+type Reader = Pick<PartitionHead, 'ref' | 'scanned'>;
 /** What a stretch of the log holds for each partition, and how far the partitions may go. */
-export interface Stretch {
-  readonly tasks: ReadonlyMap<PartitionHead, Task[]>;
+export interface Stretch<H extends Reader = PartitionHead> {
+  readonly tasks: ReadonlyMap<H, Task[]>;
   /** Partitions that must stop before an event whose keys cannot be told. */
-  readonly stuck: ReadonlyMap<PartitionHead, Stuck>;
+  readonly stuck: ReadonlyMap<H, Stuck>;
 }
 export interface Stuck {
   readonly position: number;
@@ -27,19 +29,19 @@ export interface Stuck {
 }
 
 /** Sorts a run of events into the partitions that they concern, each from where it is. */
-export function stretchOf(input: {
+export function stretchOf<H extends Reader = PartitionHead>(input: {
   readonly model: Model;
   readonly consumer: ConsumerModel;
   readonly partitionCount: number;
   readonly decode: DecodeOnce;
   readonly events: readonly LogDocument[];
-  readonly heads: readonly PartitionHead[];
-}): Stretch {
+  readonly heads: readonly H[];
+}): Stretch<H> {
   const { model, consumer, partitionCount, decode, events } = input;
   const heads = new Map(input.heads.map((head) => [head.ref.partition, head]));
-  const tasks = new Map<PartitionHead, Task[]>();
-  const stuck = new Map<PartitionHead, Stuck>();
-  const add = (head: PartitionHead | undefined, of: Omit<Task, 'keys'>, key: string): void => {
+  const tasks = new Map<H, Task[]>();
+  const stuck = new Map<H, Stuck>();
+  const add = (head: H | undefined, of: Omit<Task, 'keys'>, key: string): void => {
     if (head === undefined || of.document._id <= head.scanned || stuck.has(head)) return;
     const known = tasks.get(head);
     const last = known?.at(-1);
@@ -47,7 +49,7 @@ export function stretchOf(input: {
     else if (known === undefined) tasks.set(head, [{ ...of, keys: [key] }]);
     else known.push({ ...of, keys: [key] });
   };
-  const stop = (head: PartitionHead, at: Stuck): void => {
+  const stop = (head: H, at: Stuck): void => {
     if (at.position > head.scanned && !stuck.has(head)) stuck.set(head, at);
   };
   for (const document of events) {

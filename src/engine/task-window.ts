@@ -1,8 +1,12 @@
 import type { AnyRecorded } from '../define/event.ts';
+import type { LogDocument } from '../store/documents.ts';
 
-/** An event that waits, runs, or is done with, and not yet written. */
+/** An event of one key that waits, runs, or is done with and not yet written. */
 export interface WindowTask {
-  readonly event: AnyRecorded;
+  readonly document: LogDocument;
+  /** Undefined when it cannot be read: `error` says why. */
+  readonly event: AnyRecorded | undefined;
+  readonly error?: unknown;
   readonly key: string;
 }
 /** What is to be written for a task, in order of position. */
@@ -12,9 +16,12 @@ export type TaskOutcome =
   /** Its key has a dead letter: it waits behind it. */
   | { readonly kind: 'parked'; readonly task: WindowTask };
 
-interface Entry extends WindowTask {
+interface Entry {
+  readonly task: WindowTask;
   state: 'waiting' | 'running' | 'done' | 'failed';
   error: unknown;
+  /** It was taken before, and the transaction that it was taken for was lost. */
+  readonly restored: boolean;
 }
 
 /**
@@ -25,6 +32,7 @@ interface Entry extends WindowTask {
 export class TaskWindow {
   readonly #maxCount: number;
   #entries: Entry[] = [];
+  #runningCount = 0;
 
   constructor(maxCount: number) {
     this.#maxCount = maxCount;
@@ -38,23 +46,29 @@ export class TaskWindow {
     return Math.max(0, this.#maxCount - this.#entries.length);
   }
   get runningCount(): number {
-    return this.#entries.filter(({ state }) => state === 'running').length;
+    return this.#runningCount;
+  }
+  /** Position of the oldest event in hand. */
+  get firstPosition(): number | undefined {
+    return this.#entries[0]?.task.document._id;
   }
 
   add(task: WindowTask): void {
-    this.#entries.push({ ...task, state: 'waiting', error: undefined });
+    this.#entries.push({ task, state: 'waiting', error: undefined, restored: false });
   }
 
   /** Tasks that may begin now, marked as running. `blocked`: keys with a dead letter. */
   begin(blocked: (key: string) => boolean): readonly WindowTask[] {
     const held = new Set<string>();
-    const begun: Entry[] = [];
+    const begun: WindowTask[] = [];
     for (const entry of this.#entries) {
-      if (entry.state === 'waiting' && !held.has(entry.key) && !blocked(entry.key)) {
+      const { key } = entry.task;
+      if (entry.state === 'waiting' && !held.has(key) && !blocked(key)) {
         entry.state = 'running';
-        begun.push(entry);
+        this.#runningCount++;
+        begun.push(entry.task);
       }
-      if (entry.state !== 'done') held.add(entry.key);
+      if (entry.state !== 'done') held.add(key);
     }
     return begun;
   }
@@ -65,7 +79,7 @@ export class TaskWindow {
   failed(task: WindowTask, error: unknown): void {
     this.#settle(task, 'failed', error);
   }
-  /** It was not tried after all, or nobody counts how: it may begin again. */
+  /** It was not tried after all: it may begin again. */
   again(task: WindowTask): void {
     this.#settle(task, 'waiting', undefined);
   }
@@ -74,15 +88,14 @@ export class TaskWindow {
   takeSettled(blocked: (key: string) => boolean): readonly TaskOutcome[] {
     const failing = new Set<string>();
     const outcomes: TaskOutcome[] = [];
-    for (const entry of this.#entries) {
-      const { event, key, state, error } = entry;
-      const task = { event, key };
+    for (const { task, state, error } of this.#entries) {
+      const isBlocked = failing.has(task.key) || blocked(task.key);
       if (state === 'done') outcomes.push({ kind: 'done', task });
+      else if (state === 'waiting' && isBlocked) outcomes.push({ kind: 'parked', task });
       else if (state === 'failed') {
-        failing.add(key);
+        failing.add(task.key);
         outcomes.push({ kind: 'failed', task, error });
-      } else if (state === 'waiting' && (failing.has(key) || blocked(key))) outcomes.push({ kind: 'parked', task });
-      else break;
+      } else break;
     }
     this.#entries = this.#entries.slice(outcomes.length);
     return outcomes;
@@ -91,18 +104,46 @@ export class TaskWindow {
   /** Whether `takeSettled` would take anything. */
   hasSettled(blocked: (key: string) => boolean): boolean {
     const [first] = this.#entries;
-    if (first === undefined) return false;
-    return first.state === 'done' || first.state === 'failed' || (first.state === 'waiting' && blocked(first.key));
+    if (first === undefined || first.state === 'running') return false;
+    return first.state !== 'waiting' || blocked(first.task.key);
   }
 
-  /** Forgets everything: what was written is read again. Late results of what runs are ignored. */
+  /** Puts back what was taken, oldest first: it was not written. */
+  restore(outcomes: readonly TaskOutcome[]): void {
+    const entries = outcomes.map((outcome): Entry => {
+      const state = outcome.kind === 'parked' ? 'waiting' : outcome.kind;
+      return {
+        task: outcome.task,
+        state,
+        error: outcome.kind === 'failed' ? outcome.error : undefined,
+        restored: true,
+      };
+    });
+    this.#entries = [...entries, ...this.#entries];
+  }
+
+  /** Others wrote up to here. False when that concerns events that this process had not handed over to be written. */
+  dropUpTo(position: number): boolean {
+    const dropped = this.#entries.filter(({ task }) => task.document._id <= position);
+    this.#entries = this.#entries.slice(dropped.length);
+    this.#count();
+    return dropped.every(({ restored }) => restored);
+  }
+
+  /** Forgets everything; late results of what runs are ignored. */
   clear(): void {
     this.#entries = [];
+    this.#count();
   }
 
-  #settle({ event, key }: WindowTask, state: Entry['state'], error: unknown): void {
-    const entry = this.#entries.find((one) => one.event.position === event.position && one.key === key);
+  #count(): void {
+    this.#runningCount = this.#entries.filter(({ state }) => state === 'running').length;
+  }
+
+  #settle(task: WindowTask, state: Entry['state'], error: unknown): void {
+    const entry = this.#entries.find((one) => one.task === task);
     if (entry?.state !== 'running') return;
+    this.#runningCount--;
     entry.state = state;
     entry.error = error;
   }

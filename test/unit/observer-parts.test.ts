@@ -1,46 +1,36 @@
 import { setMaxListeners } from 'node:events';
 import { describe, expect, it } from 'vitest';
-import type { AnyRecorded } from '../../src/define/event.ts';
 import { delayAfterMs, mayRetry, retryPolicy } from '../../src/define/retry-policy.ts';
 import { inDeadline } from '../../src/engine/in-deadline.ts';
 import { type BreakerState, ObserverBreaker } from '../../src/engine/observer-breaker.ts';
 import { Slots } from '../../src/engine/slots.ts';
-import { TaskWindow } from '../../src/engine/task-window.ts';
+import { type TaskOutcome, TaskWindow, type WindowTask } from '../../src/engine/task-window.ts';
 import { MillraceError, NonRetryableError, RetryAfterError } from '../../src/errors.ts';
+import type { LogDocument } from '../../src/store/documents.ts';
 
 const never = new AbortController().signal;
 setMaxListeners(0, never);
-const eventAt = (position: number): AnyRecorded => ({
-  id: `e${position}`,
-  type: 'Counted',
-  data: {},
-  schemaVersion: 1,
-  stream: { tenant: 'default', aggregate: 'counter', id: 'a', version: position },
-  position,
-  commandId: `c${position}`,
-  at: new Date(0),
-  meta: { correlationId: 'x', causationId: null, actor: null, tenant: 'default', traceparent: null, client: null },
-});
+const taskAt = (position: number, key: string): WindowTask => {
+  const document = { _id: position, id: `e${position}`, type: 'Counted' } as LogDocument;
+  return { document, event: undefined, key };
+};
 
 describe('the tasks of a partition that are in hand', () => {
   const windowOf = (...keys: string[]) => {
     const window = new TaskWindow(50);
-    for (const [index, key] of keys.entries()) window.add({ event: eventAt(index + 1), key });
+    for (const [index, key] of keys.entries()) window.add(taskAt(index + 1, key));
     return window;
   };
   const none = (): boolean => false;
-  const positions = (tasks: readonly { readonly event: AnyRecorded }[]) => tasks.map(({ event }) => event.position);
-  const outcomes = (window: TaskWindow, blocked: (key: string) => boolean = none) =>
-    window.takeSettled(blocked).map(({ kind, task }) => `${task.event.position} ${kind}`);
+  const positions = (tasks: readonly WindowTask[]) => tasks.map(({ document }) => document._id);
+  const told = (outcomes: readonly TaskOutcome[]) => outcomes.map(({ kind, task }) => `${task.document._id} ${kind}`);
+  const taken = (window: TaskWindow, blocked: (key: string) => boolean = none) => told(window.takeSettled(blocked));
 
   it('begin side by side for different keys and one after the other for one key', () => {
     const window = windowOf('a', 'a', 'b');
-    const [first, , third] = [1, 2, 3].map((position) => ({
-      event: eventAt(position),
-      key: 'ab'[position === 3 ? 1 : 0] ?? '',
-    }));
-    expect(positions(window.begin(none))).toEqual([1, 3]);
-    expect(positions(window.begin(none))).toEqual([]);
+    const [first, third] = window.begin(none);
+    expect(positions([first as never, third as never])).toEqual([1, 3]);
+    expect(window.begin(none)).toEqual([]);
     window.done(first as never);
     expect(positions(window.begin(none))).toEqual([2]);
     window.done(third as never);
@@ -51,27 +41,27 @@ describe('the tasks of a partition that are in hand', () => {
     const [a, b, c] = window.begin(none);
     window.done(b as never);
     window.done(c as never);
-    expect(outcomes(window)).toEqual([]);
+    expect(taken(window)).toEqual([]);
     window.done(a as never);
-    expect(outcomes(window)).toEqual(['1 done', '2 done', '3 done']);
+    expect(taken(window)).toEqual(['1 done', '2 done', '3 done']);
     expect(window.size).toBe(0);
   });
   it('park the later ones of a key that failed, and no others', () => {
     const window = windowOf('a', 'a', 'b', 'a');
     const [a, b] = window.begin(none);
     window.failed(a as never, new Error('no'));
-    expect(positions(window.begin(none))).toEqual([]);
+    expect(window.begin(none)).toEqual([]);
     window.done(b as never);
-    expect(outcomes(window)).toEqual(['1 failed', '2 parked', '3 done', '4 parked']);
+    expect(taken(window)).toEqual(['1 failed', '2 parked', '3 done', '4 parked']);
   });
   it('park those of a key that is blocked, and run them when it was let go before they were written', () => {
     const window = windowOf('b', 'a');
     const isA = (key: string): boolean => key === 'a';
     const [b] = window.begin(isA);
-    expect(outcomes(window, isA)).toEqual([]);
+    expect(taken(window, isA)).toEqual([]);
     expect(positions(window.begin(none))).toEqual([2]);
     window.done(b as never);
-    expect(outcomes(window)).toEqual(['1 done']);
+    expect(taken(window)).toEqual(['1 done']);
   });
   it('begin again when they were not tried, and forget what comes late after they were thrown away', () => {
     const window = windowOf('a');
@@ -80,7 +70,26 @@ describe('the tasks of a partition that are in hand', () => {
     expect(positions(window.begin(none))).toEqual([1]);
     window.clear();
     window.done(a as never);
-    expect(outcomes(window)).toEqual([]);
+    expect(taken(window)).toEqual([]);
+    expect(window.runningCount).toBe(0);
+  });
+  it('are not done again when only what was to be written of them was lost', () => {
+    const window = windowOf('a', 'a', 'b');
+    const [a, b] = window.begin(none);
+    window.failed(a as never, new Error('no'));
+    window.restore(window.takeSettled(none));
+    expect(window.begin(none)).toEqual([]);
+    window.done(b as never);
+    expect(taken(window)).toEqual(['1 failed', '2 parked', '3 done']);
+  });
+  it('tell whether others moved on: what they wrote was not ours to write', () => {
+    const window = windowOf('a', 'b');
+    const [a] = window.begin(none);
+    window.done(a as never);
+    window.restore(window.takeSettled(none));
+    expect(window.dropUpTo(1)).toBe(true);
+    expect(window.firstPosition).toBe(2);
+    expect(window.dropUpTo(2)).toBe(false);
   });
 });
 
