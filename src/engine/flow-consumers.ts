@@ -1,6 +1,7 @@
 import type { ConsumerModel, Model } from '../define/model.ts';
+import { deadLetterId } from '../store/dead-letters.ts';
 import type { ConsumerDocument, DeadLetterDocument, LogDocument } from '../store/documents.ts';
-import { deadLetterId, type FlowReads, type PartitionPlace } from '../store/flow-reads.ts';
+import type { FlowReads, PartitionPlace } from '../store/flow-reads.ts';
 import type { DecodeOnce } from './decode-once.ts';
 import type { StepState } from './flow-contract.ts';
 import { routeEvent } from './route-event.ts';
@@ -17,7 +18,8 @@ export interface HandlingState {
 export interface Handling {
   readonly consumer: ConsumerModel;
   readonly event: LogDocument;
-  readonly keys: readonly string[];
+  /** What is blocked when it fails; of a saga, ids of instances. */
+  keys: readonly string[];
   /** Partitions that must pass the event. */
   readonly partitions: readonly number[];
   current: HandlingState;
@@ -29,7 +31,7 @@ const DONE: HandlingState = { state: 'DONE', attempts: 1, error: null, since: nu
 export interface HandlingDeps {
   readonly model: Model;
   readonly logId: string;
-  readonly reads: Pick<FlowReads, 'consumers' | 'partitions' | 'deadLetters'>;
+  readonly reads: Pick<FlowReads, 'consumers' | 'partitions' | 'deadLetters' | 'sagaKeys'>;
   readonly decode: DecodeOnce;
 }
 
@@ -76,6 +78,7 @@ export class Handlings {
       const known = byConsumer.get(place.consumer) ?? new Map<number, PartitionPlace>();
       byConsumer.set(place.consumer, known.set(place.partition, place));
     }
+    await this.#findInstances();
     const letters = await this.#letters();
     for (const one of this.#open) {
       const own = one.keys.flatMap((key) => letters.get(this.#letterId(one.consumer, key)) ?? []);
@@ -115,6 +118,23 @@ export class Handlings {
     }
     const missing = model.consumers.filter((consumer) => this.#document(consumer) === undefined);
     if (missing.length === 0) this.#events.length = 0;
+  }
+
+  /** Of sagas with several correlation keys: once an event was handled its keys lead to one instance, before that to none. */
+  async #findInstances(): Promise<void> {
+    const many = [...this.#open].filter(({ consumer }) => consumer.kind === 'saga' && consumer.saga.manyKeys);
+    const byConsumer = new Map<ConsumerModel, Handling[]>();
+    for (const one of many) byConsumer.set(one.consumer, [...(byConsumer.get(one.consumer) ?? []), one]);
+    for (const [{ name, generation }, handlings] of byConsumer) {
+      const of = { consumer: name, generation };
+      const keys = new Set(handlings.flatMap((one) => one.keys));
+      const found = await this.#deps.reads.sagaKeys(of, [...keys]);
+      for (const one of handlings) {
+        const led = one.keys.flatMap((key) => found.get(key) ?? []);
+        // A new instance is named by the first of its keys.
+        one.keys = [...new Set([...led, ...one.keys])];
+      }
+    }
   }
 
   #document({ name, generation }: ConsumerModel): ConsumerDocument | undefined {

@@ -5,7 +5,8 @@ import { roughBytes } from '../store/rough-bytes.ts';
 import type { DecodeOnce } from './decode-once.ts';
 import { Handlings } from './flow-consumers.ts';
 import { FLOW_MAX_STEPS, type FlowStep } from './flow-contract.ts';
-import { flowSteps, isSettled, NO_SAGAS } from './flow-steps.ts';
+import { readSagas } from './flow-sagas.ts';
+import { flowSteps, isSettled } from './flow-steps.ts';
 
 export interface FlowDeps {
   readonly model: Model;
@@ -60,6 +61,7 @@ export class FlowRun {
     ]);
     for (const head of [...receipts, ...recent]) this.#know(head);
     await this.#readHeads(added, queued);
+    const sagas = await readSagas(this.#deps, { handlings: this.#handlings.all, queued });
     const steps = flowSteps({
       events: this.#events,
       handlings: this.#handlings.all,
@@ -70,7 +72,7 @@ export class FlowRun {
       ),
       isService: (name) => model.services.has(name),
       decode,
-      sagas: NO_SAGAS,
+      sagas,
     });
     const now = Date.now();
     const quiet = this.#handlings.complete && steps.every((step) => isSettled(step, now));

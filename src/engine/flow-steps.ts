@@ -6,6 +6,7 @@ import { type CommitHead, commandKey, type QueuedHead, type RejectionHead } from
 import type { DecodeOnce } from './decode-once.ts';
 import type { Handling } from './flow-consumers.ts';
 import type { FlowStep, StepState } from './flow-contract.ts';
+import { commandStepId, handlingId, type SagaFacts } from './flow-ids.ts';
 
 /** What was read of a flow. */
 export interface FlowFacts {
@@ -20,19 +21,6 @@ export interface FlowFacts {
   /** What saga instances wrote down, by the ids of steps and commands. */
   readonly sagas: SagaFacts;
 }
-/** What the timelines of saga instances add. */
-export interface SagaFacts {
-  /** Timers, and refusals that sagas were told of. */
-  readonly steps: readonly FlowStep[];
-  /** The step that sent a command, by command id. */
-  readonly senders: ReadonlyMap<string, string>;
-  /** When an event was handled, by the id of the step. */
-  readonly handledAt: ReadonlyMap<string, Date>;
-}
-export const NO_SAGAS: SagaFacts = { steps: [], senders: new Map(), handledAt: new Map() };
-
-export const handlingId = (eventId: string, consumer: string): string => `${eventId}/${consumer}`;
-const commandId = (stream: string, id: string): string => `${stream}#${id}`;
 const subjectOf = (stream: string): string => {
   const { aggregate, id } = parseStreamKey(stream);
   return `${aggregate}/${id}`;
@@ -46,7 +34,7 @@ export function flowSteps(facts: FlowFacts): readonly FlowStep[] {
   };
   const eventIds = new Set(facts.events.map(({ id }) => id));
   const commandIds = new Map<string, string>();
-  for (const [stream, id] of commandsOf(facts)) commandIds.set(id, commandId(stream, id));
+  for (const [stream, id] of commandsOf(facts)) commandIds.set(id, commandStepId(stream, id));
   const parentOf = (id: string, meta: EventMeta, sender: string | undefined): string | null => {
     const sent = facts.sagas.senders.get(id);
     if (sent !== undefined) return sent;
@@ -93,7 +81,7 @@ function commandStep(facts: FlowFacts, stream: string, id: string, parentOf: Par
   const event = facts.events.find((one) => one.commandId === id && one.stream === stream);
   const meta = queued?.meta ?? head?.meta ?? rejection?.meta ?? event?.meta;
   const common = {
-    id: commandId(stream, id),
+    id: commandStepId(stream, id),
     parentId: meta === undefined ? null : parentOf(id, meta, queued?.sender?.consumer),
     kind: facts.isService(parseStreamKey(stream).aggregate) ? ('SERVICE' as const) : ('COMMAND' as const),
     subject: subjectOf(stream),
@@ -147,7 +135,7 @@ function eventStep(document: LogDocument, decode: DecodeOnce): FlowStep {
       };
   return {
     id: document.id,
-    parentId: commandId(document.stream, document.commandId),
+    parentId: commandStepId(document.stream, document.commandId),
     kind: 'EVENT',
     name: document.type,
     subject: subjectOf(document.stream),
@@ -164,7 +152,7 @@ function eventStep(document: LogDocument, decode: DecodeOnce): FlowStep {
 /** Stored and safe, on its way into the log. */
 const unplacedStep = (head: CommitHead, id: string, type: string): FlowStep => ({
   id,
-  parentId: commandId(head.stream, head.command.id),
+  parentId: commandStepId(head.stream, head.command.id),
   kind: 'EVENT',
   name: type,
   subject: subjectOf(head.stream),

@@ -1,6 +1,7 @@
 import type { DeadLetterDocument } from '../store/documents.ts';
 import { deadLetterOf, type FailedInput } from './dead-letter.ts';
 import type { Errand, ErrandDesk, WaitingEvent } from './errand.ts';
+import { withAttempt } from './intercept.ts';
 
 /** What became of a try. */
 export type RetryEnd =
@@ -73,7 +74,7 @@ function handleItems(
   const handled = isComplete || items.length < 2 ? items : items.slice(0, -1);
   for (const [index, { says, run }] of handled.entries()) {
     try {
-      run();
+      withAttempt(index === 0 ? record.attempts + 1 : 1, run);
     } catch (error) {
       unpark(desk, handled.slice(1, index + 1));
       return failedAt(logId, desk, record, { ...says, error }, index);

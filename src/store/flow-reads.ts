@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto';
 import type { Db, MongoClient } from 'mongodb';
 import { createCausalReads } from './causal-reads.ts';
 import type {
@@ -9,8 +8,12 @@ import type {
   PartitionDocument,
   QueuedCommandDocument,
   RejectionDocument,
+  SagaDocument,
+  SagaKeyDocument,
 } from './documents.ts';
 import type { GenerationRef } from './partitions.ts';
+import { sagaKeyId } from './sagas.ts';
+import { viewCollectionName } from './view-documents.ts';
 
 /** A commit without data. */
 export interface CommitHead {
@@ -33,6 +36,9 @@ export type PartitionPlace = Pick<
   'consumer' | 'generation' | 'partition' | 'checkpoint' | 'failure'
 >;
 
+/** An instance of a saga without its state. */
+export type InstanceHead = Pick<SagaDocument, '_id' | 'status' | 'timers' | 'timeline'>;
+
 /**
  * What is known of one correlation id, each from an index. Reads only; majority, from the primary, and none older than one
  * before it.
@@ -53,6 +59,9 @@ export interface FlowReads {
   placed(heads: readonly CommitHead[]): Promise<ReadonlySet<string>>;
   consumers(refs: readonly GenerationRef[]): Promise<readonly ConsumerDocument[]>;
   partitions(refs: readonly GenerationRef[]): Promise<readonly PartitionPlace[]>;
+  /** Where correlation keys of a saga lead; those that lead nowhere are left out. */
+  sagaKeys(of: GenerationRef, keys: readonly string[]): Promise<ReadonlyMap<string, string>>;
+  instances(of: GenerationRef, ids: readonly string[]): Promise<readonly InstanceHead[]>;
   deadLetters(ids: readonly string[]): Promise<readonly DeadLetterDocument[]>;
 }
 
@@ -60,11 +69,6 @@ export interface FlowReads {
 const RECENT_MS = 5_000;
 const RECENT_MAX_COUNT = 50_000;
 const REFS_PER_READ = 200;
-
-/** Names the dead letter of a key: one at most exists. */
-export function deadLetterId(logId: string, { consumer, generation }: GenerationRef, key: string): string {
-  return createHash('sha256').update(`${logId}/${consumer}/${generation}/${key}`).digest('hex').slice(0, 32);
-}
 
 export const commandKey = ({ stream, commandId }: CommandRef): string => `${stream}\u0000${commandId}`;
 
@@ -195,6 +199,20 @@ export function createFlowReads(client: MongoClient, db: Db, logId: string): Flo
           .project<PartitionPlace>({ _id: 0, consumer: 1, generation: 1, partition: 1, checkpoint: 1, failure: 1 })
           .toArray();
       }),
+    sagaKeys: (of, keys) =>
+      reads.run(async (session) => {
+        const ids = keys.map((key) => sagaKeyId(logId, of, key));
+        const found = db.collection<SagaKeyDocument>('saga_keys').find({ _id: { $in: ids } }, { session });
+        return new Map((await found.toArray()).map(({ key, instance }) => [key, instance]));
+      }),
+    instances: ({ consumer, generation }, ids) =>
+      reads.run((session) =>
+        db
+          .collection<SagaDocument>(viewCollectionName({ kind: 'saga', view: consumer, generation }))
+          .find({ _id: { $in: [...ids] } }, { session, batchSize: ids.length })
+          .project<InstanceHead>({ status: 1, timers: 1, timeline: 1 })
+          .toArray(),
+      ),
     deadLetters: (ids) =>
       reads.run(async (session) => {
         const found: DeadLetterDocument[] = [];

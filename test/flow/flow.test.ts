@@ -133,6 +133,27 @@ describe('a flow', () => {
     await expect(app.settled('x', { timeoutMs: -1 })).rejects.toMatchObject({ code: 'BAD_INPUT' });
   });
 
+  test('with a dead letter settles, and says what failed and what waits behind it', async () => {
+    broken.add('x1');
+    const [first, second] = [randomUUID(), randomUUID()];
+    await place('x1', 'tea', first);
+    const flow = await app.settled(first);
+    const dead = flow.steps.find(({ name }) => name === 'orders');
+    expect(dead).toMatchObject({
+      kind: 'PROJECTOR',
+      status: 'DEAD',
+      attempts: 2,
+      error: { code: 'HANDLER_FAILED', message: expect.stringContaining('cannot place x1') },
+    });
+    await place('x1', 'milk', second);
+    const behind = (await app.settled(second)).steps.find(({ name }) => name === 'orders');
+    expect(behind).toMatchObject({ status: 'DEAD', attempts: 0, error: { code: 'PARKED' } });
+    expect(behind?.error?.message).toMatch(/waits behind "Placed" at position \d+.*cannot place x1/);
+    // Healthy consumers of the same events are not concerned.
+    expect(flow.steps.find(({ name }) => name === 'items')?.status).toBe('DONE');
+    broken.delete('x1');
+  });
+
   test('of 500 commands is whole, and what is beyond 2,000 steps is said to be missing', async () => {
     const correlationId = randomUUID();
     await Promise.all(Array.from({ length: 300 }, (_, n) => place(`c${n}`, `i${n}`, correlationId)));
