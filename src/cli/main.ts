@@ -29,6 +29,18 @@ export async function runCli(argv: readonly string[]): Promise<number> {
       const { verify } = await import('./verify-command.ts');
       exitCode = await verify(options);
     });
+  program
+    .command('timers')
+    .description('What is due at a time: timers of sagas, delayed commands, schedules; reads only')
+    .option('--kind <kind>', 'saga, schedule or command')
+    .option('--consumer <name>', 'of this saga; of commands: of this aggregate or service')
+    .option('--due-before <time>', 'due before this time (ISO 8601)')
+    .option('--limit <count>', 'at most so many (default: 50)')
+    .option('--json', 'print them as JSON')
+    .action(async (options) => {
+      const { timers } = await import('./timers-command.ts');
+      exitCode = await timers(options);
+    });
   try {
     await program.parseAsync([...argv], { from: 'user' });
     return exitCode;

@@ -1,4 +1,5 @@
 import type { Model } from '../define/model.ts';
+import type { Schedule } from '../define/schedule.ts';
 import type { DelayedCommandStore } from '../store/delayed-commands.ts';
 import type { QueuedCommandDocument, TimerDocument } from '../store/documents.ts';
 import type { TimerPlace, TimerStore } from '../store/timers.ts';
@@ -16,7 +17,8 @@ export function createTimerReads(deps: {
   readonly logId: string;
   readonly timers: Pick<TimerStore, 'now' | 'list' | 'schedules'>;
   readonly delayed: Pick<DelayedCommandStore, 'list'>;
-  readonly model: Pick<Model, 'schedules'>;
+  /** Without it, schedules are those that the workers know. */
+  readonly model?: Pick<Model, 'schedules'>;
 }): TimerReads {
   const { logId } = deps;
   const clock = new ServerClock(() => deps.timers.now());
@@ -37,7 +39,9 @@ export function createTimerReads(deps: {
     async schedules() {
       const [stored] = await Promise.all([deps.timers.schedules(), clock.sync(CLOCK_MAX_AGE_MS)]);
       const byName = new Map(stored.map((timer) => [timer.name, timer]));
-      return [...deps.model.schedules.values()].map(({ name, description, cron, timeZone }): ScheduleState => {
+      const declared: Iterable<Pick<Schedule, 'name' | 'description' | 'cron' | 'timeZone'>> =
+        deps.model?.schedules.values() ?? stored.flatMap(scheduleOf);
+      return Array.from(declared, ({ name, description, cron, timeZone }): ScheduleState => {
         const timer = byName.get(name);
         const last = timer?.last;
         return {
@@ -54,6 +58,11 @@ export function createTimerReads(deps: {
     },
   };
 }
+
+const scheduleOf = ({ name, cron, timeZone, unknownSince }: TimerDocument) =>
+  cron === undefined || timeZone === undefined || unknownSince !== undefined
+    ? []
+    : [{ name, description: undefined, cron, timeZone }];
 
 interface Item {
   /** As stored: part of the place in the list. */
