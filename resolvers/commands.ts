@@ -1,15 +1,16 @@
 import type { GatewayContext } from '../src/gateway/context.ts';
 import {
   type AnyAggregate,
+  type AnyService,
   type CommandOutcome,
   type CommandRequest,
-  type CommandStatus,
   isMillraceError,
   jsonSchemaOf,
   MillraceError,
   type Schema,
 } from '../src/index.ts';
 import type { MillraceBuilder } from './builder.ts';
+import { exposeCommandStatus } from './command-status.ts';
 import { described, inputTypeOf, type Typed } from './derive.ts';
 import { camelCase, checkedName, pascalCase } from './names.ts';
 import { outcomeType } from './outcomes.ts';
@@ -27,51 +28,58 @@ export interface CommandExposure {
 /** How many commands one `sendCommands` takes. */
 const BATCH_MAX_COUNT = 100;
 
-/** The mutation of one command. */
+/** The mutation of one command of an aggregate or service. */
 export function exposeCommand(
   builder: MillraceBuilder,
-  aggregate: AnyAggregate,
+  target: AnyAggregate | AnyService,
   type: string,
   schema: Schema,
   modulePlace: string,
   exposure: CommandExposure,
 ): void {
-  const place = `${modulePlace}, aggregate "${aggregate.name}", command "${type}"`;
+  const place = `${modulePlace}, ${target.kind} "${target.name}", command "${type}"`;
   const name = checkedName(exposure.name ?? camelCase(type), place);
   const shape = shapeOf(jsonSchemaOf(schema, 'input', place), 'command');
   // GraphQL has no empty input types: a command without data takes no input.
   const empty = shape.kind === 'object' && shape.fields().length === 0;
   claim(builder, `Mutation.${name}`, place);
   const input = empty ? undefined : inputTypeOf(builder, shape, pascalCase(name), place);
-  const creates = aggregate.creates.includes(type);
   const outcome = once(builder, outcomeType);
   builder.mutationField(name, (t) => {
-    const options = commandArguments(builder);
-    const id = t.arg.id({
-      required: !creates,
-      ...described(creates ? 'Left out, the platform chooses it; the same for every try of a commandId.' : undefined),
-    });
+    const options = target.kind === 'service' ? serviceArguments(builder) : aggregateArguments(builder, target, type);
     const send = (given: CommandArguments, data: unknown, context: GatewayContext): Promise<CommandOutcome> =>
-      context.runtime.handle(requestOf({ ...given, aggregate: aggregate.name, type, data }, context));
+      context.runtime.handle(requestOf({ ...given, aggregate: target.name, type, data }, context));
     const common = {
       type: outcome,
       nullable: false,
       ...described(exposure.description ?? shape.description),
     } as const;
     if (input === undefined) {
-      return t.field({
-        ...common,
-        args: { id, ...options },
-        resolve: (_root, args, context) => send(args, {}, context),
-      });
+      return t.field({ ...common, args: options, resolve: (_root, args, context) => send(args, {}, context) });
     }
     return t.field({
       ...common,
-      args: { id, input: inputArgument(builder, input, !shape.nullable), ...options },
+      args: { input: inputArgument(builder, input, !shape.nullable), ...options },
       resolve: (_root, args, context) => send(args, args.input, context),
     });
   });
 }
+
+/** `id` and how the command is sent. */
+const aggregateArguments = (builder: MillraceBuilder, aggregate: AnyAggregate, type: string) => {
+  const creates = aggregate.creates.includes(type);
+  const about = creates ? 'Left out, the platform chooses it; the same for every try of a commandId.' : undefined;
+  return builder.args((t) => ({
+    id: t.id({ required: !creates, ...described(about) }),
+    ...commandArguments(builder),
+  }));
+};
+
+/** Always queued, each with a stream of its own. */
+const serviceArguments = (builder: MillraceBuilder) => {
+  const { commandId, sendAt } = commandArguments(builder);
+  return { commandId, sendAt };
+};
 
 function inputArgument(
   builder: MillraceBuilder,
@@ -90,14 +98,29 @@ const about = {
   commandId:
     'Idempotency key: chosen once before the first try and sent again with every repeat, it makes a repeat harmless.',
   expectedVersion: 'Refuse unless the stream is at exactly this version; 0: does not exist.',
-  dryRun: 'Decide and answer, store nothing.',
+  dryRun: 'Decide and answer, store nothing. Not for what is queued.',
+  mode: 'Default NOW; commands of services are always queued.',
+  sendAt: 'Queue it, and carry it out at this time; a time in the past means at once.',
 } as const;
+
+function commandMode(builder: MillraceBuilder) {
+  claim(builder, 'type CommandMode', 'a type of the platform');
+  return builder.enumType('CommandMode', {
+    description: 'When a command is decided.',
+    values: {
+      NOW: { description: 'Before the answer, which is its receipt.' },
+      QUEUED: { description: 'After the answer, by a worker: stored, and certain to be carried out.' },
+    } as const,
+  });
+}
 
 const commandArguments = (builder: MillraceBuilder) =>
   builder.args((t) => ({
     commandId: t.id({ description: about.commandId }),
     expectedVersion: t.int({ description: about.expectedVersion }),
     dryRun: t.boolean({ description: about.dryRun }),
+    mode: t.field({ type: once(builder, commandMode), description: about.mode }),
+    sendAt: t.field({ type: 'DateTime', description: about.sendAt }),
   }));
 
 interface CommandArguments {
@@ -105,6 +128,8 @@ interface CommandArguments {
   readonly commandId?: string | null | undefined;
   readonly expectedVersion?: number | null | undefined;
   readonly dryRun?: boolean | null | undefined;
+  readonly mode?: 'NOW' | 'QUEUED' | null | undefined;
+  readonly sendAt?: string | null | undefined;
 }
 interface Envelope extends CommandArguments {
   readonly aggregate: string;
@@ -121,24 +146,32 @@ function requestOf(given: Envelope, { correlationId, traceparent, client, baggag
     commandId: given.commandId ?? undefined,
     expectedVersion: given.expectedVersion ?? undefined,
     dryRun: given.dryRun ?? undefined,
+    mode: given.mode ?? undefined,
+    sendAt: given.sendAt == null ? undefined : sendTime(given.sendAt),
     meta: { correlationId, traceparent, client, ...(baggage === null ? {} : { baggage }) },
   };
 }
 
-/** `sendCommands`, `command` and `findCommand`. */
+/** An invalid date for what is no point in time: the answer is then that of wrong data. */
+const sendTime = (text: string): Date =>
+  new Date(/^(\d{4}|[+-]\d{6})-\d{2}-\d{2}T.*(Z|[+-]\d{2}:\d{2})$/.test(text) ? text : Number.NaN);
+
+/** `sendCommands` and what there is to know of commands that were sent. */
 export function exposeCommandTopics(builder: MillraceBuilder): true {
   const outcome = once(builder, outcomeType);
   claim(builder, 'type CommandEnvelope', 'a type of the platform');
   const envelope = builder.inputType('CommandEnvelope', {
     description: 'A command with its address.',
     fields: (t) => ({
-      aggregate: t.string({ required: true }),
-      id: t.id({ description: 'May be left out for commands that create.' }),
+      aggregate: t.string({ required: true, description: 'Name of the aggregate or service.' }),
+      id: t.id({ description: 'May be left out for commands that create, and for services.' }),
       type: t.string({ required: true, description: 'Wire name, for example "OpenAccount".' }),
       input: t.field({ type: 'JSON', required: false }),
       commandId: t.id({ description: about.commandId }),
       expectedVersion: t.int({ description: about.expectedVersion }),
       dryRun: t.boolean({ description: about.dryRun }),
+      mode: t.field({ type: once(builder, commandMode), description: about.mode }),
+      sendAt: t.field({ type: 'DateTime', description: about.sendAt }),
     }),
   });
   claim(builder, 'Mutation.sendCommands', 'a field of the platform');
@@ -155,7 +188,7 @@ export function exposeCommandTopics(builder: MillraceBuilder): true {
         ),
     }),
   );
-  exposeStatus(builder);
+  exposeCommandStatus(builder);
   return true;
 }
 
@@ -187,50 +220,9 @@ function unknownName(
   { aggregate, type, commandId }: Envelope,
   { runtime }: GatewayContext,
 ): CommandOutcome | undefined {
-  const known = runtime.model.aggregates.get(aggregate);
+  const known = runtime.model.aggregates.get(aggregate) ?? runtime.model.services.get(aggregate);
   const path = known === undefined ? 'aggregate' : 'type';
   if (known?.commands.has(type) === true) return undefined;
-  const message = known === undefined ? 'there is no such aggregate' : `aggregate "${aggregate}" has no such command`;
+  const message = known === undefined ? 'there is no such aggregate or service' : `"${aggregate}" has no such command`;
   return { kind: 'invalid', commandId: commandId ?? null, issues: [{ path: [path], message }] };
-}
-
-function exposeStatus(builder: MillraceBuilder): void {
-  const outcome = once(builder, outcomeType);
-  claim(builder, 'type CommandState', 'a type of the platform');
-  claim(builder, 'type CommandStatus', 'a type of the platform');
-  const state = builder.enumType('CommandState', { values: ['ACCEPTED', 'REJECTED'] as const });
-  const status = builder.objectRef<CommandStatus>('CommandStatus').implement({
-    description: 'What is known of a command that was sent before.',
-    fields: (t) => ({
-      commandId: t.exposeID('commandId', { nullable: false }),
-      status: t.field({ type: state, nullable: false, resolve: (parent) => parent.status }),
-      receipt: t.field({ type: outcome, nullable: true, resolve: (parent) => parent.receipt }),
-      updatedAt: t.field({ type: 'DateTime', nullable: false, resolve: (parent) => parent.updatedAt }),
-    }),
-  });
-  claim(builder, 'Query.command', 'a field of the platform');
-  builder.queryField('command', (t) =>
-    t.field({
-      type: status,
-      nullable: true,
-      description: 'A command by the token of its receipt; null when nothing is known of it.',
-      args: { token: t.arg({ type: 'Token', required: true }) },
-      resolve: async (_root, { token }, { runtime }) => (await runtime.commandByToken(token)) ?? null,
-    }),
-  );
-  claim(builder, 'Query.findCommand', 'a field of the platform');
-  builder.queryField('findCommand', (t) =>
-    t.field({
-      type: status,
-      nullable: true,
-      description: 'A command by its address and commandId; null when nothing is known of it.',
-      args: {
-        aggregate: t.arg.string({ required: true }),
-        id: t.arg.id({ required: true }),
-        commandId: t.arg.id({ required: true }),
-      },
-      resolve: async (_root, { aggregate, id, commandId }, { runtime }) =>
-        (await runtime.findCommand(aggregate, id, commandId)) ?? null,
-    }),
-  );
 }

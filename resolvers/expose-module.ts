@@ -38,8 +38,8 @@ export function exposeModule(builder: MillraceBuilder, module: Module, options: 
   once(builder, exposeCommandTopics);
   once(builder, exposeEvents);
   once(builder, exposeConsumers);
-  once(builder, exposeFlow);
   once(builder, exposeTimers);
+  once(builder, exposeFlow);
   const place = `module "${module.name}"`;
   checkOptions(module, options, place);
   const { commands, views, queries } = {
@@ -54,7 +54,7 @@ export function exposeModule(builder: MillraceBuilder, module: Module, options: 
   });
   for (const view of shown) exposeView(builder, view);
   for (const part of module.parts) {
-    if (part.kind === 'aggregate') {
+    if (part.kind === 'aggregate' || part.kind === 'service') {
       for (const [type, schema] of Object.entries(part.commands)) {
         const exposure = commands.get(`${part.name}.${type}`) ?? commands.get(type) ?? {};
         if (exposure.hidden !== true) exposeCommand(builder, part, type, schema, place, exposure);
@@ -97,7 +97,9 @@ export function schemaOf(modules: readonly Module[]): GraphQLSchema {
 function checkOptions(module: Module, options: ExposeOptions, place: string): void {
   const names = {
     commands: module.parts.flatMap((part) =>
-      part.kind === 'aggregate' ? Object.keys(part.commands).flatMap((type) => [type, `${part.name}.${type}`]) : [],
+      part.kind === 'aggregate' || part.kind === 'service'
+        ? Object.keys(part.commands).flatMap((type) => [type, `${part.name}.${type}`])
+        : [],
     ),
     views: module.parts.filter((part) => part.kind === 'view').map((part) => part.name),
     queries: module.parts.filter((part) => part.kind === 'query').map((part) => part.name),

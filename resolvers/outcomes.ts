@@ -3,6 +3,7 @@ import type {
   CommandConflict,
   CommandInvalid,
   CommandOutcome,
+  CommandQueued,
   CommandRejected,
   Issue,
 } from '../src/index.ts';
@@ -12,18 +13,20 @@ import { claim, once } from './registry.ts';
 
 /** The union that every command answers with: what happened to it is data, never a GraphQL error. */
 export function outcomeType(builder: MillraceBuilder) {
-  for (const name of ['CommandOutcome', 'CommandAccepted', 'CommandRejected', 'CommandConflict', 'InvalidInput']) {
+  const names = ['Outcome', 'Accepted', 'Queued', 'Rejected', 'Conflict'].map((name) => `Command${name}`);
+  for (const name of [...names, 'InvalidInput']) {
     claim(builder, `type ${name}`, 'a type of the platform');
   }
   const members = {
     accepted: acceptedType(builder),
+    queued: queuedType(builder),
     rejected: rejectedType(builder),
     conflict: conflictType(builder),
     invalid: invalidType(builder),
   } as const;
   return builder.unionType('CommandOutcome', {
     description: 'What became of a command.',
-    types: [members.accepted, members.rejected, members.conflict, members.invalid],
+    types: [members.accepted, members.queued, members.rejected, members.conflict, members.invalid],
     resolveType: (outcome: CommandOutcome) => members[outcome.kind],
   });
 }
@@ -47,6 +50,25 @@ function acceptedType(builder: MillraceBuilder) {
       }),
       token: t.expose('token', { type: 'Token', nullable: false }),
       events: t.field({ type: [event], nullable: { list: false, items: false }, resolve: (parent) => parent.events }),
+    }),
+  });
+}
+
+function queuedType(builder: MillraceBuilder) {
+  return builder.objectRef<CommandQueued>('CommandQueued').implement({
+    description: 'Stored, and certain to be carried out by a worker; `commandStatus` tells what becomes of it.',
+    fields: (t) => ({
+      commandId: t.exposeID('commandId', { nullable: false }),
+      correlationId: t.exposeID('correlationId', { nullable: false }),
+      id: t.exposeID('id', {
+        nullable: false,
+        description: 'Id of the aggregate instance; of a service, the commandId.',
+      }),
+      token: t.expose('token', {
+        type: 'Token',
+        nullable: false,
+        description: 'Names the command. Reads with `atLeast` wait until it was carried out and applied.',
+      }),
     }),
   });
 }
@@ -80,9 +102,9 @@ function conflictType(builder: MillraceBuilder) {
   });
 }
 
-function invalidType(builder: MillraceBuilder) {
+export function issueType(builder: MillraceBuilder) {
   claim(builder, 'type InputIssue', 'a type of the platform');
-  const issue = builder.objectRef<Issue>('InputIssue').implement({
+  return builder.objectRef<Issue>('InputIssue').implement({
     fields: (t) => ({
       path: t.stringList({
         nullable: { list: false, items: false },
@@ -92,6 +114,10 @@ function invalidType(builder: MillraceBuilder) {
       message: t.exposeString('message', { nullable: false }),
     }),
   });
+}
+
+function invalidType(builder: MillraceBuilder) {
+  const issue = once(builder, issueType);
   return builder.objectRef<CommandInvalid>('InvalidInput').implement({
     description: 'The data is wrong; nothing happened.',
     fields: (t) => ({

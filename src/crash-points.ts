@@ -22,6 +22,10 @@ export const crashPoints = {
   'before-commit': 'delivery',
   /** The transaction is committed; nobody was told yet. */
   'after-commit': 'delivery',
+  /** A command of a service is claimed; its handler is about to run. */
+  'before-service': 'delivery',
+  /** The handler of a service ended; what it answered is not stored yet. */
+  'after-service': 'delivery',
 } as const satisfies Record<string, 'gateway' | 'sequencer' | 'delivery'>;
 
 export type CrashPoint = keyof typeof crashPoints;

@@ -74,8 +74,10 @@ export { defineApp } from './define-app.ts';
 export type {
   CommandAccepted,
   CommandConflict,
+  CommandError,
   CommandInvalid,
   CommandOutcome,
+  CommandQueued,
   CommandRejected,
   CommandRequest,
   CommandStatus,
@@ -88,6 +90,7 @@ export type {
   FlowStep,
   Page,
   PageInput,
+  QueuedCommand,
   Readiness,
   ReadOptions,
   ReceiptEvent,

@@ -1,17 +1,19 @@
 import type { GraphQLSchema } from 'graphql';
 import { type RunningWorkers, startAll } from '../workers/all.ts';
+import { createCommandEntrance, type RunningCommands } from '../workers/commands.ts';
 import { armCrash } from './crash-points.ts';
 import type { CommandOf, Contract, RejectionOf } from './define/aggregate.ts';
 import { buildModel, type Model } from './define/model.ts';
 import type { Module } from './define/module.ts';
 import type { AnyQuery, QueryInput, QueryOutput } from './define/query.ts';
 import type { Doc, View } from './define/view.ts';
-import { createCommandStatus } from './engine/command-status.ts';
+import { createCommandDesk } from './engine/command-desk.ts';
 import type {
   CommandAccepted,
   CommandConflict,
   CommandInvalid,
   CommandOutcome,
+  CommandQueued,
   CommandRejected,
   CommandRequest,
   Flow,
@@ -39,11 +41,13 @@ import { createLogger, type Logger } from './logger.ts';
 import { createHintChannel } from './queue/hints.ts';
 import { connectRedis, type RedisConnections } from './queue/redis.ts';
 import { readSettings, type Settings } from './settings.ts';
+import type { CommitDocument } from './store/documents.ts';
 import { openStore, type Store } from './store/open-store.ts';
 
 /** The outcome of a command sent in code, with the aggregate's own rejection codes. */
 export type Outcome<A> =
   | CommandAccepted
+  | CommandQueued
   | (CommandRejected & {
       readonly code: RejectionOf<A> | 'ALREADY_EXISTS' | 'NOT_FOUND' | 'CLOSED' | 'IDEMPOTENCY_CONFLICT';
     })
@@ -65,12 +69,15 @@ export interface RunningApp {
   readonly runtime: Runtime;
   /** Base address of the gateway; undefined without one. */
   readonly url: string | undefined;
-  /** `id` may be undefined only for a command of `creates`. Effect once a commandId. */
+  /**
+   * `id` may be undefined for a command of `creates` and for services. Effect once a commandId. With `mode: 'QUEUED'` or `sendAt`,
+   * and for services, it is stored and carried out by a worker: the answer is `queued`, and `runtime.watchCommand` tells the rest.
+   */
   send<A extends Contract>(
     to: A,
     id: string | undefined,
     message: CommandOf<A>,
-    options?: Pick<CommandRequest, 'commandId' | 'expectedVersion' | 'dryRun' | 'meta'>,
+    options?: Pick<CommandRequest, 'commandId' | 'expectedVersion' | 'dryRun' | 'meta' | 'mode' | 'sendAt'>,
   ): Promise<Outcome<A>>;
   ask<Q extends AnyQuery>(query: Q, input: QueryInput<Q>, options?: ReadOptions): Promise<QueryOutput<Q>>;
   /**
@@ -144,33 +151,52 @@ async function assemble(parts: Assembly): Promise<RunningApp> {
   const reader = await createLogReader(store.delivery.log, hints);
   closers.push(async () => reader.close());
 
-  let workers: RunningWorkers | undefined;
-  if (role !== 'gateway') {
-    workers = await startAll({
-      store: store.delivery,
-      model,
-      settings,
-      logger,
-      hints,
-      reader,
-      redis,
-      instanceId,
-      role,
-    });
-    const running = workers;
-    closers.push(() => running.stop());
-  }
   const { timeoutMs, dataMaxBytes, rejectionTtlS } = settings.command;
-  const commands = createCommandHandler({
+  const limits = {
+    timeoutMs,
+    dataMaxBytes,
+    rejectionTtlS,
+    ...settings.commit,
+    cacheCount: settings.aggregateCacheCount,
+  };
+  let place: ((commit: CommitDocument) => void) | undefined;
+  const { commits, rejections } = store;
+  const handler = createCommandHandler({
     model,
-    commits: store.commits,
-    rejections: store.rejections,
+    commits,
+    rejections,
     logId,
-    limits: { timeoutMs, dataMaxBytes, rejectionTtlS, ...settings.commit, cacheCount: settings.aggregateCacheCount },
+    limits,
     logger,
-    ...(workers === undefined ? {} : { onCommitted: offerTogether(workers) }),
+    onCommitted: (commit) => place?.(commit),
   });
-  closers.push(() => commands.close());
+  const execution = { handle: handler.handle, commits, rejections, limits };
+  const own = { store: store.delivery, model, settings, logger, hints, reader, redis, instanceId };
+  let commands: RunningCommands | undefined;
+  if (role !== 'gateway') {
+    const workers = await startAll({ ...own, role, commands: execution });
+    closers.push(() => workers.stop());
+    place = offerTogether(workers);
+    commands = workers.commands;
+  }
+  // What is decided while the workers still run is placed at once.
+  closers.push(() => handler.close());
+  if (commands === undefined) {
+    commands = createCommandEntrance(own, execution);
+    const entrance = commands;
+    closers.push(() => entrance.stop());
+  }
+  const { receiver, worker } = commands;
+  const desk = createCommandDesk({
+    model,
+    logId,
+    commits,
+    rejections,
+    queued: store.delivery.queuedCommands,
+    onProgress: worker && ((listener) => worker.onProgress(listener)),
+    onRetried: commands.retried,
+  });
+  closers.push(async () => desk.close());
   const reads = createReads({
     model,
     views: store.views,
@@ -192,8 +218,13 @@ async function assemble(parts: Assembly): Promise<RunningApp> {
   closers.push(async () => flow.close());
   const runtime: Runtime = {
     model,
-    handle: commands.handle,
-    ...createCommandStatus({ model, commits: store.commits, rejections: store.rejections, logId }),
+    handle: receiver.handle,
+    commandByToken: desk.commandByToken,
+    findCommand: desk.findCommand,
+    watchCommand: desk.watchCommand,
+    queuedCommands: desk.queuedCommands,
+    retryCommand: desk.retryCommand,
+    cancelCommand: desk.cancelCommand,
     document: reads.document,
     documents: reads.documents,
     ask: reads.ask,

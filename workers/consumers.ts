@@ -1,11 +1,11 @@
 import { Delivery } from '../src/engine/delivery.ts';
-import type { RunningRole, WorkerDeps } from './deps.ts';
+import type { ConsumerDeps, RunningRole } from './deps.ts';
 
 /** What follows the jobs in hand at a stop: what they handled is written, and the process leaves. */
 const AFTER_JOBS_MS = 500;
 
 /** Runs the consumers of all modules. */
-export async function startConsumers(deps: WorkerDeps): Promise<RunningRole & { readonly delivery: Delivery }> {
+export async function startConsumers(deps: ConsumerDeps): Promise<RunningRole & { readonly delivery: Delivery }> {
   const delivery = new Delivery(deps);
   await delivery.start();
   return {

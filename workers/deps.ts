@@ -1,5 +1,6 @@
 import { hostname } from 'node:os';
 import type { Model } from '../src/define/model.ts';
+import type { CommandWorker } from '../src/engine/command-worker.ts';
 import { type DecodeOnce, decodeOnce } from '../src/engine/decode-once.ts';
 import type { HintBus } from '../src/engine/hint-bus.ts';
 import type { OwnedLogReader } from '../src/engine/log-reader.ts';
@@ -11,6 +12,7 @@ import { createRetries, type Retries } from '../src/queue/retries.ts';
 import { createWakeUps, type WakeUps } from '../src/queue/wake-ups.ts';
 import type { Settings } from '../src/settings.ts';
 import type { DeliveryStore } from '../src/store/delivery-store.ts';
+import type { CommandExecution } from './commands.ts';
 
 /** What a process brings; it also closes these. */
 export interface ProcessDeps {
@@ -25,6 +27,8 @@ export interface ProcessDeps {
   readonly redis: RedisConnections;
   /** Unique for every start of a process. */
   readonly instanceId: string;
+  /** Without it this process carries out no queued commands. */
+  readonly commands?: CommandExecution | undefined;
   /** `all` and `worker` run consumers. */
   readonly role: 'all' | 'worker' | 'sequencer' | 'consumers' | 'sweep';
 }
@@ -36,6 +40,11 @@ export interface WorkerDeps extends ProcessDeps {
   readonly retries: Retries;
   readonly epoch: Epoch;
   readonly decode: DecodeOnce;
+}
+/** The same, once it is known who carries out commands. */
+export interface ConsumerDeps extends WorkerDeps {
+  /** Takes what a transaction queued ("offer"), and tells of refusals ("onRefused"). */
+  readonly commandWorker?: CommandWorker | undefined;
 }
 
 /** `stop` is graceful and bounded: no new work, jobs in hand finished or given back. */

@@ -1,17 +1,25 @@
+import { commandSweep } from '../src/engine/command-sweep.ts';
+import type { CommandWorker } from '../src/engine/command-worker.ts';
 import type { Delivery } from '../src/engine/delivery.ts';
 import { retrySweep } from '../src/engine/retry-sweep.ts';
 import { Sweep } from '../src/engine/sweep.ts';
+import type { CommandJobs } from '../src/queue/command-jobs.ts';
 import type { RunningRole, WorkerDeps } from './deps.ts';
 
 /** Heals what stands still, once a second, by MongoDB alone. `roles`: those of the same process. */
 export async function startSweep(
   deps: WorkerDeps,
-  roles: { readonly delivery?: Delivery } = {},
+  roles: {
+    readonly delivery?: Delivery;
+    readonly commands?: { readonly worker: CommandWorker; readonly jobs: CommandJobs } | undefined;
+  } = {},
 ): Promise<RunningRole & { readonly sweep: Sweep }> {
   const { logId, deadLetters } = deps.store;
   const { model, retries } = deps;
-  const tasks = [retrySweep({ logId, deadLetters, model, retries, delivery: roles.delivery })];
-  const sweep = new Sweep({ ...deps, ...roles, tasks, intervalMs: deps.settings.sweepIntervalMs });
+  const { delivery, commands } = roles;
+  const tasks = [retrySweep({ logId, deadLetters, model, retries, delivery })];
+  if (commands !== undefined) tasks.push(commandSweep({ store: deps.store.queuedCommands, ...commands }));
+  const sweep = new Sweep({ ...deps, ...(delivery && { delivery }), tasks, intervalMs: deps.settings.sweepIntervalMs });
   sweep.start();
   return { sweep, stop: () => sweep.stop() };
 }

@@ -17,6 +17,11 @@ export interface ServiceContext<R extends string = string> {
   readonly newId: () => string;
   readonly meta: EventMeta;
   readonly reject: (code: R, reason: string) => Rejection<R>;
+  /**
+   * Runs `fn` unless an earlier try of this command has run it under this key; answers what it gave then, as JSON. Kept for 30
+   * days. A process that dies between the effect and the record runs it again.
+   */
+  readonly once: <T>(key: string, fn: () => Promise<T> | T) => Promise<T>;
 }
 /** A command whose tries are used up. */
 export interface FailedCommand {

@@ -5,10 +5,15 @@ import { roughBytes } from '../store/rough-bytes.ts';
 import type { Arrived, CommandLimits } from './arrive-command.ts';
 import { newId } from './new-id.ts';
 
+/** What a commit says of its command. */
+type OfCommand = Pick<Arrived, 'stream' | 'commandId' | 'stored' | 'hash' | 'meta'> & {
+  readonly command: { readonly type: string };
+};
+
 /** The commit of a decided command, as it is inserted. Throws COMMIT_TOO_LARGE. */
 export function commitOf(
   limits: Pick<CommandLimits, 'maxEvents' | 'maxBytes'>,
-  arrived: Arrived,
+  arrived: OfCommand,
   events: readonly DecidedEvent[],
   version: number | undefined,
 ): CommitDocument {

@@ -69,13 +69,54 @@ export interface CommandInvalid {
   readonly commandId: string | null;
   readonly issues: readonly Issue[];
 }
-export type CommandOutcome = CommandAccepted | CommandRejected | CommandConflict | CommandInvalid;
+/** Stored and certain to be carried out; what becomes of it is told by `commandByToken` and `watchCommand`. */
+export interface CommandQueued {
+  readonly kind: 'queued';
+  readonly commandId: string;
+  readonly correlationId: string;
+  /** Of the aggregate instance; of a service, the commandId. */
+  readonly id: string;
+  /** Names the command. Reads with `atLeast` wait until it was carried out and applied. */
+  readonly token: string;
+}
+export type CommandOutcome = CommandAccepted | CommandQueued | CommandRejected | CommandConflict | CommandInvalid;
 
+/** What a try of a queued command failed with. */
+export interface CommandError {
+  readonly code: string;
+  /** Class of the error. */
+  readonly type: string;
+  readonly message: string;
+  /** The same for errors of one kind. */
+  readonly fingerprint: string;
+  /** Issues of a schema, where there are some. */
+  readonly issues: readonly Issue[];
+}
 export interface CommandStatus {
   readonly commandId: string;
-  readonly status: 'ACCEPTED' | 'REJECTED';
-  readonly receipt: CommandAccepted | CommandRejected;
+  readonly token: string;
+  /** RUNNING: begun, or waiting for its next try. DEAD: its tries are used up; an operator retries or cancels it. */
+  readonly status: 'RECEIVED' | 'RUNNING' | 'ACCEPTED' | 'REJECTED' | 'DEAD' | 'CANCELLED';
+  readonly receipt: CommandAccepted | CommandRejected | null;
+  /** Tries that ended; 1 for a command that was not queued. */
+  readonly attempts: number;
+  /** Of the last try that failed. */
+  readonly error: CommandError | null;
+  /** Delayed commands: not before this time. */
+  readonly sendAt: Date | null;
+  readonly nextAttemptAt: Date | null;
   readonly updatedAt: Date;
+}
+/** A queued command as operators see it. */
+export interface QueuedCommand {
+  readonly status: CommandStatus;
+  /** Name of the aggregate or service. */
+  readonly target: string;
+  readonly id: string;
+  readonly type: string;
+  readonly correlationId: string;
+  readonly actor: string | null;
+  readonly receivedAt: Date;
 }
 
 export interface ReadOptions {
@@ -193,6 +234,26 @@ export interface Runtime extends TimerReads, FlowReader {
   /** Undefined when nothing is known of that command. Throws BAD_TOKEN. */
   commandByToken(token: string): Promise<CommandStatus | undefined>;
   findCommand(aggregate: string, id: string, commandId: string): Promise<CommandStatus | undefined>;
+  /** Every state of a command, in order; ends with the last one. Throws BAD_TOKEN. */
+  watchCommand(token: string, signal: AbortSignal): AsyncIterable<CommandStatus>;
+  /** Queued commands that wait (the longest due first) or are dead (the longest dead first). Throws BAD_INPUT, BAD_CURSOR. */
+  queuedCommands(
+    filter: { readonly state: CommandStatus['status']; readonly target?: string | null | undefined },
+    page: PageInput,
+  ): Promise<Page<QueuedCommand>>;
+  /** A DEAD command waits for a worker again, its tries counted anew. Throws BAD_TOKEN, REASON_MISSING, COMMAND_NOT_DEAD. */
+  retryCommand(
+    token: string,
+    options: { readonly reason: string; readonly actor?: string | null },
+  ): Promise<CommandStatus>;
+  /**
+   * Gives up a command that has not begun, or is DEAD; a saga that sent it hears of it as a refusal. Throws BAD_TOKEN,
+   * REASON_MISSING, COMMAND_NOT_WAITING.
+   */
+  cancelCommand(
+    token: string,
+    options: { readonly reason: string; readonly actor?: string | null },
+  ): Promise<CommandStatus>;
   /** Equal reads at the same time share one round trip. */
   document(view: string, id: string, options?: ReadOptions): Promise<ViewRecord | undefined>;
   documents(

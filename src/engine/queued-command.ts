@@ -50,7 +50,9 @@ export function queuedCommand(
   const { stream, commandId, expectedVersion, meta } = arrived;
   const delayed = request.sendAt !== undefined && request.sendAt.getTime() > now.getTime();
   const direct = request.direct === true && !delayed && targetKind === 'aggregate';
-  const dueMs = delayed ? Number(request.sendAt) : now.getTime() + (request.direct === true ? DIRECT_MS : JOB_MS);
+  const dueMs = delayed
+    ? Number(request.sendAt) + JOB_MS
+    : now.getTime() + (request.direct === true ? DIRECT_MS : JOB_MS);
   return {
     _id: queuedCommandId(stream, commandId),
     logId: deps.logId,
@@ -92,7 +94,7 @@ function refusal(
   }
   if (dryRun === true) return { path: ['dryRun'], message: 'a command that goes to a queue cannot be tried' };
   if (sendAt !== undefined && !(sendAt.getTime() <= LATEST_MS)) {
-    return { path: ['sendAt'], message: 'must be a time not later than the year 9999' };
+    return { path: ['sendAt'], message: 'must be a point in time with a zone, not later than the year 9999' };
   }
   const lost = unstored.find((field) => typeof data === 'object' && data !== null && Object.hasOwn(data, field));
   if (lost === undefined) return undefined;

@@ -1,12 +1,15 @@
 import type { AggregateModel, PlainEvent } from '../define/model.ts';
 import { parseStreamKey } from '../define/stream-key.ts';
 import { MillraceError } from '../errors.ts';
-import type { CommitDocument, RejectionDocument } from '../store/documents.ts';
-import type { CommandAccepted, CommandConflict, CommandRejected, ReceiptEvent } from './contract.ts';
-import { encodeToken } from './token.ts';
+import type { CommitDocument, QueuedCommandDocument, RejectionDocument } from '../store/documents.ts';
+import type { CommandAccepted, CommandConflict, CommandQueued, CommandRejected, ReceiptEvent } from './contract.ts';
+import { encodeToken, UNDECIDED } from './token.ts';
 
 /** Most events that a conflict names. */
 export const MISSED_EVENTS_CAP = 100;
+
+/** An aggregate or service, as the events of its streams know it. */
+type Emitter = Pick<AggregateModel, 'name' | 'events'>;
 
 interface ReceiptOptions {
   /** True when this is the receipt of an earlier try. */
@@ -18,7 +21,7 @@ interface ReceiptOptions {
 /** The receipt of a commit; the same for every try of its command but for `duplicate`. */
 export function acceptedReceipt(
   logId: string,
-  aggregate: AggregateModel,
+  aggregate: Emitter,
   commit: CommitDocument,
   { duplicate, written }: ReceiptOptions,
 ): CommandAccepted {
@@ -40,7 +43,7 @@ export function acceptedReceipt(
 }
 
 /** The events of a commit as today's code sees them. Throws UNKNOWN_EVENT. */
-export function receiptEvents(aggregate: AggregateModel, commit: CommitDocument): readonly ReceiptEvent[] {
+export function receiptEvents(aggregate: Emitter, commit: CommitDocument): readonly ReceiptEvent[] {
   const { tenant, aggregate: name, id } = parseStreamKey(commit.stream);
   return decodedEvents(aggregate, commit).map((event, index) => ({
     id: event.id,
@@ -58,7 +61,7 @@ export function receiptEvents(aggregate: AggregateModel, commit: CommitDocument)
 /** What a repeat of a command meets: the first receipt, or IDEMPOTENCY_CONFLICT when the input differs. */
 export function repeatedReceipt(
   logId: string,
-  aggregate: AggregateModel,
+  aggregate: Emitter,
   commit: CommitDocument,
   hash: string,
 ): CommandAccepted | CommandRejected {
@@ -71,7 +74,14 @@ export function repeatedRefusal(rejection: RejectionDocument, hash: string): Com
   return { kind: 'rejected', commandId: rejection.command.id, code: rejection.code, reason: rejection.reason };
 }
 
-function idempotencyConflict(commandId: string): CommandRejected {
+/** What the sender of a queued command gets; the same for every try of it. */
+export function queuedReceipt(logId: string, command: QueuedCommandDocument): CommandQueued {
+  const { commandId, id, stream, meta } = command;
+  const token = encodeToken({ logId, stream, commandId, ...UNDECIDED });
+  return { kind: 'queued', commandId, correlationId: meta.correlationId, id, token };
+}
+
+export function idempotencyConflict(commandId: string): CommandRejected {
   return {
     kind: 'rejected',
     commandId,
@@ -82,7 +92,7 @@ function idempotencyConflict(commandId: string): CommandRejected {
 
 /** `expected` is not what the stream is at; names what happened since, oldest first, capped. */
 export function conflictReceipt(
-  aggregate: AggregateModel,
+  aggregate: Emitter,
   commandId: string,
   versions: { readonly expected: number; readonly actual: number },
   missed: readonly CommitDocument[],
@@ -95,7 +105,7 @@ export function conflictReceipt(
 
 /** Stored events in today's version. Throws UNKNOWN_EVENT when this process does not know one. */
 export function decodedEvents(
-  aggregate: AggregateModel,
+  aggregate: Emitter,
   commit: CommitDocument,
 ): readonly (PlainEvent & { readonly id: string; readonly schemaVersion: number })[] {
   return commit.events.map((event) => {

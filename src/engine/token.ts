@@ -10,10 +10,13 @@ export interface Token {
   /** Stream key. */
   readonly stream: string;
   readonly commandId: string;
-  /** Version of the first event; null when the command was accepted with no events. */
+  /** Version of the first event; null when the command was accepted with no events; 0 when it was queued: nobody knows yet. */
   readonly firstVersion: number | null;
   readonly eventCount: number;
 }
+
+/** What the token of a queued command says of its events. */
+export const UNDECIDED = { firstVersion: 0, eventCount: 0 } as const;
 
 const FORMAT = 1;
 /** Longer than any token that was ever issued: id and command id have 256 code units at most. */
@@ -46,8 +49,8 @@ function readToken(text: unknown): Token {
   if (format !== FORMAT || typeof logId !== 'string' || typeof stream !== 'string') throw unreadable();
   if (typeof commandId !== 'string' || idProblem(commandId) !== undefined || !isStreamKey(stream)) throw unreadable();
   if (!isCount(eventCount) || eventCount > EVENTS_MAX_COUNT) throw unreadable();
-  const placed = firstVersion === null ? eventCount === 0 : isCount(firstVersion) && firstVersion > 0 && eventCount > 0;
-  if (!placed) throw unreadable();
+  const eventless = firstVersion === null || firstVersion === UNDECIDED.firstVersion;
+  if (eventless !== (eventCount === 0) || !(firstVersion === null || isCount(firstVersion))) throw unreadable();
   const token: Token = { logId, stream, commandId, firstVersion: firstVersion as number | null, eventCount };
   // One command has one token: other spellings of the same fields were not issued here.
   if (encodeToken(token) !== text) throw unreadable();

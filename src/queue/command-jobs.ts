@@ -37,8 +37,10 @@ export interface CommandJobs {
   forget(command: string, delivery: number): void;
   /** Runs jobs, `count` at once. */
   work(run: (command: string) => Promise<CommandJobEnd>, count: number): void;
-  /** Takes no new jobs and sends the last ones; what is left in hand goes back by its lock running out. */
-  close(timeoutMs: number): Promise<void>;
+  /** Takes no new jobs; resolves when none is in hand, which may take for ever: what is left goes back by its lock running out. */
+  rest(): Promise<void>;
+  /** Sends the last jobs; bounded. */
+  close(): Promise<void>;
 }
 
 export interface CommandJobsOptions {
@@ -64,7 +66,7 @@ const FOREVER = 1_000_000_000;
 /** Deploys and crashes stall healthy jobs; a stall says nothing about the command. */
 const MAX_STALLED_COUNT = 1_000;
 const BULK_MAX_COUNT = 1_000;
-const FAREWELL_MS = 500;
+const FAREWELL_MS = 250;
 
 /** Carries the delay that the command's own policy asks for to BullMQ's back-off. */
 class TryFailed extends Error {
@@ -95,13 +97,11 @@ export function createCommandJobs(redis: RedisConnections, options: CommandJobsO
       await queue.addBulk(refs.slice(start, start + BULK_MAX_COUNT).map(jobOf)).catch(() => undefined);
     }
   };
-  const close = async (timeoutMs: number): Promise<void> => {
+  const close = async (): Promise<void> => {
     // A Redis that does not answer must not hold up a stop.
-    const farewellMs = Math.min(FAREWELL_MS, timeoutMs / 2);
-    if (worker !== undefined) await atMost(timeoutMs - farewellMs, worker.close());
-    await atMost(farewellMs, flush());
+    await atMost(FAREWELL_MS, flush());
     stopped = true;
-    await atMost(farewellMs, queue.close());
+    await atMost(FAREWELL_MS, queue.close());
   };
   let closed: Promise<void> | undefined;
   return {
@@ -129,8 +129,11 @@ export function createCommandJobs(redis: RedisConnections, options: CommandJobsO
       });
       worker.on('error', onError);
     },
-    close(timeoutMs) {
-      closed ??= close(timeoutMs);
+    async rest() {
+      await worker?.close();
+    },
+    close() {
+      closed ??= close();
       return closed;
     },
   };

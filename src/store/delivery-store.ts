@@ -5,12 +5,14 @@ import { type CommitFeed, createCommitFeed } from './commit-feed.ts';
 import { type ConsumerStore, createConsumerStore, ensureConsumers } from './consumers.ts';
 import { createDeadLetterStore, type DeadLetterStore, ensureDeadLetters } from './dead-letters.ts';
 import { createDelayedCommandStore, type DelayedCommandStore, ensureDelayedCommands } from './delayed-commands.ts';
+import { createExclusiveKeys, type ExclusiveKeys, ensureExclusiveKeys } from './exclusive-keys.ts';
 import { createInstanceStore, type InstanceStore } from './instances.ts';
 import { createLeaseStore, type LeaseStore } from './leases.ts';
 import { createLogStore, ensureLog, type LogStore } from './log.ts';
 import { createJournalStore, ensureJournal, type JournalStore } from './observer-journal.ts';
 import { createPartitionStore, type PartitionStore } from './partitions.ts';
 import { createPlacementStateStore, type PlacementStateStore } from './placement-state.ts';
+import { createQueuedCommandStore, ensureQueuedCommands, type QueuedCommandStore } from './queued-commands.ts';
 import { createRateLimitStore, type RateLimitStore } from './rate-limits.ts';
 import { createTimerStore, ensureTimers, type TimerStore } from './timers.ts';
 
@@ -30,6 +32,8 @@ export interface DeliveryStore {
   readonly alerts: AlertStore;
   readonly timers: TimerStore;
   readonly delayed: DelayedCommandStore;
+  readonly queuedCommands: QueuedCommandStore;
+  readonly exclusiveKeys: ExclusiveKeys;
 }
 
 /** Creates collections and indexes; idempotent, safe from several processes at once. */
@@ -42,6 +46,8 @@ export async function ensureDelivery(db: Db, existing: ReadonlySet<string>): Pro
     ensureAlerts(db),
     ensureTimers(db, existing),
     ensureDelayedCommands(db),
+    ensureQueuedCommands(db, existing),
+    ensureExclusiveKeys(db),
   ]);
 }
 
@@ -63,5 +69,7 @@ export function createDeliveryStore(client: MongoClient, db: Db, logId: string):
     alerts: createAlertStore(db, logId),
     timers: createTimerStore(db, logId),
     delayed: createDelayedCommandStore(db),
+    queuedCommands: createQueuedCommandStore(client, db),
+    exclusiveKeys: createExclusiveKeys(db),
   };
 }

@@ -28,6 +28,9 @@ export function meaningOf(error: unknown): ErrorMeaning {
   return name === 'BSONError' || error instanceof RangeError || error instanceof TypeError ? 'unstorable' : 'transient';
 }
 
+/** An error of the driver or the server, not of an author's code that was called. */
+export const isMongoError = (error: unknown): boolean => error instanceof MongoError;
+
 export const isDuplicateKey = (error: unknown): boolean => errorCode(error) === DUPLICATE_KEY;
 
 /** The transaction may or may not have been committed. */

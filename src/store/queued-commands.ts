@@ -1,7 +1,8 @@
-import type { AnyBulkWriteOperation, Db, Document, Filter } from 'mongodb';
+import type { AnyBulkWriteOperation, Db, Document, Filter, MongoClient } from 'mongodb';
 import { ignoreExisting } from './commits.ts';
-import type { QueuedCommandDocument, StoredError } from './documents.ts';
+import type { AuditDocument, QueuedCommandDocument, StoredError } from './documents.ts';
 import { isDuplicateKey } from './mongo-errors.ts';
+import { beyondPlace, type TimerSlice } from './timers.ts';
 
 /** How a try of a command ended, as it is written down. `holder`: only while that process has the claim. */
 export type Settlement = { readonly id: string; readonly holder?: string } & (
@@ -39,12 +40,6 @@ export type Claim =
   /** It is settled, or unknown. */
   | { readonly kind: 'settled'; readonly command: QueuedCommandDocument | undefined };
 
-/** A place in a list, after which it goes on. */
-export interface QueuedPlace {
-  readonly at: Date;
-  readonly id: string;
-}
-
 /** `queued_commands`: commands that wait for a worker, and what became of them. All writes are majority. */
 export interface QueuedCommandStore {
   /** Inserts those that are not known. Returns those that were known before, as they are. */
@@ -61,16 +56,20 @@ export interface QueuedCommandStore {
   settle(settlements: readonly Settlement[]): Promise<void>;
   /** Open commands that are due by then, the longest due first. */
   due(until: Date, limit: number): Promise<readonly QueuedCommandDocument[]>;
+  /** Keeps the sweep away from commands that somebody has in hand. */
+  defer(ids: readonly string[], ms: number): Promise<void>;
   /** DEAD ones by when they died; others by when they are due. */
   list(
-    state: 'RECEIVED' | 'RUNNING' | 'DEAD',
-    page: { readonly limit: number; readonly after?: QueuedPlace | undefined; readonly target?: string | undefined },
+    filter: { readonly state: 'RECEIVED' | 'RUNNING' | 'DEAD'; readonly target?: string | undefined },
+    slice: TimerSlice,
   ): Promise<readonly QueuedCommandDocument[]>;
-  /** A DEAD command waits again, its tries counted from 0. Undefined when it is not DEAD. */
-  revive(id: string, dueAt: Date): Promise<QueuedCommandDocument | undefined>;
-  /** One that has not begun, or is DEAD, is given up for good. Undefined when it is neither. */
-  cancel(id: string, reason: string): Promise<QueuedCommandDocument | undefined>;
+  /** A DEAD command waits again, its tries counted from 0. Undefined, and nothing written, when it is not DEAD. */
+  revive(id: string, dueAt: Date, audit: AuditOf): Promise<QueuedCommandDocument | undefined>;
+  /** One that has not begun, or is DEAD, is given up for good. Undefined, and nothing written, when it is neither. */
+  cancel(id: string, reason: string, audit: AuditOf): Promise<QueuedCommandDocument | undefined>;
 }
+/** The entry of the audit for what was done to a command; written together with it. */
+export type AuditOf = (before: QueuedCommandDocument) => AuditDocument;
 
 const COLLECTION = 'queued_commands';
 /** How long a settled command is kept; DEAD ones stay. */
@@ -90,7 +89,7 @@ export async function ensureQueuedCommands(db: Db, existing: ReadonlySet<string>
   ]);
 }
 
-export function createQueuedCommandStore(db: Db): QueuedCommandStore {
+export function createQueuedCommandStore(client: MongoClient, db: Db): QueuedCommandStore {
   const queued = db.collection<QueuedCommandDocument>(COLLECTION);
   const find = async (ids: readonly string[]): Promise<QueuedCommandDocument[]> =>
     ids.length === 0 ? [] : queued.find({ _id: { $in: [...ids] } }).toArray();
@@ -162,27 +161,33 @@ export function createQueuedCommandStore(db: Db): QueuedCommandStore {
         .sort({ dueAt: 1, _id: 1 })
         .limit(limit)
         .toArray(),
-    list(state, { limit, after, target }) {
+    async defer(ids, ms) {
+      if (ids.length === 0) return;
+      const later = { dueAt: { $add: ['$$NOW', ms] } };
+      await queued.updateMany({ _id: { $in: [...ids] }, dueAt: { $lte: new Date() } }, [{ $set: later }]);
+    },
+    list({ state, target }, { after, before, inclusive, turned, limit }) {
       const field = state === 'DEAD' ? 'finishedAt' : 'dueAt';
-      const place: Document =
-        after === undefined
-          ? { [field]: { $exists: true } }
-          : { $or: [{ [field]: { $gt: after.at } }, { [field]: after.at, _id: { $gt: after.id } }] };
-      const filter: Document = { state, ...place, ...(target === undefined ? {} : { target }) };
+      const and: Document[] = [{ state, [field]: { $exists: true } }];
+      if (target !== undefined) and.push({ target: { $eq: target } });
+      if (after !== undefined) and.push(beyondPlace(field, '$gt', after, inclusive));
+      if (before !== undefined) and.push(beyondPlace(field, '$lt', before, inclusive));
+      const direction = turned ? -1 : 1;
       return queued
-        .find(filter)
-        .sort({ [field]: 1, _id: 1 })
+        .find({ $and: and })
+        .sort({ [field]: direction, _id: direction })
         .limit(limit)
         .toArray();
     },
-    async revive(id, dueAt) {
-      const again = { state: 'RECEIVED', attempts: 0, interruptions: 0, dueAt, updatedAt: new Date() } as const;
-      const update = { $set: again, $inc: { delivery: 1 }, $unset: { finishedAt: true, startedAt: true } } as const;
-      return (
-        (await queued.findOneAndUpdate({ _id: id, state: 'DEAD' }, update, { returnDocument: 'after' })) ?? undefined
-      );
+    revive(id, dueAt, audit) {
+      const again = { state: 'RECEIVED', attempts: 0, interruptions: 0, dueAt, updatedAt: '$$NOW' };
+      const update = [
+        { $set: { ...again, delivery: { $add: ['$delivery', 1] } } },
+        { $unset: ['finishedAt', 'startedAt'] },
+      ];
+      return operate(client, db, { _id: id, state: 'DEAD' }, update, audit);
     },
-    async cancel(id, reason) {
+    cancel(id, reason, audit) {
       const given = {
         state: 'CANCELLED',
         refusal: { code: 'CANCELLED', reason: { $literal: reason } },
@@ -191,11 +196,29 @@ export function createQueuedCommandStore(db: Db): QueuedCommandStore {
         expiresAt: { $add: ['$$NOW', SETTLED_TTL_MS] },
         tell: { $cond: [{ $ifNull: ['$sender', false] }, true, '$$REMOVE'] },
       };
-      const waiting: Filter<QueuedCommandDocument> = { _id: id, state: { $in: ['RECEIVED', 'DEAD'] } };
       const update = [{ $set: given }, { $unset: ['dueAt', 'nextAttemptAt'] }];
-      return (await queued.findOneAndUpdate(waiting, update, { returnDocument: 'after' })) ?? undefined;
+      return operate(client, db, { _id: id, state: { $in: ['RECEIVED', 'DEAD'] } }, update, audit);
     },
   };
+}
+
+/** What an operator does, with its entry in the audit: both or neither. */
+function operate(
+  client: MongoClient,
+  db: Db,
+  filter: Filter<QueuedCommandDocument>,
+  update: Document[],
+  audit: AuditOf,
+): Promise<QueuedCommandDocument | undefined> {
+  const queued = db.collection<QueuedCommandDocument>(COLLECTION);
+  return client.withSession((session) =>
+    session.withTransaction(async () => {
+      const before = await queued.findOneAndUpdate(filter, update, { session, returnDocument: 'before' });
+      if (before === null) return undefined;
+      await db.collection<AuditDocument>('audit').insertOne(audit(before), { session });
+      return (await queued.findOne({ _id: before._id }, { session })) ?? undefined;
+    }),
+  );
 }
 
 function settleOperation(settlement: Settlement): AnyBulkWriteOperation<QueuedCommandDocument> {

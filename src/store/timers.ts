@@ -154,7 +154,7 @@ function listFilter(
 
 /** Further in the list than a place. The range beside the alternatives is what an index serves. */
 export function beyondPlace(
-  field: 'dueAt' | 'notBefore',
+  field: 'dueAt' | 'notBefore' | 'finishedAt',
   operator: '$gt' | '$lt',
   { dueAt, id }: TimerPlace,
   inclusive: boolean,

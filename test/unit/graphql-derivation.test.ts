@@ -129,7 +129,7 @@ describe('a command in GraphQL', () => {
 
   test('one without data takes no input; one that is no object takes what it is', () => {
     expect(fieldOf(shop({ Cancel: z.object({}) }), 'cancel')).toBe(
-      'cancel( commandId: ID dryRun: Boolean expectedVersion: Int id: ID! ): CommandOutcome!',
+      'cancel( commandId: ID dryRun: Boolean expectedVersion: Int id: ID! mode: CommandMode sendAt: DateTime ): CommandOutcome!',
     );
     expect(fieldOf(shop({ Rename: z.string() }), 'rename')).toContain('input: String!');
   });

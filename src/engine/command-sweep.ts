@@ -1,0 +1,46 @@
+import type { CommandJobs } from '../queue/command-jobs.ts';
+import type { QueuedCommandStore } from '../store/queued-commands.ts';
+import type { TimerPlace } from '../store/timers.ts';
+import type { CommandWorker } from './command-worker.ts';
+import type { SweepTask } from './sweep.ts';
+
+const ROUND_MAX_COUNT = 2_000;
+/** What was taken up is not looked at again for so long. */
+const TAKEN_MS = 5_000;
+const DEAD_PAGE_COUNT = 1_000;
+
+/**
+ * Takes up queued commands that made no progress: their job was lost, or the process that had them. It looks at MongoDB only; delayed
+ * commands are the timers' business until they are overdue. When Redis lost its jobs, those of dead commands come back to its failed
+ * set.
+ */
+export function commandSweep(deps: {
+  readonly store: Pick<QueuedCommandStore, 'due' | 'defer' | 'list'>;
+  readonly worker: Pick<CommandWorker, 'takeUp'>;
+  readonly jobs: Pick<CommandJobs, 'add'>;
+}): SweepTask {
+  const { store, worker, jobs } = deps;
+  return {
+    name: 'commands',
+    async run({ redisLost }) {
+      const overdue = await store.due(new Date(), ROUND_MAX_COUNT);
+      worker.takeUp(overdue);
+      const unclaimed = overdue.filter(({ claim }) => claim === undefined);
+      await store.defer(
+        unclaimed.map(({ _id }) => _id),
+        TAKEN_MS,
+      );
+      if (!redisLost) return;
+      let after: TimerPlace | undefined;
+      for (;;) {
+        const slice = { after, before: undefined, inclusive: false, turned: false, limit: DEAD_PAGE_COUNT };
+        const dead = await store.list({ state: 'DEAD' }, slice);
+        // The processor sees that they are dead.
+        jobs.add(dead.map(({ _id, delivery }) => ({ command: _id, delivery, maxAttempts: 1 })));
+        const last = dead.at(-1);
+        if (last?.finishedAt === undefined || dead.length < DEAD_PAGE_COUNT) return;
+        after = { dueAt: last.finishedAt, id: last._id };
+      }
+    },
+  };
+}

@@ -1,0 +1,291 @@
+import type { ServiceModel } from '../define/model.ts';
+import { delayAfterMs, mayRetry, type RetryPolicy } from '../define/retry-policy.ts';
+import { isMillraceError } from '../errors.ts';
+import type { Logger } from '../logger.ts';
+import { atMost } from '../queue/at-most.ts';
+import type { CommandJobEnd, CommandJobs } from '../queue/command-jobs.ts';
+import type { QueuedCommandDocument, StoredError } from '../store/documents.ts';
+import type { QueuedCommandStore, Settlement } from '../store/queued-commands.ts';
+import { batchWhileBusy } from './batch-while-busy.ts';
+import { policyOf, type TryEnd, tryAggregate } from './command-try.ts';
+import type { CommandOutcome, CommandRequest } from './contract.ts';
+import { storedError } from './error-record.ts';
+import type { ServiceRunner } from './service-runner.ts';
+import { Turns } from './turns.ts';
+
+export interface CommandWorkerDeps {
+  readonly store: QueuedCommandStore;
+  readonly model: { readonly services: ReadonlyMap<string, ServiceModel> };
+  /** Carries out commands of aggregates. */
+  readonly handle: (request: CommandRequest) => Promise<CommandOutcome>;
+  readonly services: Pick<ServiceRunner, 'run' | 'waits' | 'letGo' | 'stop'>;
+  /** Absent: tries that failed wait for the sweep. */
+  readonly jobs?: CommandJobs | undefined;
+  readonly logger: Logger;
+}
+
+/** Commands of aggregates under way at once: as many as go into one group commit with room to spare. */
+const AGGREGATES_MAX_COUNT = 256;
+/** Jobs of BullMQ in hand at once. */
+const JOBS_MAX_COUNT = 100;
+/** Commands in memory; more are left to jobs and to the sweep. */
+const KEPT_MAX_COUNT = 10_000;
+/** After a time for a next try has passed by so much, the sweep takes the command up. */
+const OVERDUE_MS = 2_000;
+/** Whoever has a command in hand has so long before the sweep takes it up once more. */
+const IN_HAND_MS = 4_000;
+const WRITES_MAX_COUNT = 500;
+const AT_ONCE = { kind: 'later', delayMs: 0 } as const satisfies CommandJobEnd;
+/** Of a stop: for the last writes and jobs. */
+const LAST_MS = 1_000;
+/** A job that waits behind another command of its key does not keep BullMQ waiting. */
+const JOB_WAITS_MS = 1_000;
+
+/**
+ * Carries out queued commands in this process: those it wrote itself (`offer`), those that jobs bring (`runJob`), those that the
+ * sweep and the timers find (`takeUp`). A command runs once at a time in a process; that it has its effect once is for its commandId to see to.
+ * What became of it is written before anybody is told; nothing here throws.
+ */
+export class CommandWorker {
+  readonly #deps: CommandWorkerDeps;
+  readonly #running = new Map<string, Promise<CommandJobEnd>>();
+  readonly #turns = new Turns(AGGREGATES_MAX_COUNT);
+  readonly #stopping = new AbortController();
+  readonly #settle: (settlement: Settlement) => Promise<void>;
+  readonly #begin: (id: string) => Promise<QueuedCommandDocument | undefined>;
+  readonly #onRefused = new Set<(command: QueuedCommandDocument) => void>();
+  readonly #onProgress = new Set<(command: string) => void>();
+
+  constructor(deps: CommandWorkerDeps) {
+    this.#deps = deps;
+    const { store } = deps;
+    this.#settle = batchWhileBusy(
+      async (settlements: readonly Settlement[]) => {
+        await store.settle(settlements);
+        return settlements.map(() => undefined);
+      },
+      { maxCount: WRITES_MAX_COUNT },
+    );
+    this.#begin = batchWhileBusy(
+      async (ids: readonly string[]) => {
+        const begun = new Map((await store.begin(ids, IN_HAND_MS)).map((command) => [command._id, command]));
+        return ids.map((id) => begun.get(id));
+      },
+      { maxCount: WRITES_MAX_COUNT },
+    );
+  }
+
+  /** Jobs come from now on. */
+  start(): void {
+    this.#deps.jobs?.work((id) => this.runJob(id), JOBS_MAX_COUNT);
+  }
+
+  /** A refusal of a command that a saga sent is written down: the saga has something to hear. Returns how to stop. */
+  onRefused(listener: (command: QueuedCommandDocument) => void): () => void {
+    this.#onRefused.add(listener);
+    return () => this.#onRefused.delete(listener);
+  }
+
+  /** The state of a command was written by this process. Returns how to stop. */
+  onProgress(listener: (command: string) => void): () => void {
+    this.#onProgress.add(listener);
+    return () => this.#onProgress.delete(listener);
+  }
+
+  /** Documents that this process has just written (majority): carried out at once, without the way over Redis. */
+  offer(commands: readonly QueuedCommandDocument[]): void {
+    const nowMs = Date.now();
+    for (const command of commands) {
+      // Timers ring those.
+      if (command.notBefore !== undefined && command.notBefore.getTime() > nowMs) continue;
+      if (this.#running.size >= KEPT_MAX_COUNT || this.#stopping.signal.aborted) this.#leave(command, AT_ONCE);
+      else void this.#alone(command, command.state === 'RUNNING');
+    }
+  }
+
+  /** What stands still, as the sweep read it. */
+  takeUp(commands: readonly QueuedCommandDocument[]): void {
+    for (const command of commands) {
+      if (this.#running.has(command._id)) continue;
+      if (this.#running.size < KEPT_MAX_COUNT && !this.#stopping.signal.aborted) void this.#alone(command, false);
+      else this.#leave(command, AT_ONCE);
+    }
+  }
+
+  /** One job. */
+  async runJob(id: string): Promise<CommandJobEnd> {
+    try {
+      const found = await this.#find(id);
+      if ('kind' in found) return found;
+      const running = this.#running.get(id) ?? this.#run(found, false);
+      await atMost(JOB_WAITS_MS, running);
+      if (!this.#deps.services.waits(id)) return await running;
+      void running.then((end) => this.#leave(found, end));
+      return { kind: 'done' };
+    } catch (error) {
+      this.#deps.logger.debug({ error: String(error) }, 'a queued command could not be read');
+      return { kind: 'later', delayMs: OVERDUE_MS };
+    }
+  }
+
+  /** Handlers of services are told to end; nothing new begins. */
+  letGo(): void {
+    this.#stopping.abort();
+    this.#deps.services.letGo();
+  }
+
+  /** Waits for what is under way, `timeoutMs` at most; what is left then goes to other processes. */
+  async stop(timeoutMs: number): Promise<void> {
+    this.letGo();
+    const { jobs, services } = this.#deps;
+    const lastMs = Math.min(LAST_MS, timeoutMs / 2);
+    const ended = Promise.allSettled(this.#running.values());
+    await atMost(timeoutMs - lastMs, Promise.all([jobs?.rest(), ended]));
+    await atMost(lastMs / 2, services.stop());
+    await atMost(lastMs / 2, Promise.allSettled(this.#running.values()));
+    await jobs?.close();
+  }
+
+  async #find(id: string): Promise<QueuedCommandDocument | CommandJobEnd> {
+    const [command] = await this.#deps.store.find([id]);
+    if (command === undefined) return { kind: 'done' };
+    if (command.state === 'DEAD') return { kind: 'dead', about: aboutOf(command.error) };
+    if (command.state !== 'RECEIVED' && command.state !== 'RUNNING') return { kind: 'done' };
+    const waitMs = Math.max(command.notBefore?.getTime() ?? 0, command.nextAttemptAt?.getTime() ?? 0) - Date.now();
+    // The clocks of two machines may differ; a few milliseconds early is in time.
+    return waitMs > 100 ? { kind: 'later', delayMs: waitMs } : command;
+  }
+
+  /** Not brought by a job: what is left to do afterwards needs one. */
+  async #alone(command: QueuedCommandDocument, begun: boolean): Promise<void> {
+    if (!this.#running.has(command._id)) this.#leave(command, await this.#run(command, begun));
+  }
+
+  #leave(command: QueuedCommandDocument, end: CommandJobEnd): void {
+    if (end.kind !== 'done') this.#deps.jobs?.add([this.#jobOf(command, end.kind === 'dead' ? 0 : end.delayMs)]);
+  }
+
+  #run(command: QueuedCommandDocument, begun: boolean): Promise<CommandJobEnd> {
+    const { _id } = command;
+    const running = this.#try(command, begun)
+      .catch((error: unknown): CommandJobEnd => {
+        this.#deps.logger.warn(
+          { error: String(error), command: _id },
+          'a queued command is disturbed; it goes on by itself',
+        );
+        return { kind: 'later', delayMs: OVERDUE_MS };
+      })
+      .finally(() => this.#running.delete(_id));
+    this.#running.set(_id, running);
+    return running;
+  }
+
+  async #try(command: QueuedCommandDocument, begun: boolean): Promise<CommandJobEnd> {
+    const at = new Date();
+    if (command.targetKind === 'service') {
+      const { command: claimed, end } = await this.#deps.services.run(command);
+      return this.#write(claimed, end, claimed.startedAt ?? at);
+    }
+    const turn = await this.#turns.take(this.#stopping.signal);
+    if (turn === undefined) return AT_ONCE;
+    try {
+      const mine = begun ? command : await this.#begin(command._id);
+      if (mine === undefined) return { kind: 'done' };
+      return await this.#write(mine, await tryAggregate(this.#deps.handle, mine), mine.startedAt ?? at);
+    } finally {
+      turn();
+    }
+  }
+
+  /** Writes down what a try came to, then tells it. */
+  async #write(command: QueuedCommandDocument, end: TryEnd, startedAt: Date): Promise<CommandJobEnd> {
+    // A process that stops leaves what it has not begun as it was.
+    if (end.kind === 'postponed' && isMillraceError(end.error, 'SHUTTING_DOWN')) return AT_ONCE;
+    const settlement = this.#settlementOf(command, end, startedAt);
+    if (settlement === undefined) return { kind: 'done' };
+    await this.#settle(settlement);
+    if (settlement.kind === 'rejected' && settlement.tell) for (const listener of this.#onRefused) listener(command);
+    for (const listener of this.#onProgress) listener(command._id);
+    switch (settlement.kind) {
+      case 'accepted':
+      case 'rejected':
+        return { kind: 'done' };
+      case 'dead':
+        return { kind: 'dead', about: aboutOf(settlement.error) };
+      case 'retry':
+        return {
+          kind: 'retry',
+          delayMs: Math.max(0, settlement.nextAttemptAt.getTime() - Date.now()),
+          about: aboutOf(settlement.error),
+        };
+      case 'postponed':
+        return { kind: 'later', delayMs: end.kind === 'postponed' ? end.delayMs : 0 };
+    }
+  }
+
+  #settlementOf(command: QueuedCommandDocument, end: TryEnd, startedAt: Date): Settlement | undefined {
+    const { _id: id, attempts, claim } = command;
+    const own = { id, ...(claim === undefined ? {} : { holder: claim.holder }) };
+    switch (end.kind) {
+      case 'accepted':
+        return { ...own, kind: 'accepted', attempts: attempts + 1, startedAt, ...(end.error && { error: end.error }) };
+      case 'rejected': {
+        const { code, reason } = end;
+        const tell = command.sender !== undefined;
+        return { ...own, kind: 'rejected', attempts: attempts + 1, startedAt, refusal: { code, reason }, tell };
+      }
+      case 'failed':
+      case 'hopeless':
+        return { ...own, ...this.#failure(command, end) };
+      case 'postponed':
+        return {
+          ...own,
+          kind: 'postponed',
+          dueAt: new Date(Date.now() + end.delayMs + (end.delayMs > 0 ? OVERDUE_MS : 0)),
+        };
+      case 'elsewhere':
+        return undefined;
+    }
+  }
+
+  #failure(command: QueuedCommandDocument, end: TryEnd & { readonly kind: 'failed' | 'hopeless' }) {
+    const { model, logger } = this.#deps;
+    const policy: RetryPolicy = policyOf(model, command);
+    const attempts = command.attempts + 1;
+    const error = storedError(end.error);
+    const over = end.kind === 'hopeless' || attempts >= policy.attempts || !mayRetry(policy, end.error);
+    const { target, type, commandId, meta } = command;
+    const fields = {
+      target,
+      command: type,
+      commandId,
+      correlationId: meta.correlationId,
+      attempts,
+      code: error.code,
+      err: end.error,
+    };
+    if (over) {
+      logger.error(fields, 'a queued command is dead: retry or cancel it when its cause is mended');
+      return { kind: 'dead', attempts, error } as const;
+    }
+    logger.warn(fields, 'a queued command failed and is tried again');
+    const nextAttemptAt = new Date(Date.now() + delayAfterMs(policy, attempts, end.error));
+    return {
+      kind: 'retry',
+      attempts,
+      error,
+      nextAttemptAt,
+      dueAt: new Date(nextAttemptAt.getTime() + OVERDUE_MS),
+    } as const;
+  }
+
+  #jobOf(command: QueuedCommandDocument, delayMs: number) {
+    const { attempts } = policyOf(this.#deps.model, command);
+    const { _id, delivery } = command;
+    return { command: _id, delivery, maxAttempts: Number.isFinite(attempts) ? attempts : null, delayMs };
+  }
+}
+
+/** For people who look at the queue: no payload, which a message may hold. */
+const aboutOf = (error: StoredError | undefined): string =>
+  error === undefined ? 'dead' : `${error.code} ${error.type} (${error.fingerprint})`;

@@ -1,0 +1,135 @@
+import type { CommandLimits } from '../src/engine/arrive-command.ts';
+import { policyOf } from '../src/engine/command-try.ts';
+import { CommandWorker } from '../src/engine/command-worker.ts';
+import type { CommandHandler } from '../src/engine/handle-command.ts';
+import { type CommandReceiver, createCommandReceiver } from '../src/engine/receive-command.ts';
+import { ServiceRunner } from '../src/engine/service-runner.ts';
+import { type CommandJobs, createCommandJobs } from '../src/queue/command-jobs.ts';
+import type { CommitStore } from '../src/store/commits.ts';
+import type { CommitDocument, QueuedCommandDocument } from '../src/store/documents.ts';
+import type { RejectionStore } from '../src/store/rejections.ts';
+import type { ProcessDeps, RunningRole } from './deps.ts';
+
+/** What a process needs to carry out commands. */
+export interface CommandExecution {
+  readonly handle: CommandHandler['handle'];
+  readonly commits: CommitStore;
+  readonly rejections: RejectionStore;
+  readonly limits: CommandLimits;
+}
+/** Where commands come in, and who carries out those that are queued. */
+export interface RunningCommands extends RunningRole {
+  readonly receiver: CommandReceiver;
+  readonly jobs: CommandJobs;
+  /** Undefined in a process that only takes commands in. */
+  readonly worker: CommandWorker | undefined;
+  /** A command was stored that waits for this time. Returns how to stop. */
+  onDelayed(listener: (notBefore: Date) => void): () => void;
+  /** An operator gave it new tries. */
+  retried(command: QueuedCommandDocument): void;
+}
+
+type Deps = Pick<ProcessDeps, 'store' | 'model' | 'settings' | 'logger' | 'redis' | 'instanceId'>;
+
+/** Takes commands in and carries out those that are queued, also those that jobs bring once `worker.start` was called. */
+export function createCommands(
+  deps: Deps,
+  execution: CommandExecution,
+  onCommitted: (commit: CommitDocument) => void,
+): RunningCommands & { readonly worker: CommandWorker } {
+  const { store, model, settings, logger, instanceId } = deps;
+  const jobs = jobsOf(deps);
+  const services = new ServiceRunner({
+    ...execution,
+    model,
+    store: store.queuedCommands,
+    keys: store.exclusiveKeys,
+    journal: store.journal,
+    instanceId,
+    logId: settings.logId,
+    logger,
+    onCommitted,
+  });
+  const { handle } = execution;
+  const worker = new CommandWorker({ store: store.queuedCommands, model, handle, services, jobs, logger });
+  let stopped: Promise<void> | undefined;
+  return {
+    ...receiverOf(deps, execution, true, (command) => worker.offer([command])),
+    jobs,
+    worker,
+    retried(command) {
+      jobs.forget(command._id, command.delivery - 1);
+      worker.takeUp([command]);
+    },
+    stop() {
+      stopped ??= worker.stop(settings.shutdownTimeoutMs);
+      return stopped;
+    },
+  };
+}
+
+/** Takes commands in and leaves those that are queued to the workers of other processes. */
+export function createCommandEntrance(deps: Deps, execution: CommandExecution): RunningCommands {
+  const jobs = jobsOf(deps);
+  const { model } = deps;
+  const enqueue = (command: QueuedCommandDocument): void => {
+    const { attempts } = policyOf(model, command);
+    const { _id, delivery } = command;
+    jobs.add([{ command: _id, delivery, maxAttempts: Number.isFinite(attempts) ? attempts : null }]);
+  };
+  const onQueued = (command: QueuedCommandDocument): void => {
+    // Timers ring the others.
+    if (command.notBefore === undefined) enqueue(command);
+  };
+  return {
+    ...receiverOf(deps, execution, false, onQueued),
+    jobs,
+    worker: undefined,
+    retried(command) {
+      jobs.forget(command._id, command.delivery - 1);
+      enqueue(command);
+    },
+    stop: () => jobs.close(),
+  };
+}
+
+function receiverOf(
+  { model, store, settings }: Deps,
+  { handle, commits, rejections, limits }: CommandExecution,
+  direct: boolean,
+  onQueued: (command: QueuedCommandDocument) => void,
+): Pick<RunningCommands, 'receiver' | 'onDelayed'> {
+  const listeners = new Set<(notBefore: Date) => void>();
+  const receiver = createCommandReceiver({
+    model,
+    logId: settings.logId,
+    limits,
+    handle,
+    store: store.queuedCommands,
+    commits,
+    rejections,
+    direct,
+    onQueued: (command) => {
+      onQueued(command);
+      const { notBefore } = command;
+      if (notBefore !== undefined) for (const listener of listeners) listener(notBefore);
+    },
+  });
+  return {
+    receiver,
+    onDelayed(listener) {
+      listeners.add(listener);
+      return () => listeners.delete(listener);
+    },
+  };
+}
+
+const jobsOf = ({ redis, settings, instanceId, logger }: Deps): CommandJobs =>
+  createCommandJobs(redis, {
+    prefix: settings.redis.prefix,
+    logId: settings.logId,
+    instanceId,
+    lockMs: settings.job.lockMs,
+    stalledCheckMs: settings.job.stalledCheckMs,
+    logger,
+  });
