@@ -3,7 +3,9 @@ import type { GraphQLSchema } from 'graphql';
 import { type Doc, MillraceError, type Module, type View } from '../src/index.ts';
 import { createSchemaBuilder, type MillraceBuilder, type MillraceSchemaTypes } from './builder.ts';
 import { type CommandExposure, exposeCommand, exposeCommandTopics } from './commands.ts';
+import { exposeAudit } from './audit.ts';
 import { exposeConsumers } from './consumers.ts';
+import { exposeDeadLetters } from './dead-letters.ts';
 import { exposeEvents } from './events.ts';
 import { exposeFlow } from './flow.ts';
 import { exposeQuery, type QueryExposure } from './queries.ts';
@@ -38,6 +40,8 @@ export function exposeModule(builder: MillraceBuilder, module: Module, options: 
   once(builder, exposeCommandTopics);
   once(builder, exposeEvents);
   once(builder, exposeConsumers);
+  once(builder, exposeDeadLetters);
+  once(builder, exposeAudit);
   once(builder, exposeTimers);
   once(builder, exposeFlow);
   const place = `module "${module.name}"`;

@@ -27,14 +27,17 @@ import type {
 import { createReads } from './engine/create-reads.ts';
 import { checkSchedules } from './engine/cron.ts';
 import { decodeOnce } from './engine/decode-once.ts';
-import { consumerStates, deliveryHealth } from './engine/delivery-health.ts';
+import { consumerStates } from './engine/consumer-states.ts';
+import { deliveryHealth } from './engine/delivery-health.ts';
 import { createFlowReader } from './engine/flow.ts';
 import { createCommandHandler } from './engine/handle-command.ts';
+import { projectorHandler } from './engine/handler.ts';
 import { createHintBus } from './engine/hint-bus.ts';
 import { onHookFailed } from './engine/intercept.ts';
 import { interceptModel } from './engine/intercept-model.ts';
 import { createLogReader } from './engine/log-reader.ts';
 import { newId } from './engine/new-id.ts';
+import { createOperators } from './engine/operators.ts';
 import { createTimerReads } from './engine/timer-reads.ts';
 import { type Gateway, startGateway } from './gateway/server.ts';
 import { createLogger, type Logger } from './logger.ts';
@@ -216,6 +219,14 @@ async function assemble(parts: Assembly): Promise<RunningApp> {
     logReader: reader,
   });
   closers.push(async () => flow.close());
+  const operators = createOperators({
+    model,
+    store: store.delivery,
+    decode: decodeOnce(model),
+    hints,
+    handlerOf: (consumer) => (consumer.kind === 'projector' ? projectorHandler(consumer) : undefined),
+  });
+  closers.push(async () => operators.close());
   const runtime: Runtime = {
     model,
     handle: receiver.handle,
@@ -235,7 +246,8 @@ async function assemble(parts: Assembly): Promise<RunningApp> {
     flow: flow.flow,
     watchFlow: flow.watchFlow,
     settled: flow.settled,
-    consumers: () => consumerStates(store.delivery, model),
+    consumers: (options) => consumerStates(store.delivery, store.delivery.operators, model, options),
+    operators,
     ...createTimerReads({ ...store.delivery, model }),
     ready: () => readiness(store, model, redis),
   };

@@ -5,6 +5,7 @@ import { startAlerts } from './alerts.ts';
 import { createCommands, type RunningCommands } from './commands.ts';
 import { startConsumers } from './consumers.ts';
 import { joinWorkers, type ProcessDeps, type RunningRole, type WorkerDeps } from './deps.ts';
+import { startOperations } from './operations.ts';
 import { startSequencer } from './sequencer.ts';
 import { startSweep } from './sweep.ts';
 import { startTimers } from './timers.ts';
@@ -47,6 +48,7 @@ export async function startAll(deps: ProcessDeps): Promise<RunningWorkers> {
     commands?.worker.start();
     const sweeping = await startSweep(worker, { delivery: consumers.delivery, commands });
     started.push(sweeping, startAlerts(worker, sweeping));
+    started.push(startOperations(worker, { delivery: consumers.delivery, sweep: sweeping.sweep }));
     if (commands !== undefined) started.push(await startDue(worker, commands));
     return { offer: place, commands, stop };
   } catch (error) {

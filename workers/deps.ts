@@ -58,7 +58,7 @@ export async function joinWorkers(deps: ProcessDeps): Promise<WorkerDeps & { rea
   const membership = new Membership({
     store: store.instances,
     self: { id: instanceId, host: hostname(), pid: process.pid, role },
-    sessions: () => store.partitions.sessionIds(),
+    sessions: () => [...store.partitions.sessionIds(), ...store.operators.sessionIds()],
     logger,
   });
   await membership.start();

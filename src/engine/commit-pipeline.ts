@@ -170,7 +170,7 @@ export class CommitPipeline {
     const moved: PartitionHead[] = [];
     for (const head of heads) {
       const { tip, scanned, queuedCount, failure, doubted, busy } = head;
-      if (tip === undefined || doubted || busy || queuedCount > 0 || failure !== undefined) continue;
+      if (tip === undefined || doubted || busy || head.paused || queuedCount > 0 || failure !== undefined) continue;
       // One that works for long says so: nobody needs to push it.
       if (scanned <= tip.checkpoint && !head.working) continue;
       const to = { checkpoint: scanned, revision: tip.revision };

@@ -113,6 +113,11 @@ export class ConsumerRunner {
     return done;
   }
 
+  /** Every partition is looked at again before it goes on: it may have been moved or paused. */
+  doubt(): void {
+    for (const head of this.heads) head.doubted = true;
+  }
+
   /** How long ago the partition handled an event in this process. */
   quietMs(partition: number): number {
     return performance.now() - (this.heads[partition]?.handledAtMs ?? -Infinity);
@@ -229,7 +234,7 @@ export class ConsumerRunner {
   async #advance(ready: readonly PartitionHead[]): Promise<void> {
     for (const head of ready) {
       if (head.tip === undefined) head.notBeforeMs = performance.now() + ABSENT_PAUSE_MS;
-      else if (head.resting) head.dirty = false;
+      else if (head.idle) head.dirty = false;
     }
     const known = ready.filter((head) => head.tip !== undefined && head.dirty);
     const left = known.length === 0 ? [] : await this.#advanceFrom(known);

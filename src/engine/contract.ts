@@ -1,8 +1,11 @@
 import type { AnyRecorded, EventMeta } from '../define/event.ts';
 import type { Model } from '../define/model.ts';
 import type { Issue } from '../define/schema.ts';
+import type { Operators } from './operator-contract.ts';
 import type { FlowReader } from './flow-contract.ts';
 import type { TimerReads } from './timer-contract.ts';
+
+export type * from './operator-contract.ts';
 
 /**
  * What a running Millrace does for those who call it by name: the GraphQL resolvers and the typed `App`.
@@ -206,15 +209,30 @@ export interface ConsumerFailure {
 /** How far a consumer has come. */
 export interface ConsumerState {
   readonly name: string;
+  readonly kind: 'projector' | 'saga' | 'observer';
   readonly version: number;
   readonly generation: number;
+  /** RESETTING: a reset was begun and is not done. UNUSED: an earlier generation that these modules have no more. */
+  readonly state: 'RUNNING' | 'PAUSED' | 'RESETTING' | 'UNUSED';
+  /** Who paused it, and why; null when nobody did. */
+  readonly paused: { readonly since: Date; readonly reason: string; readonly actor: string | null } | null;
   /** Everything up to here is handled, in all partitions. */
   readonly position: number;
   /** Newest position in the log. */
   readonly logEnd: number;
   /** Events of the log after `position`; partitions without events of their own follow within seconds. */
   readonly lag: number;
+  /** How long ago the oldest of them happened; 0 when it is caught up. */
+  readonly lagMs: number;
   readonly caughtUp: boolean;
+  /** Keys whose event failed and is tried again. */
+  readonly retryingCount: number;
+  /** Keys whose event failed for good: somebody has to act. */
+  readonly deadCount: number;
+  /** Events that wait behind those. */
+  readonly parkedCount: number;
+  /** Since when something fails without a break; null: nothing does. */
+  readonly failingSince: Date | null;
   readonly failures: readonly ConsumerFailure[];
 }
 
@@ -270,7 +288,8 @@ export interface Runtime extends TimerReads, FlowReader {
   events(filter: EventFilterInput, page: PageInput): Promise<Page<AnyRecorded>>;
   /** From `after` (exclusive) or from now; every event once, in order of position; CAUGHT_UP when it reaches the end. */
   watchEvents(filter: EventFilterInput, after: string | undefined, signal: AbortSignal): AsyncIterable<EventDelivery>;
-  /** All consumers of the modules, in their order. */
-  consumers(): Promise<readonly ConsumerState[]>;
+  /** All consumers of the modules, in their order. `unused`: then earlier generations, too. */
+  consumers(options?: { readonly unused?: boolean }): Promise<readonly ConsumerState[]>;
+  readonly operators: Operators;
   ready(): Promise<Readiness>;
 }

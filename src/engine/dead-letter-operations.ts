@@ -1,52 +1,82 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import { MillraceError } from '../errors.ts';
-import type { DeadLetterMatch } from '../store/dead-letter-reads.ts';
+import type { DeadLetterMatch, DeadLetterTotals } from '../store/dead-letter-reads.ts';
 import type { AuditDocument, DeadLetterDocument, OperationDocument } from '../store/documents.ts';
 import type { LeaseStore } from '../store/leases.ts';
 import type { OperatorStore } from '../store/operator-store.ts';
 import type { TransactionEnd } from '../store/transactions.ts';
 import { newId } from './new-id.ts';
 import type { DeadLetterFilter, Operation, OperatorCall, Operators } from './operator-contract.ts';
-import { checkCall, checkDeadLetterFilter, checkRate } from './operator-input.ts';
-import { filterOf, operationOf } from './operator-reads.ts';
+import { checkCall, checkRate, operationMatch, RATE_DEFAULT } from './operator-input.ts';
+import { deadLetterOf, filterOf, operationOf } from './operator-reads.ts';
 
 const LEASE_MS = 5_000;
 const LEASE_TRIES = 100;
 const LEASE_PAUSE_MS = 50;
 
-export type DeadLetterOperations = Pick<Operators, 'retryDeadLetters' | 'stopOperation'>;
+export type DeadLetterOperations = Pick<
+  Operators,
+  'retryDeadLetters' | 'skipDeadLetters' | 'skipDeadLetter' | 'stopOperation'
+>;
 
-/** Starts and stops operations over many dead letters; workers do them (operation-runner.ts). */
+/** How long who skips one waits for the worker that does it. */
+const DONE_MAX_MS = 10_000;
+const DONE_LOOK_MS = 50;
+
+/** Starts and stops operations over dead letters; workers do them (operation-runner.ts). */
 export function createDeadLetterOperations(deps: {
   readonly logId: string;
   readonly store: OperatorStore;
   readonly leases: LeaseStore;
 }): DeadLetterOperations {
   const { logId, store } = deps;
+  const start = async (
+    kind: OperationDocument['kind'],
+    filter: DeadLetterFilter,
+    ratePerSecond: number | undefined,
+    given: OperatorCall,
+  ): Promise<Operation> => {
+    const call = checkCall(given);
+    const rate = checkRate(ratePerSecond);
+    const match = operationMatch(filter);
+    const single = match.ids?.length === 1;
+    if (single) await refuseSingle(store, kind, filter, match);
+    const begin = async (): Promise<Operation> => {
+      if (!single) await refuseOverlap(store, match);
+      const totals = await store.deadLetters.totals(match);
+      const operation = newOperation({ logId, kind, filter, match, rate, call, totalCount: totals.count });
+      await written(() => store.operations.start(operation, startEntry(operation, totals)));
+      return operationOf(operation);
+    };
+    // One alone is safe beside others: whoever comes second finds it changed.
+    return single ? begin() : alone(deps, begin);
+  };
+
   return {
-    async retryDeadLetters(filter, ratePerSecond, given) {
+    retryDeadLetters: (filter, ratePerSecond, call) => start('retryDeadLetters', filter, ratePerSecond, call),
+    skipDeadLetters: (filter, ratePerSecond, call) => start('skipDeadLetters', filter, ratePerSecond, call),
+    async skipDeadLetter(id, given, position) {
       const call = checkCall(given);
-      const rate = checkRate(ratePerSecond);
-      const match = retryMatch(filter);
-      await refuseSingle(store, filter, match);
-      return alone(deps, async () => {
-        await refuseOverlap(store, match);
-        const totals = await store.deadLetters.totals(match);
-        const operation = newOperation({ logId, filter, match, rate, call, totalCount: totals.count });
-        const audit: AuditDocument = {
-          _id: newId(),
-          logId,
-          at: operation.startedAt,
-          action: 'deadLetters.retry',
-          actor: call.actor,
-          reason: call.reason,
-          target: operation._id,
-          before: { filter: operation.filter, ...totals },
-          after: { operation: operation._id, ratePerSecond: rate },
-        };
-        await written(() => store.operations.start(operation, audit));
-        return operationOf(operation);
+      const found = await store.deadLetters.find(id);
+      if (found === undefined) throw unknownDeadLetter(id);
+      if (position !== undefined && found.position !== position) throw movedOn(found, position);
+      const ids = { ids: [id] };
+      const match = operationMatch(ids);
+      const made = newOperation({
+        logId,
+        kind: 'skipDeadLetters',
+        filter: ids,
+        match,
+        rate: RATE_DEFAULT,
+        call,
+        totalCount: 1,
       });
+      // Its entry in the audit is written with what it does.
+      await written(() => store.operations.start({ ...made, position: found.position }, undefined));
+      const done = await untilOver(store, made._id);
+      const left = await store.deadLetters.find(id);
+      if (done.doneCount === 0) throw left === undefined ? unknownDeadLetter(id) : movedOn(left, found.position);
+      return left && deadLetterOf(left);
     },
     async stopOperation(id, given) {
       const call = checkCall(given);
@@ -74,19 +104,46 @@ export function createDeadLetterOperations(deps: {
   };
 }
 
-/** Without a state those that are DEAD are meant: RETRYING ones are tried by themselves. */
-export const retryMatch = (filter: DeadLetterFilter): DeadLetterMatch => {
-  const match = checkDeadLetterFilter(filter);
-  return { ...match, state: match.state ?? (match.ids?.length === 1 ? undefined : 'DEAD') };
-};
+async function untilOver(store: OperatorStore, id: string): Promise<OperationDocument> {
+  const deadlineMs = performance.now() + DONE_MAX_MS;
+  for (;;) {
+    const operation = await store.operations.find(id);
+    if (operation === undefined) throw unknownOperation(id);
+    if (operation.state !== 'RUNNING') return operation;
+    if (performance.now() > deadlineMs) {
+      throw new MillraceError(
+        'OPERATION_RUNNING',
+        `No worker has done it within ${DONE_MAX_MS} ms. Operation "${id}" stays and is done when one runs; stop it if it should not be.`,
+        { details: { operation: id } },
+      );
+    }
+    await pause(DONE_LOOK_MS);
+  }
+}
+
+const startEntry = (operation: OperationDocument, totals: DeadLetterTotals): AuditDocument => ({
+  _id: newId(),
+  logId: operation.logId,
+  at: operation.startedAt,
+  action: operation.kind === 'skipDeadLetters' ? 'deadLetters.skip' : 'deadLetters.retry',
+  actor: operation.actor,
+  reason: operation.reason,
+  target: operation._id,
+  before: { filter: operation.filter, ...totals },
+  after: { operation: operation._id, ratePerSecond: operation.ratePerSecond },
+});
 
 /** Who names one dead letter wants to know what is wrong with it. */
-async function refuseSingle(store: OperatorStore, filter: DeadLetterFilter, match: DeadLetterMatch): Promise<void> {
-  const [id, second] = filter.ids ?? [];
-  if (id === undefined || second !== undefined) return;
+async function refuseSingle(
+  store: OperatorStore,
+  kind: OperationDocument['kind'],
+  filter: DeadLetterFilter,
+  match: DeadLetterMatch,
+): Promise<void> {
+  const id = filter.ids?.[0] ?? '';
   const found = await store.deadLetters.find(id);
   if (found === undefined) throw unknownDeadLetter(id);
-  refuseBusy(found);
+  if (kind === 'retryDeadLetters') refuseBusy(found);
   const [matching] = await store.deadLetters.inOrderOfId(match, null, 1);
   if (matching === undefined) {
     throw new MillraceError('BAD_INPUT', `Dead letter "${id}" does not match the rest of the filter.`);
@@ -94,7 +151,7 @@ async function refuseSingle(store: OperatorStore, filter: DeadLetterFilter, matc
 }
 
 /** One whose next try is due is being tried, or about to be. */
-export function refuseBusy({ _id, state, nextAttemptAt, attempts }: DeadLetterDocument): void {
+function refuseBusy({ _id, state, nextAttemptAt, attempts }: DeadLetterDocument): void {
   if (state !== 'RETRYING' || nextAttemptAt === null || nextAttemptAt.getTime() > Date.now()) return;
   throw new MillraceError(
     'DEAD_LETTER_BUSY',
@@ -103,6 +160,12 @@ export function refuseBusy({ _id, state, nextAttemptAt, attempts }: DeadLetterDo
   );
 }
 
+const movedOn = ({ _id, position, inputType }: DeadLetterDocument, wanted: number): MillraceError =>
+  new MillraceError(
+    'DEAD_LETTER_BUSY',
+    `Dead letter "${_id}" does not wait at position ${wanted} any more, but at ${position} (${inputType}). Look at it before you skip that.`,
+    { details: { id: _id, position: String(position) } },
+  );
 export const unknownDeadLetter = (id: string): MillraceError =>
   new MillraceError(
     'UNKNOWN_DEAD_LETTER',
@@ -114,10 +177,11 @@ const unknownOperation = (id: string): MillraceError =>
 /** Two operators at once: the second one is told of the first. */
 async function refuseOverlap(store: OperatorStore, match: DeadLetterMatch): Promise<void> {
   for (const other of await store.operations.running()) {
-    if (!mayOverlap(match, retryMatch(filterOf(other.filter)))) continue;
+    const theirs = operationMatch(filterOf(other.filter));
+    if (theirs.ids?.length === 1 || !mayOverlap(match, theirs)) continue;
     throw new MillraceError(
       'OPERATION_RUNNING',
-      `Operation "${other._id}" retries dead letters that may be the same ones (${other.doneCount} of ${other.totalCount} so far, because: ${other.reason}). Wait for its end, or stop it.`,
+      `Operation "${other._id}" is at work on dead letters that may be the same ones (${other.doneCount} of ${other.totalCount} so far, because: ${other.reason}). Wait for its end, or stop it.`,
       { details: { operation: other._id, doneCount: other.doneCount, totalCount: other.totalCount } },
     );
   }
@@ -140,6 +204,7 @@ export function mayOverlap(one: DeadLetterMatch, other: DeadLetterMatch): boolea
 
 function newOperation(of: {
   readonly logId: string;
+  readonly kind: OperationDocument['kind'];
   readonly filter: DeadLetterFilter;
   readonly match: DeadLetterMatch;
   readonly rate: number;
@@ -151,7 +216,7 @@ function newOperation(of: {
   return {
     _id: newId(),
     logId: of.logId,
-    kind: 'retryDeadLetters',
+    kind: of.kind,
     state: of.totalCount === 0 ? 'DONE' : 'RUNNING',
     filter: of.match.state === undefined ? filter : { ...filter, state: of.match.state },
     ratePerSecond: of.rate,

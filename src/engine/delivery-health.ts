@@ -1,7 +1,7 @@
-import type { Model } from '../define/model.ts';
+import type { ConsumerModel, Model } from '../define/model.ts';
 import type { DeliveryStore } from '../store/delivery-store.ts';
 import type { PartitionReading } from '../store/partitions.ts';
-import type { ConsumerState, Readiness } from './contract.ts';
+import type { Readiness } from './contract.ts';
 import { newestUnplaced } from './placement-scan.ts';
 import { sequencerLease } from './sequencer.ts';
 
@@ -19,29 +19,12 @@ export interface ConsumerLag {
   readonly partitions: readonly PartitionReading[];
 }
 
-/** The same for people: lag, and what stands still and why. */
-export async function consumerStates(
-  store: Pick<DeliveryStore, 'log' | 'partitions'>,
-  model: Pick<Model, 'consumers'>,
-): Promise<readonly ConsumerState[]> {
-  const lags = await consumerLag(store, model);
-  return model.consumers.flatMap(({ name, version, generation }, index) => {
-    const lag = lags[index];
-    if (lag === undefined) return [];
-    const { position, end, eventCount, caughtUp, partitions } = lag;
-    const failures = partitions.flatMap(({ partition, failure }) =>
-      failure === undefined ? [] : [{ ...failure, partition }],
-    );
-    return [{ name, version, generation, position, logEnd: end, lag: eventCount, caughtUp, failures }];
-  });
-}
-
 type HealthStore = Pick<DeliveryStore, 'logId' | 'log' | 'feed' | 'leases' | 'partitions' | 'placement'>;
 
 /** Lag of all consumers of these modules; one read of the log's end and one of the partitions. */
 export async function consumerLag(
   store: Pick<DeliveryStore, 'log' | 'partitions'>,
-  model: Pick<Model, 'consumers'>,
+  model: { readonly consumers: readonly Pick<ConsumerModel, 'name' | 'generation'>[] },
 ): Promise<readonly ConsumerLag[]> {
   const generations = model.consumers.map(({ name, generation }) => ({ consumer: name, generation }));
   const end = await store.log.end();

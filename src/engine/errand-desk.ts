@@ -17,6 +17,7 @@ export interface DeskInput {
   readonly ref: PartitionRef;
   readonly key: string;
   readonly checkpoint: number;
+  readonly paused: boolean;
   /** Of the transaction that it is to be written with. */
   readonly revision: number;
   readonly record: DeadLetterDocument | undefined;
@@ -34,6 +35,7 @@ export class Desk implements ErrandDesk {
   readonly ref: PartitionRef;
   readonly key: string;
   readonly checkpoint: number;
+  readonly paused: boolean;
   readonly waiting: readonly WaitingEvent[];
   readonly side = new SideWrites();
   record: DeadLetterDocument | undefined;
@@ -48,6 +50,7 @@ export class Desk implements ErrandDesk {
     this.ref = input.ref;
     this.key = input.key;
     this.checkpoint = input.checkpoint;
+    this.paused = input.paused;
     this.waiting = input.waiting;
     this.record = input.record;
     this.document = input.document;

@@ -97,7 +97,7 @@ export async function runErrands(
   const desks: Desk[] = [];
   for (const one of cases) {
     const desk = new Desk({
-      ...{ ...options, ref: head.ref, key: one.key, checkpoint: tip.checkpoint, revision },
+      ...{ ...options, ref: head.ref, key: one.key, checkpoint: tip.checkpoint, paused: head.paused, revision },
       ...{ record: one.loaded?.record, waiting: one.waiting, poison: one.pending.poison, retryInput: one.retryInput },
       document: head.documents.get(one.key) ?? ABSENT,
     });

@@ -42,6 +42,8 @@ export interface ErrandDesk {
   readonly key: string;
   /** The partition has handled or parked everything up to here. */
   readonly checkpoint: number;
+  /** The consumer is paused: no handler is to run for it. */
+  readonly paused: boolean;
   /** The key's dead letter as it will be; undefined: the key flows. */
   readonly record: DeadLetterDocument | undefined;
   /** The failing event, unless the input that failed is none, and those parked behind it: oldest first, at most 500. */

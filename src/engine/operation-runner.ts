@@ -1,37 +1,38 @@
-import { setTimeout as pause } from 'node:timers/promises';
 import type { Logger } from '../logger.ts';
-import type { DeadLetterDocument, OperationDocument } from '../store/documents.ts';
+import type { AuditDocument, DeadLetterDocument, OperationDocument } from '../store/documents.ts';
 import type { OperatorStore } from '../store/operator-store.ts';
-import { retryMatch } from './dead-letter-operations.ts';
-import { filterOf } from './operator-reads.ts';
+import type { GenerationRef } from '../store/partitions.ts';
+import type { Errand, ErrandDesk } from './errand.ts';
+import { newId } from './new-id.ts';
+import { releaseErrand, skipErrand } from './operator-errands.ts';
+import { operationMatch } from './operator-input.ts';
+import { deadLetterOf, filterOf } from './operator-reads.ts';
 import { type Repeating, repeat } from './repeat.ts';
 
-/** How often dead letters are released; their number follows from the rate. */
+/** How often something is done for an operation; how much follows from its rate. */
 const TICK_MS = 250;
-const IDLE_MS = 250;
 /** Dead letters in one look. */
 const BATCH_MAX_COUNT = 500;
-const CONFLICT_TRIES = 100;
-const CONFLICT_PAUSE_MS = 25;
 
 export interface OperationRunnerOptions {
   readonly store: Pick<OperatorStore, 'operations' | 'deadLetters'>;
   /** Whether this process is the one that does them. */
   readonly leads: () => boolean;
-  /** These may be tried now. */
-  readonly onReleased: (letters: readonly DeadLetterDocument[]) => void;
+  /** The generation of a consumer that this process runs. */
+  readonly generationOf: (consumer: string) => number | undefined;
+  readonly errand: <R>(ref: GenerationRef & { readonly partition: number }, errand: Errand<R>) => Promise<R>;
   readonly logger: Logger;
 }
 
 interface Pace {
-  /** Dead letters that may be released now; grows with time. */
+  /** Dead letters whose turn has come; grows with time. */
   credit: number;
   lastMs: number;
 }
 
 /**
- * Does the operations of operators, at their rate. Everything it knows is in MongoDB: when its process dies the next one goes
- * on, and no dead letter is released twice by one operation.
+ * Does the operations of operators, at their rate. What it knows is in MongoDB: when its process dies the next one goes on, and
+ * no dead letter is released twice by one operation, since the record that is released says by which.
  */
 export class OperationRunner {
   readonly #options: OperationRunnerOptions;
@@ -45,20 +46,11 @@ export class OperationRunner {
 
   start(): void {
     const round = async (): Promise<number> => {
-      if (!this.#options.leads()) {
-        this.#paces.clear();
-        return IDLE_MS;
-      }
-      try {
-        const running = await this.#options.store.operations.running();
-        for (const operation of running) await this.#advance(operation);
-        return running.length === 0 ? IDLE_MS : TICK_MS;
-      } catch (error) {
-        this.#options.logger.warn({ error: String(error) }, 'an operation is disturbed; it goes on by itself');
-        return 4 * TICK_MS;
-      }
+      if (this.#options.leads()) await this.#round();
+      else this.#paces.clear();
+      return TICK_MS;
     };
-    this.#rounds = repeat(round, { firstMs: IDLE_MS });
+    this.#rounds = repeat(round, { firstMs: 0 });
   }
 
   async stop(): Promise<void> {
@@ -66,11 +58,21 @@ export class OperationRunner {
     await this.#rounds?.stop();
   }
 
+  async #round(): Promise<void> {
+    try {
+      const running = await this.#options.store.operations.running();
+      for (const operation of running) if (!this.#stopped) await this.#advance(operation);
+    } catch (error) {
+      if (this.#stopped) return;
+      this.#options.logger.warn({ error: String(error) }, 'an operation is disturbed; it goes on by itself');
+    }
+  }
+
   async #advance(operation: OperationDocument): Promise<void> {
-    const { store } = this.#options;
+    const { store, generationOf, errand } = this.#options;
     const limit = this.#allowance(operation);
     if (limit === 0) return;
-    const match = retryMatch(filterOf(operation.filter));
+    const match = operationMatch(filterOf(operation.filter));
     const letters = await store.deadLetters.inOrderOfId(match, operation.after, Math.min(limit, BATCH_MAX_COUNT));
     const last = letters.at(-1);
     if (last === undefined) {
@@ -78,43 +80,17 @@ export class OperationRunner {
       this.#paces.delete(operation._id);
       return;
     }
-    for (const group of byPartition(letters)) {
-      if (this.#stopped || !(await this.#release(operation, group))) return;
-    }
-    if (await store.operations.reached(operation._id, last._id, new Date())) this.#spend(operation, letters.length);
-  }
-
-  /** False when the operation runs no more, or this has to be tried again. */
-  async #release({ _id: operation }: OperationDocument, letters: readonly DeadLetterDocument[]): Promise<boolean> {
-    const { store, onReleased } = this.#options;
-    const [first] = letters;
-    if (first === undefined) return true;
-    const { consumer, generation, partition, state } = first;
-    const ids = letters.map(({ _id }) => _id);
-    for (let attempt = 0; attempt < CONFLICT_TRIES && !this.#stopped; attempt++) {
-      const of = { consumer, generation, partition };
-      const { end, outcome } = await store.operations.release({
-        operation,
-        partition: of,
-        ids,
-        state,
-        now: new Date(),
-      });
-      if (end.kind === 'committed') {
-        onReleased(letters);
-        return true;
-      }
-      if (end.kind === 'refused') return outcome === 'nothing';
-      if (end.kind !== 'conflict') throw end.error;
-      // A worker is at the partition.
-      await pause(CONFLICT_PAUSE_MS * Math.random());
-    }
-    return false;
+    // Of a consumer that nobody runs any more: nothing to do but to retire it.
+    const ours = letters.filter(({ consumer, generation }) => generationOf(consumer) === generation);
+    await Promise.all(ours.map((letter) => errand(letter, errandOf(operation, letter))));
+    await store.operations.reached(operation._id, last._id, new Date());
+    const pace = this.#paces.get(operation._id);
+    if (pace !== undefined) pace.credit -= letters.length;
   }
 
   #allowance({ _id, ratePerSecond }: OperationDocument): number {
     const nowMs = performance.now();
-    const pace = this.#paces.get(_id) ?? { credit: 0, lastMs: nowMs - TICK_MS };
+    const pace = this.#paces.get(_id) ?? { credit: 1, lastMs: nowMs };
     const earned = ((nowMs - pace.lastMs) * ratePerSecond) / 1_000;
     // What could not be done in a second is not made up for.
     pace.credit = Math.min(pace.credit + earned, Math.max(1, ratePerSecond));
@@ -122,22 +98,44 @@ export class OperationRunner {
     this.#paces.set(_id, pace);
     return Math.floor(pace.credit);
   }
-
-  #spend({ _id }: OperationDocument, count: number): void {
-    const pace = this.#paces.get(_id);
-    if (pace !== undefined) pace.credit -= count;
-  }
 }
 
-/** Of one partition and state each. */
-function byPartition(letters: readonly DeadLetterDocument[]): Iterable<readonly DeadLetterDocument[]> {
-  const groups = new Map<string, DeadLetterDocument[]>();
-  for (const letter of letters) {
-    const { consumer, generation, partition, state } = letter;
-    const name = `${consumer}/${generation}/${partition}/${state}`;
-    const known = groups.get(name);
-    if (known === undefined) groups.set(name, [letter]);
-    else known.push(letter);
-  }
-  return groups.values();
+/** What the operation does to one dead letter, counted in the same transaction; nothing when it is not as it was. */
+function errandOf(operation: OperationDocument, seen: DeadLetterDocument): Errand<void> {
+  const errand = operation.kind === 'skipDeadLetters' ? skipErrand(seen._id) : releaseErrand(seen._id);
+  const run = (desk: ErrandDesk): void => {
+    if (!isAsSeen(operation, seen, desk.record)) return;
+    const end = errand.run(desk);
+    if (end.kind === 'gone') return;
+    if (end.after !== undefined) desk.block({ ...end.after, operation: operation._id });
+    if (operation.kind === 'skipDeadLetters') {
+      const entry = skipEntry(operation, end.before, end.after);
+      desk.side.add('audit', entry);
+    }
+    desk.side.increase('operations', operation._id, { doneCount: 1 });
+  };
+  return { ...errand, run };
+}
+
+function isAsSeen(
+  operation: OperationDocument,
+  seen: DeadLetterDocument,
+  record: DeadLetterDocument | undefined,
+): boolean {
+  if (record === undefined || record.operation === operation._id) return false;
+  if (operation.kind === 'skipDeadLetters') return record.position === (operation.position ?? seen.position);
+  if (record.state !== seen.state) return false;
+  // One that is due is being tried, or about to be.
+  const { state, nextAttemptAt } = record;
+  return state === 'DEAD' || nextAttemptAt === null || nextAttemptAt.getTime() > Date.now();
+}
+
+function skipEntry(
+  { logId, actor, reason }: OperationDocument,
+  before: DeadLetterDocument,
+  after: DeadLetterDocument | undefined,
+): AuditDocument {
+  const target = before._id;
+  const shown = { before: deadLetterOf(before), after: after === undefined ? null : deadLetterOf(after) };
+  return { _id: newId(), logId, at: new Date(), action: 'deadLetter.skip', actor, reason, target, ...shown };
 }

@@ -14,7 +14,7 @@ export interface OperatorCall {
 }
 
 /** A key of a consumer whose event failed. */
-export interface DeadLetter extends Omit<DeadLetterDocument, '_id' | 'logId'> {
+export interface DeadLetter extends Omit<DeadLetterDocument, '_id' | 'logId' | 'operation'> {
   readonly id: string;
 }
 export type { StoredError };
@@ -83,7 +83,7 @@ export interface DryRun {
 }
 
 /** Long work that an operator started. */
-export interface Operation extends Omit<OperationDocument, '_id' | 'logId' | 'filter' | 'after'> {
+export interface Operation extends Omit<OperationDocument, '_id' | 'logId' | 'filter' | 'after' | 'position'> {
   readonly id: string;
   readonly filter: DeadLetterFilter;
 }
@@ -143,8 +143,14 @@ export interface Operators {
    * dead letters; for a filter of one id UNKNOWN_DEAD_LETTER and DEAD_LETTER_BUSY.
    */
   retryDeadLetters(filter: DeadLetterFilter, ratePerSecond: number | undefined, call: OperatorCall): Promise<Operation>;
-  /** Gives up the event that failed; the key goes on with what waits behind it. Answers what is left, if anything. */
-  skipDeadLetter(id: string, call: OperatorCall): Promise<DeadLetter | undefined>;
+  /**
+   * Gives up the event that failed; the key goes on with what waits behind it. Answers what is left, if anything. `position`:
+   * only if it still is the event at that position, else DEAD_LETTER_BUSY. Throws UNKNOWN_DEAD_LETTER, and OPERATION_RUNNING
+   * when no worker does it within 10 s.
+   */
+  skipDeadLetter(id: string, call: OperatorCall, position?: number): Promise<DeadLetter | undefined>;
+  /** The same for many, as an operation; each has its entry in the audit. */
+  skipDeadLetters(filter: DeadLetterFilter, ratePerSecond: number | undefined, call: OperatorCall): Promise<Operation>;
   operation(id: string): Promise<Operation | undefined>;
   /** Newest first. */
   operations(page: PageInput): Promise<Page<Operation>>;

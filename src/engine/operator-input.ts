@@ -90,3 +90,9 @@ function time(field: string, value: unknown): Date | undefined {
   if (value instanceof Date && !Number.isNaN(value.getTime())) return value;
   throw refused(field, 'must be a valid time');
 }
+
+/** Without a state those that are DEAD are meant: RETRYING ones are tried by themselves. Who names one means it as it is. */
+export function operationMatch(filter: DeadLetterFilter): DeadLetterMatch {
+  const match = checkDeadLetterFilter(filter);
+  return match.state === undefined && match.ids?.length !== 1 ? { ...match, state: 'DEAD' } : match;
+}

@@ -112,12 +112,13 @@ export function createOperatorReads(deps: {
   };
 }
 
-export function deadLetterOf({ _id, logId: _logId, ...rest }: DeadLetterDocument): DeadLetter {
+export function deadLetterOf(document: DeadLetterDocument): DeadLetter {
+  const { _id, logId: _logId, operation: _operation, ...rest } = document;
   return { id: _id, ...rest };
 }
 
 export function operationOf(document: OperationDocument): Operation {
-  const { _id, logId: _logId, after: _after, filter, ...rest } = document;
+  const { _id, logId: _logId, after: _after, position: _position, filter, ...rest } = document;
   return { id: _id, ...rest, filter: filterOf(filter) };
 }
 

@@ -24,6 +24,8 @@ export class PartitionHead {
   readonly errands: PendingErrand[] = [];
   /** Errands are under way: nobody else moves it here. */
   busy = false;
+  /** Its consumer was paused when it was last looked at. */
+  paused = false;
   failure: PartitionFailure | undefined;
   /** No attempt at that failure in this process before this time (performance.now()). */
   retryAtMs = 0;
@@ -62,8 +64,9 @@ export class PartitionHead {
    * Takes over what the database says. Documents and blocked keys stay valid while the revision is unbroken; `blocked` counts
    * only when it is broken.
    */
-  learn({ checkpoint, revision, failure }: PartitionReading, blocked: readonly BlockedKey[] = []): void {
+  learn({ checkpoint, revision, failure, paused }: PartitionReading, blocked: readonly BlockedKey[] = []): void {
     this.doubted = false;
+    this.paused = paused;
     if (this.tip?.revision === revision && this.tip.checkpoint === checkpoint) return;
     if (this.tip?.revision !== revision) {
       this.documents.clear();
@@ -94,6 +97,11 @@ export class PartitionHead {
   /** It failed here, and it is too early for the next attempt. */
   get resting(): boolean {
     return this.failure !== undefined && this.retryAtMs > performance.now();
+  }
+
+  /** Nothing is to be handled here for now. */
+  get idle(): boolean {
+    return this.resting || this.paused;
   }
 
   /** Errands can begin: nothing is on its way to the database. */

@@ -116,7 +116,7 @@ export class Sweep {
   }
 }
 
-function needsPush({ checkpoint, failure, idleMs }: PartitionReading, end: number): boolean {
-  if (checkpoint >= end) return false;
+function needsPush({ checkpoint, failure, paused, idleMs }: PartitionReading, end: number): boolean {
+  if (checkpoint >= end || paused) return false;
   return idleMs >= (failure === undefined ? STANDS_STILL_MS : standStillMs(failure.attempts));
 }

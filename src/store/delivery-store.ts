@@ -10,6 +10,7 @@ import { createInstanceStore, type InstanceStore } from './instances.ts';
 import { createLeaseStore, type LeaseStore } from './leases.ts';
 import { createLogStore, ensureLog, type LogStore } from './log.ts';
 import { createJournalStore, ensureJournal, type JournalStore } from './observer-journal.ts';
+import { createOperatorStore, ensureOperators, type OperatorStore } from './operator-store.ts';
 import { createPartitionStore, type PartitionStore } from './partitions.ts';
 import { createPlacementStateStore, type PlacementStateStore } from './placement-state.ts';
 import { createQueuedCommandStore, ensureQueuedCommands, type QueuedCommandStore } from './queued-commands.ts';
@@ -26,6 +27,7 @@ export interface DeliveryStore {
   readonly consumers: ConsumerStore;
   readonly deadLetters: DeadLetterStore;
   readonly leases: LeaseStore;
+  readonly operators: OperatorStore;
   readonly instances: InstanceStore;
   readonly journal: JournalStore;
   readonly rateLimits: RateLimitStore;
@@ -42,6 +44,7 @@ export async function ensureDelivery(db: Db, existing: ReadonlySet<string>): Pro
     ensureLog(db, existing),
     ensureConsumers(db, existing),
     ensureDeadLetters(db, existing),
+    ensureOperators(db, existing),
     ensureJournal(db),
     ensureAlerts(db),
     ensureTimers(db, existing),
@@ -63,6 +66,7 @@ export function createDeliveryStore(client: MongoClient, db: Db, logId: string):
     consumers: createConsumerStore(db, logId),
     deadLetters: createDeadLetterStore(db, logId, reads),
     leases: createLeaseStore(db),
+    operators: createOperatorStore(client, db, logId),
     instances: createInstanceStore(client, db),
     journal: createJournalStore(db),
     rateLimits: createRateLimitStore(db),

@@ -53,7 +53,7 @@ export async function openStore(options: {
       await db.command({ ping: 1 }, { timeoutMS: 2_000 });
     },
     async close() {
-      await delivery.partitions.close();
+      await Promise.all([delivery.partitions.close(), delivery.operators.close()]);
       await closeClient(client);
     },
   };

@@ -27,6 +27,8 @@ export interface PartitionReading extends PartitionRef {
   /** Keys that have a dead letter. */
   readonly blockedCount: number;
   readonly mark: PartitionDocument['mark'];
+  /** Its consumer is paused: leave it alone. */
+  readonly paused: boolean;
   readonly idleMs: number;
 }
 
@@ -63,6 +65,11 @@ export interface PartitionStore {
     writes: readonly ViewWrites[],
     side?: SideWrites | undefined,
   ): Promise<TransactionEnd>;
+  /**
+   * Writes effects in a transaction that is given up: `unstorable` when they can never be written, `refused` when they can.
+   * Never throws.
+   */
+  rehearse(writes: readonly ViewWrites[], side: SideWrites): Promise<TransactionEnd>;
   /** Moves without effects, each on its own condition; those that were moved by others meanwhile stay. */
   moveEach(moves: readonly PartitionMove[]): Promise<void>;
   /** Ids of the sessions that `commit` uses. */
@@ -125,11 +132,14 @@ export function createPartitionStore(client: MongoClient, db: Db, logId: string,
           moves.map((move) => updateOf(logId, move)),
         );
         if (moved !== moves.length) return false;
-        for (const write of writes) await writeDocuments(db, scope, write);
-        if (side !== undefined) {
-          for (const [collection, operations] of side) await writeBeside(db, scope, collection, operations);
-        }
+        await writeEffects(db, scope, writes, side);
         return true;
+      }),
+
+    rehearse: (writes, side) =>
+      transactions.run(async (scope) => {
+        await writeEffects(db, scope, writes, side);
+        return false;
       }),
 
     async moveEach(moves) {
@@ -157,6 +167,7 @@ const reading = (found: PartitionDocument & { readonly idleMs: number }): Partit
   failure: found.failure,
   blockedCount: found.blockedCount ?? 0,
   mark: found.mark,
+  paused: found.paused === true,
   idleMs: found.idleMs,
 });
 
@@ -175,6 +186,17 @@ function updateOf(logId: string, move: PartitionMove): { q: Document; u: Documen
       $currentDate: { updatedAt: true },
     },
   };
+}
+
+async function writeEffects(
+  db: Db,
+  scope: TransactionScope,
+  writes: readonly ViewWrites[],
+  side: SideWrites | undefined,
+): Promise<void> {
+  for (const write of writes) await writeDocuments(db, scope, write);
+  if (side === undefined) return;
+  for (const [collection, operations] of side) await writeBeside(db, scope, collection, operations);
 }
 
 /**

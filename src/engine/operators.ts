@@ -1,0 +1,56 @@
+import type { Model } from '../define/model.ts';
+import type { DeliveryStore } from '../store/delivery-store.ts';
+import { createConsumerControls } from './consumer-controls.ts';
+import { createDeadLetterOperations, unknownDeadLetter } from './dead-letter-operations.ts';
+import type { DecodeOnce } from './decode-once.ts';
+import { type DryRunDeps, dryRun } from './dry-run.ts';
+import type { HintBus } from './hint-bus.ts';
+import type { Operators, RetryPreview } from './operator-contract.ts';
+import { operationMatch } from './operator-input.ts';
+import { createOperatorReads } from './operator-reads.ts';
+import { createOperatorWatch } from './operator-watch.ts';
+
+export interface OperatorDeps {
+  readonly model: Model;
+  readonly store: DeliveryStore;
+  readonly decode: DecodeOnce;
+  readonly hints: Pick<HintBus, 'publish'>;
+  readonly handlerOf: DryRunDeps['handlerOf'];
+}
+
+/** What operators see and do in this process. The store belongs to the caller. */
+export function createOperators(deps: OperatorDeps): Operators & { readonly close: () => void } {
+  const { model, decode, hints, handlerOf } = deps;
+  const { logId, operators: store, partitions, deadLetters, leases, log } = deps.store;
+  const reads = createOperatorReads({ logId, store, decode });
+  const { close, ...watches } = createOperatorWatch(reads);
+  const previewRetry = async (filter: Parameters<Operators['previewRetry']>[0]): Promise<RetryPreview> => {
+    const match = operationMatch(filter);
+    const [id] = match.ids?.length === 1 ? match.ids : [];
+    const letter = id === undefined ? undefined : await store.deadLetters.find(id);
+    if (id !== undefined && letter === undefined) throw unknownDeadLetter(id);
+    const totals = await store.deadLetters.totals(match);
+    return {
+      keyCount: totals.count,
+      eventCount: totals.count + totals.parkedCount,
+      oldest: totals.oldest,
+      consumers: totals.consumers.map(({ name, count, parkedCount }) => ({
+        name,
+        keyCount: count,
+        eventCount: count + parkedCount,
+      })),
+      dryRun:
+        letter === undefined
+          ? null
+          : await dryRun({ logId, model, partitions, deadLetters, decode, handlerOf }, letter),
+    };
+  };
+  return {
+    ...reads,
+    ...watches,
+    previewRetry,
+    ...createDeadLetterOperations({ logId, store, leases }),
+    ...createConsumerControls({ logId, model, store, partitions, end: log.end, hints }),
+    close,
+  };
+}

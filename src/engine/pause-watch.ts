@@ -1,0 +1,44 @@
+import type { ConsumerModel } from '../define/model.ts';
+import type { Logger } from '../logger.ts';
+import type { ConsumerControlStore } from '../store/consumer-controls.ts';
+import { repeat } from './repeat.ts';
+
+export interface PauseWatch {
+  stop(): Promise<void>;
+}
+
+const LOOK_MS = 500;
+
+/**
+ * Looks which consumers are paused, and tells of those that were paused, resumed or reset since the last look. Who works on a
+ * paused partition loses its next transaction anyway; this is for those that rest, and for handlers with effects outside.
+ */
+export function watchPauses(
+  options: {
+    readonly store: Pick<ConsumerControlStore, 'list' | 'fence'>;
+    readonly consumers: readonly Pick<ConsumerModel, 'name' | 'generation'>[];
+    readonly logger: Logger;
+  },
+  onChange: (consumer: string) => void,
+): PauseWatch {
+  const { store, consumers, logger } = options;
+  const known = new Map<string, boolean>();
+  const look = async (): Promise<void> => {
+    const documents = await store.list();
+    for (const { name, generation } of consumers) {
+      const found = documents.find((one) => one.consumer === name && one.generation === generation);
+      const paused = found?.paused !== undefined;
+      const before = known.get(name) ?? false;
+      if (paused === before) continue;
+      // Who paused it may have died before it marked the partitions.
+      if (paused) await store.fence({ consumer: name, generation });
+      known.set(name, paused);
+      onChange(name);
+    }
+  };
+  const round = async (): Promise<number> => {
+    await look().catch((error: unknown) => logger.debug({ error: String(error) }, 'pauses could not be read'));
+    return LOOK_MS;
+  };
+  return repeat(round, { firstMs: 0 });
+}
