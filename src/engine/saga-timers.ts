@@ -25,7 +25,8 @@ export interface SagaTimersOptions {
   readonly logger: Logger;
   /**
    * Hands a timer to its partition, whose transaction handles and removes it; a timer that is not there any more, or is set to
-   * another time, changes nothing. True when it is done with. False or a rejection: it is tried again later.
+   * another time, changes nothing. True when it is done with. False: the saga takes none for now, it is paused. After a
+   * rejection this timer is tried again later.
    */
   readonly onDue: (saga: GenerationRef, due: DueTimer) => Promise<boolean>;
 }
@@ -35,13 +36,21 @@ const BATCH_COUNT = 500;
 const LATE_MS = 1_000;
 /** Timers that could not be fired rest in between, each for longer: so many are remembered. */
 const RESTING_MAX_COUNT = 100_000;
-const REST = { firstMs: 1_000, maxMs: 60_000 };
+const REST = { firstMs: 1_000, maxMs: 30_000 };
+/** How soon a saga that took none is asked again. */
+const ASK_AGAIN_MS = 1_000;
 
 /** Timers of sagas: input of their partitions, like events. */
 export function sagaTimers(options: SagaTimersOptions): DueSource {
   const { store, sagas, clock, logger } = options;
   const inHand = new Set<string>();
   const resting = new Map<string, { readonly count: number; readonly untilMs: number }>();
+  /** Until when sagas that take none are left alone, and their timers unread. */
+  const paused = new Map<string, number>();
+  const running = (): readonly GenerationRef[] => {
+    const nowMs = performance.now();
+    return sagas.filter(({ consumer }) => (paused.get(consumer) ?? 0) <= nowMs);
+  };
 
   const fireOne = async (timer: TimerDocument): Promise<boolean> => {
     const { consumer, generation, partition, key, name, dueAt } = timer;
@@ -56,7 +65,7 @@ export function sagaTimers(options: SagaTimersOptions): DueSource {
     inHand.add(place);
     try {
       if (await fireOne(timer)) resting.delete(place);
-      else rest(place);
+      else if (timer.consumer !== undefined) paused.set(timer.consumer, performance.now() + ASK_AGAIN_MS);
     } catch (error) {
       rest(place);
       const { consumer, key, name } = timer;
@@ -74,13 +83,17 @@ export function sagaTimers(options: SagaTimersOptions): DueSource {
 
   return {
     kind: 'saga',
-    times: (fromMs, toMs, limit) => store.dueTimes(sagas, { from: new Date(fromMs), to: new Date(toMs) }, limit),
+    times: (fromMs, toMs, limit) => store.dueTimes(running(), { from: new Date(fromMs), to: new Date(toMs) }, limit),
     async fire(fromMs, toMs) {
       const range = { from: fromMs === undefined ? undefined : new Date(fromMs), to: new Date(toMs) };
-      for await (const batch of store.due(sagas, range, BATCH_COUNT)) {
+      const asked = running();
+      for await (const batch of store.due(asked, range, BATCH_COUNT)) {
         const fresh = batch.filter((timer) => !resting.has(placeOf(timer)));
-        tellLate(fresh);
         await Promise.all(batch.map(tryOne));
+        const open = running();
+        tellLate(fresh.filter(({ consumer }) => open.some((one) => one.consumer === consumer)));
+        // The next round reads only those that take some.
+        if (open.length < asked.length) break;
       }
     },
   };

@@ -129,7 +129,7 @@ describe('timers', () => {
     await bells.close();
   });
 
-  test('that their saga cannot take stay due and are tried again, without holding up others', async () => {
+  test('that cannot be fired stay due and are tried again, without holding up others', async () => {
     const stage = await timerProcesses();
     const tries = new Map<string, number>();
     const now = await serverNow(stage);
@@ -137,9 +137,9 @@ describe('timers', () => {
       Array.from({ length: 700 }, (_, i) => stage.timer(`bad${i}`, new Date(now - 60_000 + i))),
     );
     await stage.start({
-      refuses: ({ key }) => {
+      takes: ({ key }) => {
         tries.set(key, (tries.get(key) ?? 0) + 1);
-        return key.startsWith('bad') && (tries.get(key) ?? 0) < 3;
+        return key.startsWith('bad') && (tries.get(key) ?? 0) < 3 ? 'throws' : 'yes';
       },
     });
     await until('the first try of all', () => (tries.size === 700 ? true : undefined));
@@ -149,6 +149,29 @@ describe('timers', () => {
     const good = stage.fired.find(({ due: { key } }) => key === 'good');
     expect(good?.due.lateMs).toBeLessThan(2_000);
     expect(Math.max(...tries.values())).toBe(3);
+  });
+
+  test('of a paused saga wait, and fire once when it goes on', async () => {
+    const stage = await timerProcesses();
+    const now = await serverNow(stage);
+    await stage.timers.insertMany(
+      Array.from({ length: 2_000 }, (_, i) => stage.timer(`t${i}`, new Date(now - 60_000 + i))),
+    );
+    let askedCount = 0;
+    let paused = true;
+    await stage.start({
+      takes: () => {
+        askedCount += 1;
+        return paused ? 'paused' : 'yes';
+      },
+    });
+    await until('it was asked again and again', () => (askedCount > 1_000 ? true : undefined));
+    // A batch each time, not all of them.
+    expect(askedCount).toBeLessThan(2_000);
+    expect(await stage.timers.countDocuments()).toBe(2_000);
+    paused = false;
+    await firedCount(stage, 2_000);
+    expect(new Set(keysOf(stage)).size).toBe(2_000);
   });
 
   test('of generations and sagas that nobody runs are left alone', async () => {

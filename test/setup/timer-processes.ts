@@ -84,7 +84,10 @@ export async function timerProcesses(servers: TestServers = testServers()) {
       };
     },
     async start(
-      options: { readonly schedules?: readonly Schedule[]; readonly refuses?: (due: DueTimer) => boolean } = {},
+      options: {
+        readonly schedules?: readonly Schedule[] /** "paused": the saga takes none; "throws": this one cannot be fired. */;
+        readonly takes?: (due: DueTimer) => 'yes' | 'paused' | 'throws';
+      } = {},
     ) {
       const instanceId = randomUUID();
       const own = await connect({ url: servers.mongoUrl, database: servers.database, appName: 'timers' });
@@ -109,7 +112,9 @@ export async function timerProcesses(servers: TestServers = testServers()) {
         },
         {
           async onDue(_saga, due) {
-            if (options.refuses?.(due) === true) return false;
+            const takes = options.takes?.(due) ?? 'yes';
+            if (takes === 'throws') throw new Error('it cannot be fired');
+            if (takes === 'paused') return false;
             fired.push({ process: instanceId, due });
             await own.db.collection<TimerDocument>('timers').deleteOne({ _id: due.id, dueAt: due.dueAt });
             return true;
