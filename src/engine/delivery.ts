@@ -2,7 +2,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import type { ConsumerModel, Model } from '../define/model.ts';
 import { MillraceError } from '../errors.ts';
 import type { Logger } from '../logger.ts';
-import type { Retries } from '../queue/retries.ts';
+import type { Retries, RetryJob, RetryOutcome } from '../queue/retries.ts';
 import type { WakeUps } from '../queue/wake-ups.ts';
 import type { DeliveryStore } from '../store/delivery-store.ts';
 import type { PartitionFailure } from '../store/partitions.ts';
@@ -14,12 +14,14 @@ import { handlerOf } from './handler.ts';
 import type { HintBus } from './hint-bus.ts';
 import type { OwnedLogReader } from './log-reader.ts';
 import type { Membership } from './membership.ts';
+import { ObserverRunner } from './observer-runner.ts';
+import { type ObserverStore, observerRunner } from './observer-work.ts';
 import type { FailureCause } from './partition-failure.ts';
-import { type PauseWatch, watchPauses } from './pause-watch.ts';
 import { logFailure, RETRIES_AT_ONCE, runRetry, scheduleRetries } from './retry-work.ts';
+import type { Runner } from './runner.ts';
 
 export interface DeliveryOptions {
-  readonly store: Pick<DeliveryStore, 'logId' | 'partitions' | 'consumers' | 'deadLetters' | 'operators'>;
+  readonly store: ObserverStore & Pick<DeliveryStore, 'logId' | 'partitions' | 'consumers' | 'deadLetters'>;
   readonly model: Model;
   readonly reader: OwnedLogReader;
   readonly hints: Pick<HintBus, 'publish'>;
@@ -28,6 +30,8 @@ export interface DeliveryOptions {
   readonly wakeUps?: WakeUps;
   /** Without them dead letters are tried when the sweep finds them overdue. */
   readonly retries?: Retries;
+  /** Names this process where the state of a breaker is kept. */
+  readonly instanceId?: string;
   readonly logger: Logger;
   /** Shared with others of this process that decode the log. */
   readonly decode?: DecodeOnce;
@@ -44,13 +48,12 @@ export class Delivery {
   readonly #options: DeliveryOptions;
   readonly #pipeline: CommitPipeline;
   readonly #decode: DecodeOnce;
-  readonly #runners = new Map<string, ConsumerRunner>();
+  readonly #runners = new Map<string, Runner>();
   readonly #stops: (() => void)[] = [];
   /** Partitions whose jobs are in this process' hands, and how to end each hold. */
-  readonly #held = new Map<ConsumerRunner, Map<number, AbortController>>();
+  readonly #held = new Map<Runner, Map<number, AbortController>>();
   #leaving = false;
   #lazy: NodeJS.Timeout | undefined;
-  #pauses: PauseWatch | undefined;
 
   constructor(options: DeliveryOptions) {
     this.#options = options;
@@ -89,6 +92,7 @@ export class Delivery {
         membership.onChange(() => {
           const held = [...(this.#held.get(runner)?.values() ?? [])];
           work?.resize(share());
+          if (!this.#alone) runner.keepOnly?.(this.#held.get(runner)?.keys() ?? []);
           // Directly from now on; or more than before, which BullMQ sees when a job ends.
           if (this.#alone) for (const end of held) end.abort();
           else if (share() > size) held[0]?.abort();
@@ -100,10 +104,6 @@ export class Delivery {
       this.#pipeline.moveLazily([...this.#runners.values()].flatMap(({ heads }) => heads));
     }, LAZY_MS);
     this.#wakeOwned();
-    const watched = [...this.#runners.values()].map(({ consumer }) => consumer);
-    this.#pauses = watchPauses({ store: store.operators.consumers, consumers: watched, logger: this.#options.logger }, (name) =>
-      this.#lookAgain(name),
-    );
   }
 
   /** Runs a partition here, whoever else may; for the sweep. */
@@ -124,6 +124,15 @@ export class Delivery {
     return this.#do(consumer, partition, errand, true);
   }
 
+  /** A try of a dead letter, here and now, by its job or by the sweep. Never throws. */
+  retry(consumer: string, job: RetryJob): Promise<RetryOutcome> {
+    const { store, logger } = this.#options;
+    const errand = <R>(partition: number, one: Errand<R>): Promise<R> => this.errand(consumer, partition, one);
+    const runner = this.#runners.get(consumer);
+    if (runner instanceof ObserverRunner) return runner.retry(job, errand);
+    return runRetry(errand, store.logId, job, ({ record, error }) => logFailure(logger, record, error));
+  }
+
   /** The consumer as this process runs it. */
   consumer(name: string): ConsumerModel | undefined {
     return this.#runners.get(name)?.consumer;
@@ -132,6 +141,7 @@ export class Delivery {
   /** Jobs in hand end with what their partitions are at, and no new ones begin. */
   letGo(): void {
     this.#leaving = true;
+    for (const runner of this.#runners.values()) runner.leave?.();
     for (const held of this.#held.values()) for (const end of held.values()) end.abort();
   }
 
@@ -139,22 +149,20 @@ export class Delivery {
   async stop(): Promise<void> {
     this.letGo();
     clearInterval(this.#lazy);
-    await this.#pauses?.stop();
     for (const stop of this.#stops) stop();
     await Promise.all([...this.#runners.values()].map((runner) => runner.stop()));
     await this.#pipeline.idle();
   }
 
   /** Undefined for kinds that are not run here. */
-  #runnerOf(consumer: ConsumerModel, partitionCount: number): ConsumerRunner | undefined {
+  #runnerOf(consumer: ConsumerModel, partitionCount: number): Runner | undefined {
     const { model, store, reader, logger, retries } = this.#options;
     const handler = handlerOf(consumer);
-    if (handler === undefined) return undefined;
     const onStandStill: RunnerOptions['onStandStill'] = (failure, cause) =>
       this.#standsStill(consumer.name, failure, cause);
-    return new ConsumerRunner({
+    const options: Omit<RunnerOptions, 'consumer' | 'handler'> = {
       ...{ logId: store.logId, model, reader, store: store.partitions, deadLetters: store.deadLetters },
-      ...{ pipeline: this.#pipeline, decode: this.#decode, consumer, partitionCount, handler, onStandStill },
+      ...{ pipeline: this.#pipeline, decode: this.#decode, partitionCount, onStandStill },
       onTrouble: (error) => this.#trouble(error),
       onFailing: (record, error) => logFailure(logger, record, error),
       onErrandsWritten: (written, time, released) => {
@@ -162,7 +170,11 @@ export class Delivery {
         const jobs = released.map(({ id, delivery }) => ({ deadLetter: id, delivery }));
         if (jobs.length > 0) retries?.drop({ consumer: consumer.name, version: consumer.version }, jobs);
       },
-    });
+    };
+    if (consumer.kind === 'observer') {
+      return observerRunner({ ...options, consumer }, { store, logger, instanceId: this.#options.instanceId ?? 'one' });
+    }
+    return handler && new ConsumerRunner({ ...options, consumer, handler });
   }
 
   #do<R>(consumer: string, partition: number, errand: Errand<R>, dry: boolean): Promise<R> {
@@ -172,14 +184,8 @@ export class Delivery {
     return Promise.reject(new MillraceError('UNKNOWN_CONSUMER', message));
   }
 
-  #workRetries({ consumer: { name, version } }: ConsumerRunner): void {
-    const { retries, store, logger } = this.#options;
-    const errand = <R>(partition: number, one: Errand<R>): Promise<R> => this.errand(name, partition, one);
-    retries?.work(
-      { consumer: name, version },
-      (job) => runRetry(errand, store.logId, job, ({ record, error }) => logFailure(logger, record, error)),
-      RETRIES_AT_ONCE,
-    );
+  #workRetries({ consumer: { name, version } }: Runner): void {
+    this.#options.retries?.work({ consumer: name, version }, (job) => this.retry(name, job), RETRIES_AT_ONCE);
   }
 
   /** No other process has these consumers: Redis is not in the way. */
@@ -198,7 +204,7 @@ export class Delivery {
   }
 
   /** A job: runs the partition until it is level, and stays with it while events come. */
-  async #hold(runner: ConsumerRunner, partition: number): Promise<void> {
+  async #hold(runner: Runner, partition: number): Promise<void> {
     const { reader } = this.#options;
     // The news may be younger than what this process has heard of the log.
     await reader.refresh();
@@ -225,20 +231,7 @@ export class Delivery {
     else end.abort();
   }
 
-  /** A consumer was paused or resumed: the partitions say which. */
-  #lookAgain(name: string): void {
-    const runner = this.#runners.get(name);
-    if (runner === undefined || this.#leaving) return;
-    runner.doubt();
-    if (this.#alone) runner.wake();
-    else {
-      const { version } = runner.consumer;
-      this.#options.wakeUps?.wake({ consumer: name, version }, runner.heads.keys());
-      runner.wake(this.#held.get(runner)?.keys() ?? []);
-    }
-  }
-
-  #giveBack({ consumer: { name, version } }: ConsumerRunner, partition: number): void {
+  #giveBack({ consumer: { name, version } }: Runner, partition: number): void {
     const { membership, wakeUps } = this.#options;
     if (!membership.alone) wakeUps?.wake({ consumer: name, version }, [partition]);
   }

@@ -1,21 +1,23 @@
 import { setMaxListeners } from 'node:events';
 import type { ObserverModel } from '../define/model.ts';
 import { atMost } from '../queue/at-most.ts';
+import type { RetryJob, RetryOutcome } from '../queue/retries.ts';
 import { backoffMs } from './backoff.ts';
 import type { LostEnd, Step } from './commit-pipeline.ts';
 import type { RunnerOptions } from './consumer-runner.ts';
-import { deadLetterOf, failedEvent } from './dead-letter.ts';
 import type { Errand } from './errand.ts';
 import { ErrandQueue } from './errand-queue.ts';
 import { observerHandler } from './handler.ts';
 import { readPartitions } from './learn-partitions.ts';
+import { handOver } from './observer-outcomes.ts';
 import { ObserverPartition } from './observer-partition.ts';
-import type { ObserverTries, Try } from './observer-tries.ts';
-import { failureOf, standStillMs } from './partition-failure.ts';
+import { readOn } from './observer-reading.ts';
+import { runObserverRetry } from './observer-retry.ts';
+import type { ObserverTries, Try, TryEnd } from './observer-tries.ts';
 import { PartitionHead } from './partition-head.ts';
+import type { DoErrand } from './retry-work.ts';
 import type { Runner } from './runner.ts';
-import { type Stretch, stretchOf } from './stretch.ts';
-import type { TaskOutcome, WindowTask } from './task-window.ts';
+import type { WindowTask } from './task-window.ts';
 
 export interface ObserverRunnerOptions extends Omit<RunnerOptions, 'handler'> {
   readonly consumer: ObserverModel;
@@ -24,8 +26,8 @@ export interface ObserverRunnerOptions extends Omit<RunnerOptions, 'handler'> {
   readonly replayUntil: () => Promise<number | undefined>;
 }
 
-const STRETCH_MAX_EVENTS = 1_000;
 const ABSENT_PAUSE_MS = 500;
+const TROUBLE_PAUSE_MS = 1_000;
 /** What a stop leaves to handlers before it aborts them, and to aborted ones. */
 const STOP_GRACE_MS = 2_000;
 const ABORTED_MAX_MS = 200;
@@ -42,7 +44,11 @@ export class ObserverRunner implements Runner {
   readonly #partitions: readonly ObserverPartition[];
   readonly #errands: ErrandQueue;
   readonly #underWay = new Set<Promise<void>>();
+  readonly #retries = new Map<string, Promise<RetryOutcome>>();
+  /** No more tries begin. */
   readonly #leave = new AbortController();
+  /** Retries are over. */
+  readonly #abort = new AbortController();
   /** To be looked at. */
   #touched = new Set<ObserverPartition>();
   #running: Promise<void> | undefined;
@@ -66,13 +72,13 @@ export class ObserverRunner implements Runner {
       onWritten: options.onErrandsWritten,
       onDone: () => this.#touch(this.#partitions),
     });
-    setMaxListeners(0, this.#leave.signal);
+    setMaxListeners(0, this.#leave.signal, this.#abort.signal);
   }
 
   wake(partitions?: Iterable<number>, options: { readonly doubt?: boolean } = {}): void {
     const woken = partitions === undefined ? this.#partitions : this.#at(partitions);
     for (const { head } of woken) {
-      if (head.resting && !options.doubt) continue;
+      if (head.idle && !options.doubt) continue;
       head.dirty = true;
       head.released = false;
       if (options.doubt) head.doubted = true;
@@ -108,11 +114,31 @@ export class ObserverRunner implements Runner {
     return done;
   }
 
-  /** A retry of an event of this partition, within slots, rate and breaker. */
-  retry(partition: number, one: Pick<Try, 'event' | 'attempt'>): ReturnType<ObserverTries['try']> {
-    const [found] = this.#at([partition]);
-    if (found === undefined) return Promise.resolve({ kind: 'stopped' });
-    return this.#follow(this.#options.tries.try({ ...one, partition, patient: false, ...this.#signals(found) }));
+  /** A try of a dead letter; one that is under way is not begun again. Never throws. */
+  retry(job: RetryJob, doErrand: DoErrand): Promise<RetryOutcome> {
+    const known = this.#retries.get(job.deadLetter);
+    if (known !== undefined) return known;
+    const { logId, onFailing } = this.#options;
+    const retrying = runObserverRetry(
+      {
+        ...{ logId, errand: doErrand, onFailed: ({ record, error }) => onFailing(record, error) },
+        handles: (type) => this.consumer.handles.has(type),
+        try: (event, attempt) => this.#retryNow({ event, attempt, partition: job.partition }),
+      },
+      job,
+    ).finally(() => this.#retries.delete(job.deadLetter));
+    this.#retries.set(job.deadLetter, retrying);
+    return retrying;
+  }
+
+  /** Whoever runs the partition meanwhile: nothing but a stop ends it. */
+  #retryNow(one: Pick<Try, 'event' | 'attempt' | 'partition'>): Promise<TryEnd> {
+    const signals = { stop: this.#abort.signal, wait: this.#leave.signal };
+    return this.#follow(this.#options.tries.try({ ...one, patient: false, ...signals }));
+  }
+
+  doubt(): void {
+    for (const head of this.heads) head.doubted = true;
   }
 
   quietMs(partition: number): number {
@@ -139,6 +165,11 @@ export class ObserverRunner implements Runner {
     this.#touch(waiting);
   }
 
+  keepOnly(partitions: Iterable<number>): void {
+    const kept = new Set(partitions);
+    for (const { ref } of this.#partitions) if (!kept.has(ref.partition)) this.release(ref.partition);
+  }
+
   leave(): void {
     this.#leave.abort();
   }
@@ -146,6 +177,7 @@ export class ObserverRunner implements Runner {
   async stop(): Promise<void> {
     this.leave();
     await atMost(STOP_GRACE_MS, Promise.all(this.#underWay));
+    this.#abort.abort();
     for (const partition of this.#partitions) partition.abort();
     await atMost(ABORTED_MAX_MS, Promise.all(this.#underWay));
     // What ended well is written.
@@ -236,49 +268,15 @@ export class ObserverRunner implements Runner {
     }
   }
 
-  /** Reads on for those that have room: from where the last of them is, and once more for those that this does not reach. */
   async #fill(ready: readonly ObserverPartition[]): Promise<void> {
-    if (this.#leave.signal.aborted) return;
-    const { reader } = this.#options;
-    for (const partition of ready) {
-      if (partition.stuck !== undefined && partition.head.dirty && !partition.head.resting) partition.stuck = undefined;
-    }
-    let wanting = ready.filter((partition) => partition.wants(reader.end));
-    for (let turn = 0; turn < 2 && wanting.length > 0; turn++) {
-      const after = Math.min(...wanting.map(({ scanned }) => scanned));
-      const events = await reader.read(after, STRETCH_MAX_EVENTS);
-      const to = events.at(-1)?._id ?? after;
-      const near = wanting.filter(({ scanned, head }) => scanned <= to && head.tip !== undefined);
-      const stretch = stretchOf({ ...this.#options, events, heads: near });
-      for (const partition of near) this.#take(partition, stretch, to);
-      wanting = wanting.filter((partition) => !near.includes(partition));
-    }
-  }
-
-  /** Takes as many events in hand as there is room for. */
-  #take(partition: ObserverPartition, stretch: Stretch<ObserverPartition>, to: number): void {
-    const { window, head } = partition;
-    const tasks = (stretch.tasks.get(partition) ?? []).filter(({ document, keys }) => {
-      if (!this.consumer.run.replays && document._id <= this.#replayUntil) return false;
-      // Of a blocked key up to its failing event: handled before a reset.
-      return keys.some((key) => document._id > (head.blocked.get(key)?.position ?? -1));
-    });
-    const taken = tasks.slice(0, window.room);
-    for (const { keys, ...task } of taken) for (const key of keys) window.add({ ...task, key });
-    const next = tasks[taken.length];
-    const stuck = stretch.stuck.get(partition);
-    if (next !== undefined) partition.scanned = next.document._id - 1;
-    else if (stuck !== undefined) {
-      partition.scanned = stuck.position - 1;
-      partition.stuck = stuck;
-    } else partition.scanned = Math.max(partition.scanned, to);
+    if (!this.#leave.signal.aborted) await readOn(this.#options, ready, this.#replayUntil);
   }
 
   /** Begins what may begin, and hands over what is settled. */
   #advance(partition: ObserverPartition): void {
     const { head, window } = partition;
     if (head.tip === undefined) return;
-    if (!this.#leave.signal.aborted) {
+    if (!this.#leave.signal.aborted && !head.paused) {
       for (const task of window.begin(partition.isBlocked)) void this.#follow(this.#first(partition, task));
     }
     if (head.busy) return;
@@ -286,67 +284,30 @@ export class ObserverRunner implements Runner {
       if (head.canRunErrands) this.#errands.begin(head);
       return;
     }
-    const failing = partition.stuck !== undefined && window.size === 0 ? partition.stuck : undefined;
-    const mended = head.failure !== undefined && partition.reached >= head.failure.position;
-    if (window.hasSettled(partition.isBlocked) || failing !== undefined || mended) this.#handOver(partition, mended);
+    if (!head.paused) handOver(this.#options, partition);
     head.scanned = Math.max(head.scanned, partition.reached);
-  }
-
-  #handOver(partition: ObserverPartition, mended: boolean): void {
-    const { head, stuck } = partition;
-    const { pipeline } = this.#options;
-    const step = pipeline.step(head, undefined);
-    const outcomes = partition.handOver(step.revision);
-    for (const outcome of outcomes) this.#write(step, outcome);
-    if (mended) head.failure = undefined;
-    if (stuck?.cause !== undefined && partition.window.size === 0 && !head.resting) {
-      const cause = { ...stuck.cause, position: stuck.position };
-      head.failure = failureOf(cause, head.failure);
-      head.retryAtMs = performance.now() + standStillMs(head.failure.attempts);
-      this.#options.onStandStill(head.failure, cause);
-    }
-    step.failure = head.failure;
-    pipeline.reach(step, Math.max(step.checkpoint, partition.reached), outcomes.length);
-  }
-
-  #write(step: Step, outcome: TaskOutcome): void {
-    if (outcome.kind === 'done') return;
-    const { document, key } = outcome.task;
-    const { pipeline, logId, consumer, onFailing } = this.#options;
-    const { blocked, ref } = step.head;
-    const known = blocked.get(key);
-    if (known !== undefined) {
-      if (document._id > known.position) pipeline.park(step, known, document._id);
-      return;
-    }
-    if (outcome.kind === 'parked') return;
-    const record = deadLetterOf(
-      { logId, consumer, partition: ref.partition, key },
-      failedEvent(document, outcome.error),
-    );
-    pipeline.block(step, record);
-    onFailing(record, outcome.error);
   }
 
   async #first(partition: ObserverPartition, task: WindowTask): Promise<void> {
     const { window, head } = partition;
-    if (task.event === undefined) window.failed(task, task.error);
-    else {
-      const { event } = task;
-      const signals = this.#signals(partition);
-      const end = await this.#options.tries.try({
-        event,
-        attempt: 1,
-        partition: head.ref.partition,
-        patient: true,
-        ...signals,
-      });
-      if (end.kind === 'done') window.done(task);
-      else if (end.kind === 'failed') window.failed(task, end.error);
-      else window.again(task);
-      head.handledAtMs = performance.now();
-    }
+    const end = await this.#tryFirst(partition, task);
+    if (end.kind === 'done') window.done(task);
+    else if (end.kind === 'failed') window.failed(task, end.error);
+    else window.again(task);
+    head.handledAtMs = performance.now();
     this.#touch([partition]);
+  }
+
+  async #tryFirst(partition: ObserverPartition, { event, error }: WindowTask): Promise<TryEnd> {
+    if (event === undefined) return { kind: 'failed', error };
+    const one = { event, attempt: 1, partition: partition.ref.partition, patient: true, ...this.#signals(partition) };
+    try {
+      return await this.#options.tries.try(one);
+    } catch (trouble) {
+      this.#options.onTrouble(trouble);
+      partition.head.notBeforeMs = performance.now() + TROUBLE_PAUSE_MS;
+      return { kind: 'stopped' };
+    }
   }
 
   #signals({ signal }: ObserverPartition): Pick<Try, 'wait' | 'stop'> {
@@ -367,12 +328,11 @@ export class ObserverRunner implements Runner {
   #rest(partition: ObserverPartition): void {
     const { head, window, stuck } = partition;
     const { end } = this.#options.reader;
-    const more = partition.wants(end);
     head.working = window.runningCount > 0;
-    head.dirty =
-      window.size > 0 ||
-      (!head.released && stuck === undefined && (head.tip === undefined ? head.dirty : partition.scanned < end));
-    if (more) this.#touched.add(partition);
+    const unread =
+      !head.released && stuck === undefined && (head.tip === undefined ? head.dirty : partition.scanned < end);
+    head.dirty = head.paused ? head.working : window.size > 0 || unread;
+    if (partition.wants(end)) this.#touched.add(partition);
     head.settle();
   }
 }

@@ -24,12 +24,14 @@ export interface RetryErrandOptions {
   readonly deadLetter: string;
   /** Of the job that tries; left out: whatever the record's is, due or not. */
   readonly delivery?: number | undefined;
+  /** For handlers that are not pure: what came of them before, by position of the event. Others are not run. */
+  readonly tried?: ReadonlyMap<number, Tried> | undefined;
 }
+/** How a handler ended that ran before. */
+export type Tried = { readonly kind: 'done' } | { readonly kind: 'failed'; readonly error: unknown };
 
 /** Clocks of processes and timers are not exact. */
 const EARLY_MAX_MS = 50;
-/** A paused consumer tries nothing; its jobs look again so often. */
-const PAUSED_MS = 1_000;
 
 /**
  * A try of a dead letter: the failing event is read from the log again and handled, then the parked ones behind it, in order,
@@ -41,13 +43,20 @@ export function retryErrand(options: RetryErrandOptions): Errand<RetryEnd> {
 
 function retry(options: RetryErrandOptions, desk: ErrandDesk): RetryEnd {
   const { record } = desk;
+  const end = retryCheck(options, desk);
+  if (end !== undefined || record === undefined) return end ?? { kind: 'gone' };
+  return handleItems(options, desk, record, itemsOf(options, desk, record));
+}
+
+/** Why there is nothing to try now; undefined: there is. */
+export function retryCheck(options: RetryErrandOptions, desk: ErrandDesk): RetryEnd | undefined {
+  const { record } = desk;
   if (record === undefined) return { kind: 'gone' };
   if (options.delivery !== undefined && record.delivery !== options.delivery) return { kind: 'superseded' };
   if (record.state === 'DEAD') return { kind: 'dead', record, anew: false, error: undefined };
-  if (desk.paused) return { kind: 'early', at: new Date(Date.now() + PAUSED_MS) };
   const due = record.nextAttemptAt ?? new Date(0);
   if (options.delivery !== undefined && due.getTime() > Date.now() + EARLY_MAX_MS) return { kind: 'early', at: due };
-  return handleItems(options, desk, record, itemsOf(desk, record));
+  return undefined;
 }
 
 /** The failing input, or an event parked behind it. */
@@ -55,14 +64,24 @@ interface Item {
   readonly says: Omit<FailedInput, 'error'>;
   /** Throws what the handler throws. */
   readonly run: () => void;
+  /** A handler that is not pure has not been tried with it. */
+  readonly untried: boolean;
 }
 
-function itemsOf(desk: ErrandDesk, record: DeadLetterDocument): readonly Item[] {
-  const events = desk.waiting.map((event) => ({ says: inputOf(event), run: () => desk.handle(event.decode()) }));
+function itemsOf({ tried }: RetryErrandOptions, desk: ErrandDesk, record: DeadLetterDocument): readonly Item[] {
+  const events = desk.waiting.map((event) => ({
+    says: inputOf(event),
+    run: tried === undefined ? () => desk.handle(event.decode()) : () => asTried(tried.get(event.position)),
+    untried: tried?.has(event.position) === false,
+  }));
   if (record.input === 'event') return events;
   const { input, position, eventId, inputType, correlationId } = record;
   const says = { input, position, eventId, inputType, correlationId };
-  return [{ says, run: () => desk.retryInput() }, ...events];
+  return [{ says, run: () => desk.retryInput(), untried: false }, ...events];
+}
+
+function asTried(end: Tried | undefined): void {
+  if (end?.kind === 'failed') throw end.error;
 }
 
 /** Handles what waits, oldest first. */
@@ -74,7 +93,10 @@ function handleItems(
 ): RetryEnd {
   const isComplete = items.length === record.parkedCount + 1;
   // The last one that was read takes the place of the failing one when there are more behind it.
-  const handled = isComplete || items.length < 2 ? items : items.slice(0, -1);
+  const readable = isComplete || items.length < 2 ? items : items.slice(0, -1);
+  const untried = readable.findIndex((item) => item.untried);
+  const handled = untried < 0 ? readable : readable.slice(0, untried);
+  if (handled.length === 0) return { kind: 'more', handledCount: 0 };
   for (const [index, { says, run }] of handled.entries()) {
     try {
       withAttempt(index === 0 ? record.attempts + 1 : 1, run);
@@ -83,8 +105,8 @@ function handleItems(
       return failedAt(logId, desk, record, { ...says, error }, index);
     }
   }
-  unpark(desk, items.slice(1));
-  const next = handled.length < items.length ? items.at(-1) : undefined;
+  unpark(desk, items.slice(1, handled.length + 1));
+  const next = items[handled.length];
   if (next === undefined) {
     desk.unblock();
     return { kind: 'healed', handledCount: handled.length };

@@ -2,7 +2,6 @@ import type { Model } from '../define/model.ts';
 import type { Retries } from '../queue/retries.ts';
 import type { DeadLetterRef, DeadLetterStore } from '../store/dead-letters.ts';
 import type { Delivery } from './delivery.ts';
-import { retryErrand } from './retry-errand.ts';
 import { taskOf } from './retry-work.ts';
 import type { SweepTask } from './sweep.ts';
 
@@ -12,7 +11,7 @@ export interface RetrySweepOptions {
   readonly model: Model;
   readonly retries: Pick<Retries, 'schedule' | 'available'> | undefined;
   /** Of this process, where it has one. */
-  readonly delivery: Pick<Delivery, 'errand'> | undefined;
+  readonly delivery: Pick<Delivery, 'retry'> | undefined;
 }
 
 /** A try that is so late has lost its job, or nobody works. */
@@ -35,9 +34,14 @@ export function retrySweep(options: RetrySweepOptions): SweepTask {
       const overdue = await deadLetters.overdue(generations, new Date(now - OVERDUE_MS), AT_ONCE);
       if (overdue.length === 0) return;
       const added = await schedule(options, overdue);
-      const forsaken = overdue.filter(
-        ({ nextAttemptAt }) => !added || (nextAttemptAt?.getTime() ?? now) < now - FORSAKEN_MS,
+      // A try of an observer may be under way for as long as its deadline.
+      const patienceMs = new Map(
+        model.consumers.map((one) => [one.name, FORSAKEN_MS + (one.kind === 'observer' ? one.run.timeoutMs : 0)]),
       );
+      const forsaken = overdue.filter(({ consumer, nextAttemptAt }) => {
+        const sinceMs = now - (nextAttemptAt?.getTime() ?? now);
+        return !added || sinceMs > (patienceMs.get(consumer) ?? FORSAKEN_MS);
+      });
       await tryHere(options, forsaken);
     },
   };
@@ -69,10 +73,10 @@ async function schedule({ retries }: RetrySweepOptions, refs: readonly DeadLette
   return added;
 }
 
-async function tryHere({ logId, delivery }: RetrySweepOptions, refs: readonly DeadLetterRef[]): Promise<void> {
+async function tryHere({ delivery }: RetrySweepOptions, refs: readonly DeadLetterRef[]): Promise<void> {
   if (delivery === undefined) return;
-  const tries = refs.map(async ({ _id, consumer, partition, delivery: round }) => {
-    await delivery.errand(consumer, partition, retryErrand({ logId, deadLetter: _id, delivery: round }));
-  });
+  const tries = refs.map(({ _id, consumer, partition, delivery: round }) =>
+    delivery.retry(consumer, { deadLetter: _id, partition, delivery: round }),
+  );
   await Promise.allSettled(tries);
 }

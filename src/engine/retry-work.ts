@@ -10,7 +10,7 @@ import { type RetryEnd, retryErrand } from './retry-errand.ts';
 export type DoErrand = <R>(partition: number, errand: Errand<R>) => Promise<R>;
 
 /** After trouble with the surroundings. */
-const DISTURBED_MS = 1_000;
+export const DISTURBED_MS = 1_000;
 /** Jobs of one consumer that one process has in hand: errands of a partition are written together. */
 export const RETRIES_AT_ONCE = 256;
 
@@ -22,21 +22,28 @@ export async function runRetry(
   errand: DoErrand,
   logId: string,
   { deadLetter, partition, delivery }: RetryJob,
-  onFailed: (end: Extract<RetryEnd, { kind: 'retrying' | 'dead' }>) => void,
+  onFailed: (end: RetryFailed) => void,
 ): Promise<RetryOutcome> {
   try {
     for (;;) {
       const end = await errand(partition, retryErrand({ logId, deadLetter, delivery }));
       if (end.kind === 'more') continue;
-      if (end.kind === 'early') return { kind: 'later', delayMs: Math.max(1, end.at.getTime() - Date.now()) };
-      if (end.kind !== 'retrying' && end.kind !== 'dead') return { kind: 'done' };
-      if (end.error !== undefined) onFailed(end);
-      // A later event failed: its tries have a job of their own.
-      return end.anew ? { kind: 'done' } : outcomeOf(end.record);
+      return outcomeOfEnd(end, onFailed);
     }
   } catch {
     return { kind: 'later', delayMs: DISTURBED_MS };
   }
+}
+
+export type RetryFailed = Extract<RetryEnd, { kind: 'retrying' | 'dead' }>;
+
+/** What a try means for its job. */
+export function outcomeOfEnd(end: RetryEnd, onFailed: (end: RetryFailed) => void): RetryOutcome {
+  if (end.kind === 'early') return { kind: 'later', delayMs: Math.max(1, end.at.getTime() - Date.now()) };
+  if (end.kind !== 'retrying' && end.kind !== 'dead') return { kind: 'done' };
+  if (end.error !== undefined) onFailed(end);
+  // A later event failed: its tries have a job of their own.
+  return end.anew ? { kind: 'done' } : outcomeOf(end.record);
 }
 
 function outcomeOf({ state, nextAttemptAt, error }: DeadLetterDocument): RetryOutcome {

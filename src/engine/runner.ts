@@ -19,12 +19,16 @@ export interface Runner {
     errand: Errand<R>,
     options: { readonly doubt: boolean; readonly dry?: boolean },
   ): Promise<R>;
+  /** Every partition is looked at again before it goes on: it may have been moved or paused. */
+  doubt(): void;
   /** How long ago the partition handled an event in this process. */
   quietMs(partition: number): number;
   /** A transaction with this partition failed: begin again. */
   lost(step: Step, end: LostEnd, alone: boolean): void;
   /** A transaction was written. */
   written(): void;
+  /** Others have all other partitions from now on. */
+  keepOnly?(partitions: Iterable<number>): void;
   /** No new work; what is under way may end. */
   leave?(): void;
   stop(): Promise<void>;

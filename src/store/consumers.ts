@@ -3,8 +3,8 @@ import type { ConsumerModel } from '../define/model.ts';
 import type { StartFrom } from '../define/start-from.ts';
 import { MillraceError } from '../errors.ts';
 import { ignoreExisting } from './commits.ts';
-import type { ConsumerDocument, LogDocument, PartitionDocument } from './documents.ts';
-import { partitionId } from './partitions.ts';
+import type { BreakerRecord, ConsumerDocument, LogDocument, PartitionDocument } from './documents.ts';
+import { type GenerationRef, partitionId } from './partitions.ts';
 import { ensureViewCollection } from './view-documents.ts';
 
 /** `consumers`: what is fixed when a generation is created. */
@@ -14,6 +14,10 @@ export interface ConsumerStore {
    * Idempotent; several processes may call it at once. Returns what is fixed.
    */
   ensure(consumer: ConsumerModel): Promise<ConsumerDocument>;
+  /** Observers: the position up to which events were handled before a reset; undefined: none. */
+  replayUntil(ref: GenerationRef): Promise<number | undefined>;
+  /** Observers: the state of the breaker in one process; undefined: closed. */
+  tellBreaker(ref: GenerationRef, instanceId: string, record: BreakerRecord | undefined): Promise<void>;
 }
 
 /** Creates the collections of delivery: they must exist before transactions write to them. */
@@ -24,7 +28,10 @@ export async function ensureConsumers(db: Db, existing: ReadonlySet<string>): Pr
   await Promise.all(missing.map((name) => db.createCollection(name).catch(ignoreExisting)));
 }
 
+const TOLD_MAX_MS = 5_000;
+
 export function createConsumerStore(db: Db, logId: string): ConsumerStore {
+  const idOf = ({ consumer, generation }: GenerationRef): string => `${logId}/${consumer}/${generation}`;
   const consumers = db.collection<ConsumerDocument>('consumers');
   const partitions = db.collection<PartitionDocument>('partitions');
   const events = db.collection<LogDocument>('events', { readConcern: { level: 'majority' } });
@@ -68,6 +75,16 @@ export function createConsumerStore(db: Db, logId: string): ConsumerStore {
       }));
       await partitions.bulkWrite(operations, { ordered: false });
       return fixed;
+    },
+    async replayUntil(ref) {
+      const options = { projection: { replayUntil: 1 }, readConcern: { level: 'majority' } } as const;
+      return (await consumers.findOne({ _id: idOf(ref) }, options))?.replayUntil;
+    },
+    async tellBreaker(ref, instanceId, record) {
+      const field = `breakers.${instanceId}`;
+      const change =
+        record === undefined ? { $unset: { [field]: true as const } } : { $set: { [field]: record } };
+      await consumers.updateOne({ _id: idOf(ref) }, change, { timeoutMS: TOLD_MAX_MS });
     },
   };
 }
