@@ -15,7 +15,9 @@ const list = z.string().transform((value) =>
 export const environmentSchema = z.object({
   NODE_ENV: z.string().default('development').describe('"production" turns development conveniences off'),
   MONGODB_URL: z
-    .url({ protocol: /^mongodb(\+srv)?$/ })
+    .string()
+    // Not a URL as others are: several hosts, each with its port.
+    .regex(/^mongodb(\+srv)?:\/\/[^\s/?#]+([/?]\S*)?$/, 'must be mongodb://host[:port][,…]/ or mongodb+srv://host/')
     .describe('MongoDB replica set, e.g. mongodb://db1,db2,db3/?replicaSet=rs0'),
   MONGODB_DATABASE: z
     .string()
