@@ -17,11 +17,13 @@ import type { Membership } from './membership.ts';
 import { ObserverRunner } from './observer-runner.ts';
 import { type ObserverStore, observerRunner } from './observer-work.ts';
 import type { FailureCause } from './partition-failure.ts';
+import { type PauseWatch, watchPauses } from './pause-watch.ts';
 import { logFailure, RETRIES_AT_ONCE, runRetry, scheduleRetries } from './retry-work.ts';
 import type { Runner } from './runner.ts';
 
 export interface DeliveryOptions {
-  readonly store: ObserverStore & Pick<DeliveryStore, 'logId' | 'partitions' | 'consumers' | 'deadLetters'>;
+  readonly store: ObserverStore &
+    Pick<DeliveryStore, 'logId' | 'partitions' | 'consumers' | 'deadLetters' | 'operators'>;
   readonly model: Model;
   readonly reader: OwnedLogReader;
   readonly hints: Pick<HintBus, 'publish'>;
@@ -54,6 +56,7 @@ export class Delivery {
   readonly #held = new Map<Runner, Map<number, AbortController>>();
   #leaving = false;
   #lazy: NodeJS.Timeout | undefined;
+  #pauses: PauseWatch | undefined;
 
   constructor(options: DeliveryOptions) {
     this.#options = options;
@@ -104,6 +107,11 @@ export class Delivery {
       this.#pipeline.moveLazily([...this.#runners.values()].flatMap(({ heads }) => heads));
     }, LAZY_MS);
     this.#wakeOwned();
+    const watched = [...this.#runners.values()].map(({ consumer }) => consumer);
+    this.#pauses = watchPauses(
+      { store: store.operators.consumers, consumers: watched, logger: this.#options.logger },
+      (name) => this.#lookAgain(name),
+    );
   }
 
   /** Runs a partition here, whoever else may; for the sweep. */
@@ -149,6 +157,7 @@ export class Delivery {
   async stop(): Promise<void> {
     this.letGo();
     clearInterval(this.#lazy);
+    await this.#pauses?.stop();
     for (const stop of this.#stops) stop();
     await Promise.all([...this.#runners.values()].map((runner) => runner.stop()));
     await this.#pipeline.idle();
@@ -229,6 +238,19 @@ export class Delivery {
     // Events were still coming: another process may take it now.
     if (end.signal.aborted) this.#giveBack(runner, partition);
     else end.abort();
+  }
+
+  /** A consumer was paused or resumed: the partitions say which. */
+  #lookAgain(name: string): void {
+    const runner = this.#runners.get(name);
+    if (runner === undefined || this.#leaving) return;
+    runner.doubt();
+    if (this.#alone) runner.wake();
+    else {
+      const { version } = runner.consumer;
+      this.#options.wakeUps?.wake({ consumer: name, version }, runner.heads.keys());
+      runner.wake(this.#held.get(runner)?.keys() ?? []);
+    }
   }
 
   #giveBack({ consumer: { name, version } }: Runner, partition: number): void {

@@ -32,6 +32,8 @@ export type Tried = { readonly kind: 'done' } | { readonly kind: 'failed'; reado
 
 /** Clocks of processes and timers are not exact. */
 const EARLY_MAX_MS = 50;
+/** A paused consumer tries nothing; its jobs look again so often. */
+const PAUSED_MS = 1_000;
 
 /**
  * A try of a dead letter: the failing event is read from the log again and handled, then the parked ones behind it, in order,
@@ -54,6 +56,7 @@ export function retryCheck(options: RetryErrandOptions, desk: ErrandDesk): Retry
   if (record === undefined) return { kind: 'gone' };
   if (options.delivery !== undefined && record.delivery !== options.delivery) return { kind: 'superseded' };
   if (record.state === 'DEAD') return { kind: 'dead', record, anew: false, error: undefined };
+  if (desk.paused) return { kind: 'early', at: new Date(Date.now() + PAUSED_MS) };
   const due = record.nextAttemptAt ?? new Date(0);
   if (options.delivery !== undefined && due.getTime() > Date.now() + EARLY_MAX_MS) return { kind: 'early', at: due };
   return undefined;
