@@ -46,6 +46,7 @@ export const environmentSchema = z.object({
     .default(10_000)
     .describe('after this an unknown outcome is told to the client'),
   COMMAND_DATA_MAX_BYTES: wholeNumber(1, 1_000_000).default(65_536),
+  COMMAND_MAX_DEPTH: wholeNumber(1, 100_000).default(100).describe('commands of sagas that may lead to one another'),
   COMMIT_MAX_EVENTS: wholeNumber(1, 10_000).default(1_000),
   COMMIT_MAX_BYTES: wholeNumber(1, 12_000_000).default(4_000_000),
   REJECTION_TTL_S: wholeNumber(1, 31_536_000)
@@ -70,7 +71,12 @@ export interface Settings {
   readonly logId: string;
   readonly http: { readonly host: string; readonly port: number; readonly allowedOrigins: readonly string[] };
   readonly log: { readonly level: z.output<typeof environmentSchema>['LOG_LEVEL']; readonly pretty: boolean };
-  readonly command: { readonly timeoutMs: number; readonly dataMaxBytes: number; readonly rejectionTtlS: number };
+  readonly command: {
+    readonly timeoutMs: number;
+    readonly dataMaxBytes: number;
+    readonly rejectionTtlS: number;
+    readonly maxDepth: number;
+  };
   readonly commit: { readonly maxEvents: number; readonly maxBytes: number };
   readonly aggregateCacheCount: number;
   readonly atLeastTimeoutMs: number;
@@ -121,6 +127,7 @@ export function readSettings(environment: Readonly<Record<string, string | undef
       timeoutMs: env.COMMAND_TIMEOUT_MS,
       dataMaxBytes: env.COMMAND_DATA_MAX_BYTES,
       rejectionTtlS: env.REJECTION_TTL_S,
+      maxDepth: env.COMMAND_MAX_DEPTH,
     },
     commit: { maxEvents: env.COMMIT_MAX_EVENTS, maxBytes: env.COMMIT_MAX_BYTES },
     aggregateCacheCount: env.AGGREGATE_CACHE_COUNT,

@@ -8,6 +8,7 @@ import type { Module } from './define/module.ts';
 import type { AnyQuery, QueryInput, QueryOutput } from './define/query.ts';
 import type { Doc, View } from './define/view.ts';
 import { createCommandDesk } from './engine/command-desk.ts';
+import { consumerStates } from './engine/consumer-states.ts';
 import type {
   CommandAccepted,
   CommandConflict,
@@ -27,7 +28,6 @@ import type {
 import { createReads } from './engine/create-reads.ts';
 import { checkSchedules } from './engine/cron.ts';
 import { decodeOnce } from './engine/decode-once.ts';
-import { consumerStates } from './engine/consumer-states.ts';
 import { deliveryHealth } from './engine/delivery-health.ts';
 import { createFlowReader } from './engine/flow.ts';
 import { createCommandHandler } from './engine/handle-command.ts';
@@ -38,6 +38,7 @@ import { interceptModel } from './engine/intercept-model.ts';
 import { createLogReader } from './engine/log-reader.ts';
 import { newId } from './engine/new-id.ts';
 import { createOperators } from './engine/operators.ts';
+import { createSagaReads } from './engine/saga-reads.ts';
 import { createTimerReads } from './engine/timer-reads.ts';
 import { type Gateway, startGateway } from './gateway/server.ts';
 import { createLogger, type Logger } from './logger.ts';
@@ -154,11 +155,12 @@ async function assemble(parts: Assembly): Promise<RunningApp> {
   const reader = await createLogReader(store.delivery.log, hints);
   closers.push(async () => reader.close());
 
-  const { timeoutMs, dataMaxBytes, rejectionTtlS } = settings.command;
+  const { timeoutMs, dataMaxBytes, rejectionTtlS, maxDepth } = settings.command;
   const limits = {
     timeoutMs,
     dataMaxBytes,
     rejectionTtlS,
+    maxDepth,
     ...settings.commit,
     cacheCount: settings.aggregateCacheCount,
   };
@@ -248,6 +250,7 @@ async function assemble(parts: Assembly): Promise<RunningApp> {
     settled: flow.settled,
     consumers: (options) => consumerStates(store.delivery, store.delivery.operators, model, options),
     operators,
+    ...createSagaReads({ ...store.delivery, model }),
     ...createTimerReads({ ...store.delivery, model }),
     ready: () => readiness(store, model, redis),
   };

@@ -1,5 +1,7 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import { DELAYED_KIND, delayedCommands } from '../src/engine/delayed-commands.ts';
+import type { Delivery } from '../src/engine/delivery.ts';
+import type { SagaWork } from '../src/engine/saga-work.ts';
 import type { CommitDocument } from '../src/store/documents.ts';
 import { startAlerts } from './alerts.ts';
 import { createCommands, type RunningCommands } from './commands.ts';
@@ -15,6 +17,7 @@ export interface RunningWorkers extends RunningRole {
   offer(commits: readonly CommitDocument[]): void;
   /** Where commands come in; undefined without `deps.commands`. */
   readonly commands: RunningCommands | undefined;
+  readonly delivery: Delivery;
 }
 
 /** Everything that a worker process does. Its stop takes at most `shutdownTimeoutMs`. */
@@ -46,11 +49,11 @@ export async function startAll(deps: ProcessDeps): Promise<RunningWorkers> {
     started.push(placing);
     place = (commits) => placing.sequencer.offer(commits);
     commands?.worker.start();
-    const sweeping = await startSweep(worker, { delivery: consumers.delivery, commands });
+    const sweeping = await startSweep(worker, { delivery: consumers.delivery, sagas: consumers.sagas, commands });
     started.push(sweeping, startAlerts(worker, sweeping));
     started.push(startOperations(worker, { delivery: consumers.delivery, sweep: sweeping.sweep }));
-    if (commands !== undefined) started.push(await startDue(worker, commands));
-    return { offer: place, commands, stop };
+    if (commands !== undefined) started.push(await startDue(worker, commands, consumers.sagas));
+    return { offer: place, commands, delivery: consumers.delivery, stop };
   } catch (error) {
     await stop();
     throw error;
@@ -61,12 +64,14 @@ export async function startAll(deps: ProcessDeps): Promise<RunningWorkers> {
 async function startDue(
   deps: WorkerDeps,
   { receiver, worker, onDelayed }: ReturnType<typeof createCommands>,
+  sagas: SagaWork,
 ): Promise<RunningRole> {
   const { timers, stop } = await startTimers(deps, {
     queue: (request) => receiver.queue(request),
-    onDue: () => Promise.resolve(false),
+    onDue: (saga, due) => sagas.due(saga, due),
     sources: () => [delayedCommands(deps.store.delayed, worker)],
   });
+  sagas.noticedBy((timesMs) => timers.noticed('saga', timesMs));
   onDelayed((notBefore) => timers.noticed(DELAYED_KIND, [notBefore.getTime()]));
   return { stop };
 }

@@ -2,7 +2,8 @@ import { commandSweep } from '../src/engine/command-sweep.ts';
 import type { CommandWorker } from '../src/engine/command-worker.ts';
 import type { Delivery } from '../src/engine/delivery.ts';
 import { retrySweep } from '../src/engine/retry-sweep.ts';
-import { Sweep } from '../src/engine/sweep.ts';
+import type { SagaWork } from '../src/engine/saga-work.ts';
+import { Sweep, type SweepTask } from '../src/engine/sweep.ts';
 import type { CommandJobs } from '../src/queue/command-jobs.ts';
 import type { RunningRole, WorkerDeps } from './deps.ts';
 
@@ -11,13 +12,16 @@ export async function startSweep(
   deps: WorkerDeps,
   roles: {
     readonly delivery?: Delivery;
+    readonly sagas?: SagaWork;
     readonly commands?: { readonly worker: CommandWorker; readonly jobs: CommandJobs } | undefined;
   } = {},
 ): Promise<RunningRole & { readonly sweep: Sweep }> {
   const { logId, deadLetters } = deps.store;
   const { model, retries } = deps;
   const { delivery, commands } = roles;
-  const tasks = [retrySweep({ logId, deadLetters, model, retries, delivery })];
+  const tasks: SweepTask[] = [retrySweep({ logId, deadLetters, model, retries, delivery })];
+  const { sagas } = roles;
+  if (sagas !== undefined) tasks.push({ name: 'refusals', run: () => sagas.look() });
   if (commands !== undefined) tasks.push(commandSweep({ store: deps.store.queuedCommands, ...commands }));
   const sweep = new Sweep({ ...deps, ...(delivery && { delivery }), tasks, intervalMs: deps.settings.sweepIntervalMs });
   sweep.start();

@@ -15,6 +15,8 @@ export interface CommandLimits {
   readonly maxEvents: number;
   readonly maxBytes: number;
   readonly cacheCount: number;
+  /** Commands of sagas that may lead to one another; default 100. */
+  readonly maxDepth?: number;
 }
 interface ArrivalDeps {
   readonly model: Model;

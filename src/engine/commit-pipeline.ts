@@ -36,6 +36,8 @@ export interface WrittenStep {
   readonly revision: number;
   readonly checkpoint: number;
   readonly documents: readonly ViewDocument[];
+  /** What was written beside them. */
+  readonly side: SideWrites | undefined;
   /** Records of keys that were blocked, or blocked anew. */
   readonly deadLetters: readonly DeadLetterDocument[];
   /** Keys of the partition that are blocked now. */
@@ -58,6 +60,8 @@ export interface PipelineOptions {
 /** Events and bytes that wait for their transaction before handlers pause. */
 const BATCH_MAX_EVENTS = 2_000;
 const BATCH_MAX_BYTES = 8_000_000;
+/** Of one write besides documents, by estimate. */
+const SIDE_BYTES = 500;
 /** After a trouble with several partitions in one transaction each goes alone for a while, so that one cannot stop the others. */
 const ALONE_MS = 1_000;
 
@@ -128,6 +132,7 @@ export class CommitPipeline {
   beside(step: Step, side: SideWrites): void {
     step.side ??= new SideWrites();
     step.side.merge(side);
+    for (const [, operations] of side) this.#pending.bytes += operations.size * SIDE_BYTES;
   }
 
   /** The step has handled everything up to `checkpoint`. */
@@ -263,10 +268,11 @@ const moveOf = ({ head, from, revision, checkpoint, failure, blockedCount }: Ste
 });
 
 /** Called when nothing was handled on top of the step yet. */
-function writtenOf({ head, build, revision, checkpoint, changed, deadLetters }: Step): WrittenStep {
+function writtenOf({ head, build, revision, checkpoint, changed, deadLetters, side }: Step): WrittenStep {
   const { partition } = head.ref;
   const documents = Array.from(changed, ([key, state]) => documentOf(key, partition, state));
-  return { build, partition, revision, checkpoint, documents, deadLetters, blockedCount: head.blocked.size };
+  const blockedCount = head.blocked.size;
+  return { build, partition, revision, checkpoint, documents, side, deadLetters, blockedCount };
 }
 
 function sideOf(steps: readonly Step[]): SideWrites | undefined {

@@ -11,6 +11,7 @@ import type { Errand } from './errand.ts';
 import { ErrandQueue, type ErrandQueueOptions } from './errand-queue.ts';
 import { type HandleOptions, handleTasks } from './handle-tasks.ts';
 import type { Handler } from './handler.ts';
+import { readLeads, targetsOf } from './key-route.ts';
 import type { OwnedLogReader } from './log-reader.ts';
 import { type FailureCause, failureOf, standStillMs } from './partition-failure.ts';
 import { PartitionHead } from './partition-head.ts';
@@ -280,11 +281,12 @@ export class ConsumerRunner {
 
   /** Documents that are not in memory: one read for all partitions. */
   async #fetchDocuments(tasks: ReadonlyMap<PartitionHead, readonly Task[]>): Promise<void> {
+    await readLeads(this.handler, tasks);
     const missing = new Map<string, PartitionHead>();
     for (const [head, list] of tasks) {
       for (const { keys } of list) {
-        for (const key of keys) {
-          if (!head.blocked.has(key) && head.documents.get(key) === undefined) missing.set(key, head);
+        for (const { id } of targetsOf(this.handler, head, keys) ?? []) {
+          if (!head.blocked.has(id) && head.documents.get(id) === undefined) missing.set(id, head);
         }
       }
     }

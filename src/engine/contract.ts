@@ -1,8 +1,9 @@
 import type { AnyRecorded, EventMeta } from '../define/event.ts';
 import type { Model } from '../define/model.ts';
 import type { Issue } from '../define/schema.ts';
-import type { Operators } from './operator-contract.ts';
 import type { FlowReader } from './flow-contract.ts';
+import type { Operators } from './operator-contract.ts';
+import type { SagaReads } from './saga-contract.ts';
 import type { TimerReads } from './timer-contract.ts';
 
 export type * from './operator-contract.ts';
@@ -246,7 +247,9 @@ export type {
   StepState,
 } from './flow-contract.ts';
 
-export interface Runtime extends TimerReads, FlowReader {
+export type { SagaFilter, SagaReads, SagaRecord, SagaSent, SagaTimelineStep } from './saga-contract.ts';
+
+export interface Runtime extends TimerReads, FlowReader, SagaReads {
   readonly model: Model;
   handle(request: CommandRequest): Promise<CommandOutcome>;
   /** Undefined when nothing is known of that command. Throws BAD_TOKEN. */

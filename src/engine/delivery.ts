@@ -5,7 +5,7 @@ import type { Logger } from '../logger.ts';
 import type { Retries, RetryJob, RetryOutcome } from '../queue/retries.ts';
 import type { WakeUps } from '../queue/wake-ups.ts';
 import type { DeliveryStore } from '../store/delivery-store.ts';
-import type { PartitionFailure } from '../store/partitions.ts';
+import type { GenerationRef, PartitionFailure } from '../store/partitions.ts';
 import { CommitPipeline, type WrittenStep } from './commit-pipeline.ts';
 import { ConsumerRunner, type RunnerOptions } from './consumer-runner.ts';
 import { type DecodeOnce, decodeOnce } from './decode-once.ts';
@@ -18,8 +18,10 @@ import { ObserverRunner } from './observer-runner.ts';
 import { type ObserverStore, observerRunner } from './observer-work.ts';
 import type { FailureCause } from './partition-failure.ts';
 import { type PauseWatch, watchPauses } from './pause-watch.ts';
+import { retryErrand } from './retry-errand.ts';
 import { logFailure, RETRIES_AT_ONCE, runRetry, scheduleRetries } from './retry-work.ts';
 import type { Runner } from './runner.ts';
+import type { SagaWork } from './saga-work.ts';
 
 export interface DeliveryOptions {
   readonly store: ObserverStore &
@@ -32,8 +34,10 @@ export interface DeliveryOptions {
   readonly wakeUps?: WakeUps;
   /** Without them dead letters are tried when the sweep finds them overdue. */
   readonly retries?: Retries;
+  /** Without it sagas are not run here. */
+  readonly sagas?: Pick<SagaWork, 'handler' | 'written'> | undefined;
   /** Names this process where the state of a breaker is kept. */
-  readonly instanceId?: string;
+  readonly instanceId?: string | undefined;
   readonly logger: Logger;
   /** Shared with others of this process that decode the log. */
   readonly decode?: DecodeOnce;
@@ -44,6 +48,7 @@ const LAZY_MS = 1_000;
 const LINGER_MS = 500;
 /** But no longer than this, so that partitions spread again when processes come and go. */
 const HOLD_MAX_MS = 5_000;
+const UNKNOWN_MAX_COUNT = 10_000;
 
 /** Carries events to the consumers of this process: who is woken, when, and what is told after it was written. */
 export class Delivery {
@@ -81,6 +86,7 @@ export class Delivery {
       if (runner !== undefined) this.#runners.set(consumer.name, runner);
     }
     await this.#wakeFailing();
+    await this.#retryUnknown();
     this.#stops.push(
       reader.onAdvance(() => this.#wakeOwned()),
       membership.onChange(() => this.#wakeOwned()),
@@ -166,7 +172,8 @@ export class Delivery {
   /** Undefined for kinds that are not run here. */
   #runnerOf(consumer: ConsumerModel, partitionCount: number): Runner | undefined {
     const { model, store, reader, logger, retries } = this.#options;
-    const handler = handlerOf(consumer);
+    const { sagas } = this.#options;
+    const handler = handlerOf(consumer, sagas && ((saga) => sagas.handler(saga)));
     const onStandStill: RunnerOptions['onStandStill'] = (failure, cause) =>
       this.#standsStill(consumer.name, failure, cause);
     const options: Omit<RunnerOptions, 'consumer' | 'handler'> = {
@@ -259,17 +266,32 @@ export class Delivery {
   }
 
   async #wakeFailing(): Promise<void> {
-    const generations = [...this.#runners.values()].map(({ consumer: { name, generation } }) => ({
-      consumer: name,
-      generation,
-    }));
+    const generations = this.#generations;
     for (const { consumer, partition, failure } of await this.#options.store.partitions.read(generations)) {
       if (failure !== undefined) this.#runners.get(consumer)?.wake([partition]);
     }
   }
 
+  /** Events that nobody knew: this process may have the code that does. Not waited for. */
+  async #retryUnknown(): Promise<void> {
+    const { store } = this.#options;
+    const generations = this.#generations;
+    if (generations.length === 0) return;
+    for (const { _id, consumer, partition } of await store.deadLetters.unknown(generations, UNKNOWN_MAX_COUNT)) {
+      // Those of an observer come again by their back-off: its handlers are not errands.
+      if (this.consumer(consumer)?.kind === 'observer') continue;
+      this.errand(consumer, partition, retryErrand({ logId: store.logId, deadLetter: _id })).catch(() => undefined);
+    }
+  }
+
+  get #generations(): readonly GenerationRef[] {
+    const consumers = [...this.#runners.values()].map((runner) => runner.consumer);
+    return consumers.map(({ name, generation }) => ({ consumer: name, generation }));
+  }
+
   #tell(steps: readonly WrittenStep[], time: string | undefined): void {
-    for (const { build, partition, revision, checkpoint, documents, blockedCount, deadLetters } of steps) {
+    for (const { build, partition, revision, checkpoint, documents, blockedCount, deadLetters, side } of steps) {
+      this.#options.sagas?.written(side);
       if (build !== undefined && build.kind !== 'saga') {
         const { view, generation } = build;
         const ids = documents.map(({ _id }) => _id);

@@ -8,7 +8,7 @@ import { SideWrites } from '../store/side-writes.ts';
 import { deadLetterOf, type FailedInput } from './dead-letter.ts';
 import { changed, type DocumentState } from './document-cache.ts';
 import type { ErrandDesk, WaitingEvent } from './errand.ts';
-import type { Effect, Handler } from './handler.ts';
+import type { Effect, Handler, OtherInput } from './handler.ts';
 
 export interface DeskInput {
   readonly logId: string;
@@ -23,8 +23,8 @@ export interface DeskInput {
   readonly record: DeadLetterDocument | undefined;
   readonly waiting: readonly WaitingEvent[];
   readonly document: DocumentState;
-  /** Runs the failing input that is no event. */
-  readonly retryInput: ((desk: ErrandDesk) => void) | undefined;
+  /** The failing input when it is no event. */
+  readonly otherInput: Pick<OtherInput, 'run' | 'skip'> | undefined;
   /** Thrown instead of running a handler: what it did before cannot be written. */
   readonly poison: unknown;
 }
@@ -76,12 +76,19 @@ export class Desk implements ErrandDesk {
   }
 
   retryInput(): void {
-    const { retryInput } = this.#input;
-    if (retryInput === undefined) {
+    const { otherInput } = this.#input;
+    if (otherInput === undefined) {
       const what = `${this.record?.input ?? 'input'} "${this.record?.inputType ?? ''}"`;
-      throw new MillraceError('INTERNAL', `Consumer "${this.consumer.name}" cannot try a ${what} again: it has no way to.`);
+      throw new MillraceError(
+        'INTERNAL',
+        `Consumer "${this.consumer.name}" cannot try a ${what} again: it has no way to.`,
+      );
     }
-    retryInput(this);
+    otherInput.run(this);
+  }
+
+  skipInput(): void {
+    this.#input.otherInput?.skip(this);
   }
 
   apply(
@@ -120,6 +127,7 @@ export class Desk implements ErrandDesk {
   unblock(): void {
     if (this.record !== undefined) this.side.remove('dead_letters', this.record._id);
     this.record = undefined;
+    this.#input.handler.released?.(this);
   }
 
   #refusePoison(): void {

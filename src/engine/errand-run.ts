@@ -8,9 +8,9 @@ import { type WrittenStep, writesOf } from './commit-pipeline.ts';
 import { blockedKeyOf } from './dead-letter.ts';
 import type { DecodeOnce } from './decode-once.ts';
 import { ABSENT, documentOf, stateOf } from './document-cache.ts';
-import type { Errand, ErrandDesk, WaitingEvent } from './errand.ts';
+import type { Errand, WaitingEvent } from './errand.ts';
 import { Desk } from './errand-desk.ts';
-import type { Handler } from './handler.ts';
+import type { Handler, OtherInput } from './handler.ts';
 import type { PartitionHead } from './partition-head.ts';
 
 /** An errand that waits for its turn, and who waits for it. */
@@ -43,8 +43,8 @@ interface Case {
   readonly blocked: BlockedKey | undefined;
   loaded: LoadedDeadLetter | undefined;
   waiting: readonly WaitingEvent[];
-  /** How to try a failing input again that is no event. */
-  retryInput: ((desk: ErrandDesk) => void) | undefined;
+  /** The failing input when it is no event. */
+  otherInput: OtherInput | undefined;
 }
 export type Answer = () => void;
 export interface ErrandsEnd {
@@ -98,7 +98,7 @@ export async function runErrands(
   for (const one of cases) {
     const desk = new Desk({
       ...{ ...options, ref: head.ref, key: one.key, checkpoint: tip.checkpoint, paused: head.paused, revision },
-      ...{ record: one.loaded?.record, waiting: one.waiting, poison: one.pending.poison, retryInput: one.retryInput },
+      ...{ record: one.loaded?.record, waiting: one.waiting, poison: one.pending.poison, otherInput: one.otherInput },
       document: head.documents.get(one.key) ?? ABSENT,
     });
     const { pending } = one;
@@ -151,7 +151,9 @@ async function writeDesks(
       ? [{ id: before._id, delivery: before.delivery }]
       : [],
   );
-  const written = { build: handler.build, partition, revision, checkpoint, documents, deadLetters, blockedCount };
+  // What keys lead to is read again where it counts.
+  head.leads.clear();
+  const written = { build: handler.build, partition, revision, checkpoint, documents, side, deadLetters, blockedCount };
   return { end, written, released };
 }
 
@@ -168,7 +170,7 @@ async function readCases(
     const id = 'key' in of ? deadLetterId(options.logId, head.ref, of.key) : of.deadLetter;
     const blocked = byId.get(id);
     const key = 'key' in of ? of.key : (blocked?.key ?? '');
-    return { pending, key, id, blocked, loaded: undefined, waiting: [], retryInput: undefined };
+    return { pending, key, id, blocked, loaded: undefined, waiting: [], otherInput: undefined };
   });
   const failed = new Set<Case>();
   const load = async (one: Case, read: (() => Promise<void>) | undefined): Promise<void> => {
@@ -184,9 +186,8 @@ async function readCases(
   const inputs = cases.map((one) => {
     const { record } = one.loaded ?? {};
     if (record === undefined || record.input === 'event' || one.pending.errand.waiting !== true) return undefined;
-    const input = options.handler.retryInput?.(record);
-    one.retryInput = input?.run;
-    return load(one, input?.load);
+    one.otherInput = options.handler.retryInput?.(record);
+    return load(one, one.otherInput?.load);
   });
   await Promise.all(inputs);
   return cases.filter((one) => !failed.has(one));

@@ -56,6 +56,8 @@ export interface ErrandDesk {
   handle(event: AnyRecorded): void;
   /** Runs the failing input again that is no event. Throws what it throws. */
   retryInput(): void;
+  /** Gives up the failing input, unless it is an event. */
+  skipInput(): void;
   /** Does what a handler said; `cause` is noted in the document's marks. Throws when an earlier try could not be stored. */
   apply(effect: Effect, cause: { readonly position: number; readonly commandId: string }): void;
   /** Blocks the key, or writes its record anew. `parkedCount` is the caller's to keep right. */

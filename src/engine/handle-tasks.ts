@@ -4,6 +4,7 @@ import type { CommitPipeline, Step } from './commit-pipeline.ts';
 import { deadLetterOf, failedEvent } from './dead-letter.ts';
 import { ABSENT, changed } from './document-cache.ts';
 import type { Handler } from './handler.ts';
+import { type Target, targetsOf } from './key-route.ts';
 import type { PartitionHead } from './partition-head.ts';
 import type { Task } from './stretch.ts';
 
@@ -29,11 +30,12 @@ export function handleTasks(
   for (const task of tasks) {
     const position = task.document._id;
     if (handledCount > 0 && position <= head.carefulUntil) return { handledCount, stoppedAt: position };
+    const targets = targetsOf(options.handler, head, task.keys);
     // Dropped from memory between reading and here: the next round reads it again.
-    if (task.keys.some((key) => !head.blocked.has(key) && head.documents.get(key) === undefined)) {
+    if (targets === undefined || targets.some(({ id }) => !head.blocked.has(id) && !head.documents.get(id))) {
       return { handledCount, stoppedAt: position };
     }
-    for (const key of task.keys) handleOne(options, head, task, key);
+    for (const target of targets) handleOne(options, head, task, target);
     if (head.poison?.position === position) head.poison = undefined;
     handledCount++;
   }
@@ -44,29 +46,42 @@ function handleOne(
   { logId, consumer, handler, pipeline, onFailing }: HandleOptions,
   head: PartitionHead,
   task: Task,
-  key: string,
+  target: Target,
 ): void {
+  const key = target.id;
+  const { partition } = head.ref;
   const step = pipeline.step(head, handler.build);
   const position = task.document._id;
   const blocked = head.blocked.get(key);
   if (blocked !== undefined) {
     pipeline.park(step, blocked, position);
+    noteKeys(handler, pipeline, head, step, target);
     return;
   }
   try {
     if (task.event === undefined) throw task.error;
     if (head.poison?.position === position) throw head.poison.error;
     const state = head.documents.get(key) ?? ABSENT;
-    const effect = handler.handle(task.event, { key, state, partition: head.ref.partition });
+    const effect = handler.handle(task.event, { key, state, partition, keys: target.keys });
     step.lastPosition = position;
     if (effect?.next !== undefined) change(pipeline, head, step, key, effect.next, task.event);
     if (effect?.side !== undefined) pipeline.beside(step, effect.side);
+    for (const lead of effect?.leads ?? []) head.leads.set(lead, key);
   } catch (error) {
-    const place = { logId, consumer, partition: head.ref.partition, key };
+    const place = { logId, consumer, partition, key };
     const record = deadLetterOf(place, failedEvent(task.document, error));
     pipeline.block(step, record);
+    noteKeys(handler, pipeline, head, step, target);
     onFailing(record, error);
   }
+}
+
+/** Later events with any of these keys wait behind this one. */
+function noteKeys(handler: Handler, pipeline: CommitPipeline, head: PartitionHead, step: Step, target: Target): void {
+  const keys = target.keys.filter((key) => head.leads.get(key) !== target.id);
+  if (handler.route === undefined || keys.length === 0) return;
+  pipeline.beside(step, handler.route.note(keys, target.id, head.ref.partition));
+  for (const key of keys) head.leads.set(key, target.id);
 }
 
 function change(

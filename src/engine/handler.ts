@@ -1,12 +1,12 @@
 import type { AnyRecorded } from '../define/event.ts';
-import type { ConsumerModel, ObserverModel, ProjectorModel } from '../define/model.ts';
+import type { ConsumerModel, ObserverModel, ProjectorModel, SagaModel } from '../define/model.ts';
 import { projectDocument } from '../define/project.ts';
 import { MillraceError } from '../errors.ts';
 import type { DeadLetterDocument } from '../store/documents.ts';
 import type { SideWrites } from '../store/side-writes.ts';
 import type { ViewBuild } from '../store/view-documents.ts';
 import type { DocumentState } from './document-cache.ts';
-import type { Errand } from './errand.ts';
+import type { Errand, ErrandDesk } from './errand.ts';
 
 /** What an input does to one key; undefined: nothing. */
 export interface Effect {
@@ -14,6 +14,8 @@ export interface Effect {
   readonly next?: Readonly<Record<string, unknown>> | null | undefined;
   /** Written in the same transaction. */
   readonly side?: SideWrites | undefined;
+  /** Where there is a route: keys that lead to this document from now on. */
+  readonly leads?: readonly string[] | undefined;
 }
 
 /** What a handler may look at besides the event. */
@@ -22,6 +24,8 @@ export interface HandlerInput {
   /** The key's document, with everything that came before. */
   readonly state: DocumentState;
   readonly partition: number;
+  /** Where there is a route: keys of the event that lead here. Undefined when it is tried again. */
+  readonly keys?: readonly string[] | undefined;
 }
 
 /**
@@ -32,8 +36,31 @@ export interface Handler {
   /** Where its documents lie; undefined: it has none. */
   readonly build: ViewBuild | undefined;
   handle(event: AnyRecorded, input: HandlerInput): Effect | undefined;
-  /** How to try again an input that is no event (`record.input`): timers and refusals of sagas. */
-  retryInput?(record: DeadLetterDocument): Pick<Errand<void>, 'load' | 'run'>;
+  /** How to try again, or leave out, an input that is no event (`record.input`): timers and refusals of sagas. */
+  retryInput?(record: DeadLetterDocument): OtherInput;
+  /** The key flows again: what is to be written with that. */
+  released?(desk: ErrandDesk): void;
+  /** Set where the keys of an event are not those of documents (sagas with several correlation keys). */
+  readonly route?: KeyRoute | undefined;
+}
+
+/** An input that is no event and that failed. */
+export interface OtherInput extends Pick<Errand<void>, 'load' | 'run'> {
+  /** It is given up for good. */
+  readonly skip: (desk: ErrandDesk) => void;
+}
+
+/** Which documents the correlation keys of an event lead to. */
+export interface KeyRoute {
+  /** Where keys lead, as the database has it; those that lead nowhere are left out. */
+  read(keys: readonly string[]): Promise<ReadonlyMap<string, string>>;
+  /** The documents that an event with these keys belongs to, and which of its keys lead there from now on. */
+  targets(
+    keys: readonly string[],
+    leadsTo: (key: string) => string | undefined,
+  ): readonly { readonly id: string; readonly keys: readonly string[] }[];
+  /** Notes that keys lead to a document. */
+  note(keys: readonly string[], id: string, partition: number): SideWrites;
 }
 
 export function projectorHandler({ projector, generation }: ProjectorModel): Handler {
@@ -57,6 +84,7 @@ export function observerHandler({ name }: ObserverModel): Handler {
 }
 
 /** Undefined for kinds that have a runner of their own. */
-export function handlerOf(consumer: ConsumerModel): Handler | undefined {
+export function handlerOf(consumer: ConsumerModel, sagaHandler?: (saga: SagaModel) => Handler): Handler | undefined {
+  if (consumer.kind === 'saga') return sagaHandler?.(consumer);
   return consumer.kind === 'projector' ? projectorHandler(consumer) : undefined;
 }

@@ -24,6 +24,7 @@ export function skipErrand(deadLetter: string): Errand<OperatorEnd> {
   const run = (desk: ErrandDesk): OperatorEnd => {
     const before = desk.record;
     if (before === undefined) return { kind: 'gone' };
+    if (before.input !== 'event') desk.skipInput();
     const next = desk.waiting[before.input === 'event' ? 1 : 0];
     if (next === undefined) {
       desk.unblock();

@@ -20,6 +20,8 @@ export class PartitionHead {
   committedRevision = 0;
   /** Keys that have a dead letter, as of the tip: their events are parked. */
   readonly blocked = new Map<string, BlockedKey>();
+  /** Where there is a route: the document that a key leads to, null for none. As valid as the documents. */
+  readonly leads = new Map<string, string | null>();
   /** Wait for their turn. */
   readonly errands: PendingErrand[] = [];
   /** Errands are under way: nobody else moves it here. */
@@ -70,6 +72,7 @@ export class PartitionHead {
     if (this.tip?.revision === revision && this.tip.checkpoint === checkpoint) return;
     if (this.tip?.revision !== revision) {
       this.documents.clear();
+      this.leads.clear();
       this.blocked.clear();
       for (const key of blocked) this.blocked.set(key.key, key);
       this.epoch++;
@@ -87,6 +90,7 @@ export class PartitionHead {
   forget(): void {
     this.tip = undefined;
     this.documents.clear();
+    this.leads.clear();
     this.blocked.clear();
     this.epoch++;
     this.doubted = true;

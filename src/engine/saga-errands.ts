@@ -12,6 +12,8 @@ export type SagaErrandEnd =
   | 'stale'
   /** The instance has a dead letter: it waits behind that. */
   | 'waits'
+  /** The saga is paused. */
+  | 'paused'
   /** The handler failed: a dead letter has it now. */
   | 'failed';
 
@@ -23,6 +25,7 @@ export function timerErrand(
   const { key, name, dueAt } = due;
   const run = (desk: ErrandDesk): SagaErrandEnd => {
     const timer = timerOf(desk.document, name);
+    if (desk.paused) return 'paused';
     if (timer === undefined || timer.dueAt.getTime() !== dueAt.getTime()) {
       if (timer === undefined) desk.side.remove('timers', handler.timerId(key, name));
       return 'stale';
@@ -58,6 +61,7 @@ export function refusalErrand(
   };
   const run = (desk: ErrandDesk): SagaErrandEnd => {
     if (command === undefined) return 'stale';
+    if (desk.paused) return 'paused';
     if (desk.record !== undefined) return 'waits';
     const { type, meta } = command;
     const says = { input: 'refusal', eventId: commandId, inputType: type, correlationId: meta.correlationId } as const;

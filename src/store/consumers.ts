@@ -5,6 +5,7 @@ import { MillraceError } from '../errors.ts';
 import { ignoreExisting } from './commits.ts';
 import type { BreakerRecord, ConsumerDocument, LogDocument, PartitionDocument } from './documents.ts';
 import { type GenerationRef, partitionId } from './partitions.ts';
+import { ensureSagaCollection } from './sagas.ts';
 import { ensureViewCollection } from './view-documents.ts';
 
 /** `consumers`: what is fixed when a generation is created. */
@@ -40,6 +41,7 @@ export function createConsumerStore(db: Db, logId: string): ConsumerStore {
       const { name, version, generation, kind, partitionCount } = consumer;
       const _id = `${logId}/${name}/${generation}`;
       if (consumer.kind === 'projector') await ensureViewCollection(db, consumer.projector.into, generation);
+      if (consumer.kind === 'saga') await ensureSagaCollection(db, { consumer: name, generation });
       const known = await consumers.findOne({ _id });
       if (known === null) {
         const startPosition = await positionBefore(events, consumer.startFrom);
@@ -82,8 +84,7 @@ export function createConsumerStore(db: Db, logId: string): ConsumerStore {
     },
     async tellBreaker(ref, instanceId, record) {
       const field = `breakers.${instanceId}`;
-      const change =
-        record === undefined ? { $unset: { [field]: true as const } } : { $set: { [field]: record } };
+      const change = record === undefined ? { $unset: { [field]: true as const } } : { $set: { [field]: record } };
       await consumers.updateOne({ _id: idOf(ref) }, change, { timeoutMS: TOLD_MAX_MS });
     },
   };

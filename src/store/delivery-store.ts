@@ -15,6 +15,7 @@ import { createPartitionStore, type PartitionStore } from './partitions.ts';
 import { createPlacementStateStore, type PlacementStateStore } from './placement-state.ts';
 import { createQueuedCommandStore, ensureQueuedCommands, type QueuedCommandStore } from './queued-commands.ts';
 import { createRateLimitStore, type RateLimitStore } from './rate-limits.ts';
+import { createSagaStore, ensureSagas, type SagaStore } from './sagas.ts';
 import { createTimerStore, ensureTimers, type TimerStore } from './timers.ts';
 
 /** Everything that carries commits into the log and events to consumers. */
@@ -32,6 +33,7 @@ export interface DeliveryStore {
   readonly journal: JournalStore;
   readonly rateLimits: RateLimitStore;
   readonly alerts: AlertStore;
+  readonly sagas: SagaStore;
   readonly timers: TimerStore;
   readonly delayed: DelayedCommandStore;
   readonly queuedCommands: QueuedCommandStore;
@@ -47,6 +49,7 @@ export async function ensureDelivery(db: Db, existing: ReadonlySet<string>): Pro
     ensureOperators(db, existing),
     ensureJournal(db),
     ensureAlerts(db),
+    ensureSagas(db, existing),
     ensureTimers(db, existing),
     ensureDelayedCommands(db),
     ensureQueuedCommands(db, existing),
@@ -71,6 +74,7 @@ export function createDeliveryStore(client: MongoClient, db: Db, logId: string):
     journal: createJournalStore(db),
     rateLimits: createRateLimitStore(db),
     alerts: createAlertStore(db, logId),
+    sagas: createSagaStore(db, logId, reads),
     timers: createTimerStore(db, logId),
     delayed: createDelayedCommandStore(db),
     queuedCommands: createQueuedCommandStore(client, db),
