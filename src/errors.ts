@@ -17,6 +17,8 @@ export const errorTable = {
   MONGODB_NOT_REPLICA_SET: { retryable: false, exposed: false },
   MONGODB_TOO_OLD: { retryable: false, exposed: false },
   MONGODB_FORBIDDEN: { retryable: false, exposed: false },
+  GATEWAY_REFUSED: { retryable: false, exposed: false },
+  GATEWAY_UNREACHABLE: { retryable: true, exposed: false },
   REDIS_UNREACHABLE: { retryable: true, exposed: false },
   REDIS_EVICTS: { retryable: false, exposed: false },
   REDIS_TOO_OLD: { retryable: false, exposed: false },

@@ -30,6 +30,16 @@ export async function runCli(argv: readonly string[]): Promise<number> {
       exitCode = await verify(options);
     });
   program
+    .command('flow <correlationId>')
+    .description('What a correlation id set in motion, as a tree: asks a gateway')
+    .option('--url <url>', 'of its /graphql; default: MILLRACE_URL, or this machine at PORT')
+    .option('--wait <seconds>', 'until it is settled, at most so long; the exit code tells')
+    .option('--json', 'print it as JSON')
+    .action(async (correlationId: string, options) => {
+      const { flow } = await import('./flow-command.ts');
+      exitCode = await flow(correlationId, options);
+    });
+  program
     .command('timers')
     .description('What is due at a time: timers of sagas, delayed commands, schedules; reads only')
     .option('--kind <kind>', 'saga, schedule or command')

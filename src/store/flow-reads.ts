@@ -57,6 +57,12 @@ export interface FlowReads {
   placedBeforeRecent(): Promise<boolean>;
   /** Which of these commits have all their events in the log, as `commandKey`. */
   placed(heads: readonly CommitHead[]): Promise<ReadonlySet<string>>;
+  /** Events of one commit that are in the log, in order of version. */
+  range(range: {
+    readonly stream: string;
+    readonly first: number;
+    readonly count: number;
+  }): Promise<readonly LogDocument[]>;
   consumers(refs: readonly GenerationRef[]): Promise<readonly ConsumerDocument[]>;
   partitions(refs: readonly GenerationRef[]): Promise<readonly PartitionPlace[]>;
   /** Where correlation keys of a saga lead; those that lead nowhere are left out. */
@@ -182,6 +188,16 @@ export function createFlowReads(client: MongoClient, db: Db, logId: string): Flo
         }
         return placed;
       }),
+    range: ({ stream, first, count }) =>
+      reads.run((session) =>
+        log
+          .find(
+            { stream: { $eq: stream }, version: { $gte: first, $lt: first + count } },
+            { session, batchSize: count },
+          )
+          .sort({ version: 1 })
+          .toArray(),
+      ),
     consumers: (refs) =>
       reads.run((session) =>
         consumers
