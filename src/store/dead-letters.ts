@@ -54,6 +54,8 @@ export interface DeadLetterStore {
   parked(deadLetters: readonly string[], limit: number): Promise<readonly ParkedEvent[]>;
   /** RETRYING ones of these generations whose next try was due before a time, the longest overdue first. */
   overdue(generations: readonly GenerationRef[], before: Date, limit: number): Promise<readonly DeadLetterRef[]>;
+  /** Those whose event no process knew so far, at most `limit`. */
+  unknown(generations: readonly GenerationRef[], limit: number): Promise<readonly DeadLetterRef[]>;
   /** Of those generations that have any. */
   summaries(generations: readonly GenerationRef[]): Promise<readonly BlockedSummary[]>;
   /** All of the log by id, after one. */
@@ -155,6 +157,12 @@ export function createDeadLetterStore(db: Db, logId: string, reads: CausalReads)
           .sort({ nextAttemptAt: 1 })
           .project<DeadLetterRef>(REF)
           .toArray();
+      }),
+    unknown: (generations, limit) =>
+      reads.run((session) => {
+        const of = generations.map(({ consumer, generation }) => ({ logId, consumer, generation }));
+        const filter = { $or: of, state: 'RETRYING', 'error.code': 'UNKNOWN_EVENT' } as const;
+        return letters.find(filter, { session, limit, batchSize: limit }).project<DeadLetterRef>(REF).toArray();
       }),
     summaries: (generations) =>
       reads.run(async (session) => {

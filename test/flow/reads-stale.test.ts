@@ -88,6 +88,7 @@ class LaggingViews implements ViewStore {
   changedSince: ViewStore['changedSince'] = async (...args) => (await this.#store()).changedSince(...args);
   partitionCount: ViewStore['partitionCount'] = async (...args) => (await this.#store()).partitionCount(...args);
   partitions: ViewStore['partitions'] = async (...args) => (await this.#store()).partitions(...args);
+  isParked: ViewStore['isParked'] = async (...args) => (await this.#store()).isParked(...args);
 }
 const views = new LaggingViews();
 // Nothing but hints tells it of changes.

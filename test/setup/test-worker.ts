@@ -1,5 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { z } from 'zod';
+import type { RetryOptions } from '../../src/define/retry-policy.ts';
+import type { Delivery } from '../../src/engine/delivery.ts';
 import { createHintBus, type HintBus } from '../../src/engine/hint-bus.ts';
 import { createLogReader } from '../../src/engine/log-reader.ts';
 import { aggregate, buildModel, type Module, module, projector, view } from '../../src/index.ts';
@@ -38,6 +40,9 @@ export interface Bug {
   /** The `key` function of `groups` throws: nobody can tell whose the event is. */
   readonly misroutes?: (by: number) => boolean;
   readonly text?: (by: number) => string;
+  /** Thrown instead of an error. */
+  readonly throws?: (by: number) => unknown;
+  readonly retry?: RetryOptions;
 }
 
 /** The same module in every process; `bug` is what a deployment of mended code leaves out. */
@@ -47,9 +52,12 @@ export function counterModule(bug?: Bug): Module {
     version: 1,
     from: [counter],
     into: counterView,
+    ...bug?.retry,
     on: {
       Counted: (doc, { stream, data }) => {
-        if (bug?.breaks({ id: stream.id, by: data.by })) throw new Error(`cannot count ${stream.id}`);
+        if (bug?.breaks({ id: stream.id, by: data.by })) {
+          throw bug.throws === undefined ? new Error(`cannot count ${stream.id}`) : bug.throws(data.by);
+        }
         const text = bug?.text?.(data.by);
         const next = { id: stream.id, total: (doc?.total ?? 0) + data.by, count: (doc?.count ?? 0) + 1 };
         return text === undefined ? next : { ...next, text };
@@ -81,11 +89,14 @@ export interface WorkerOptions {
   readonly timing: typeof productionTiming;
   readonly pollMs: number;
   readonly logger: Logger;
+  /** Instead of the counters' own. */
+  readonly modules: readonly Module[];
 }
 
 export interface TestWorker {
   readonly hints: HintBus;
   readonly instanceId: string;
+  readonly delivery: Delivery;
   readonly offer: RunningWorkers['offer'];
   stop(): Promise<void>;
 }
@@ -103,7 +114,7 @@ export async function startTestWorker(
   const reader = await createLogReader(store.log, hints, { pollMs: options.pollMs ?? 1_000 });
   const workers = await startAll({
     store,
-    model: buildModel([counterModule(options.bug)]),
+    model: buildModel(options.modules ?? [counterModule(options.bug)]),
     settings: {
       logId: LOG_ID,
       shutdownTimeoutMs: SHUTDOWN_TIMEOUT_MS,
@@ -130,6 +141,7 @@ export async function startTestWorker(
     hints,
     instanceId,
     offer: workers.offer,
+    delivery: workers.delivery,
     stop: () => {
       stopped ??= stop();
       return stopped;
