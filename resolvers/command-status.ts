@@ -1,6 +1,9 @@
-import type { CommandError, CommandStatus, QueuedCommand } from '../src/index.ts';
+import type { GatewayContext } from '../src/gateway/context.ts';
+import type { CommandError, CommandProgress, CommandStatus, ConsumerProgress, QueuedCommand } from '../src/index.ts';
 import type { MillraceBuilder } from './builder.ts';
 import { connectionOf, pageArguments, pageInput } from './connections.ts';
+import { consumerKind } from './consumers.ts';
+import { stepStateType } from './flow.ts';
 import { issueType, outcomeType } from './outcomes.ts';
 import { claim, once } from './registry.ts';
 import { abortable } from './subscribe.ts';
@@ -36,11 +39,12 @@ export function exposeCommandStatus(builder: MillraceBuilder): void {
       type: status,
       nullable: false,
       description:
-        'Every state that a command passes, in order, those before the subscription among them; ends with the last one.',
+        'Every state that a command passes, in order, those before the subscription among them; once it is ACCEPTED, how its consumers come on. Ends when it is settled.',
       args: { token: t.arg({ type: 'Token', required: true }) },
       subscribe: (_root, { token }, { runtime, signal }) =>
         abortable(signal, (aborted) => runtime.watchCommand(token, aborted)),
-      resolve: (one) => one,
+      // In order: its consumers are told of after it.
+      resolve: (one) => (one.progress === undefined ? { ...one, progress: NO_PROGRESS } : one),
     }),
   );
   exposeQueuedCommands(builder);
@@ -88,7 +92,7 @@ function exposeQueuedCommands(builder: MillraceBuilder): void {
   }));
 }
 
-function stateType(builder: MillraceBuilder) {
+export function stateType(builder: MillraceBuilder) {
   claim(builder, 'type CommandState', 'a type of the platform');
   return builder.enumType('CommandState', {
     description: 'How far a command has come.',
@@ -123,6 +127,7 @@ export function statusType(builder: MillraceBuilder) {
   const state = once(builder, stateType);
   const outcome = once(builder, outcomeType);
   const error = once(builder, errorType);
+  const consumer = once(builder, commandConsumerType);
   return builder.objectRef<CommandStatus>('CommandStatus').implement({
     description: 'What is known of a command that was sent before.',
     fields: (t) => ({
@@ -148,6 +153,41 @@ export function statusType(builder: MillraceBuilder) {
       sendAt: t.expose('sendAt', { type: 'DateTime', nullable: true }),
       nextAttemptAt: t.expose('nextAttemptAt', { type: 'DateTime', nullable: true }),
       updatedAt: t.field({ type: 'DateTime', nullable: false, resolve: (parent) => parent.updatedAt }),
+      consumers: t.field({
+        type: [consumer],
+        nullable: false,
+        description: 'Every consumer that handles one of its events, once they are in the log.',
+        resolve: async (parent, _args, context) => [...(await progressOf(parent, context)).consumers],
+      }),
+      settled: t.boolean({
+        nullable: false,
+        description: 'All consumers of its events are done, or dead.',
+        resolve: async (parent, _args, context) => (await progressOf(parent, context)).settled,
+      }),
+    }),
+  });
+}
+
+const NO_PROGRESS: CommandProgress = { consumers: [], settled: false };
+const looked = new WeakMap<CommandStatus, Promise<CommandProgress>>();
+/** One look for all fields of one answer. */
+function progressOf(status: CommandStatus, { runtime }: GatewayContext): Promise<CommandProgress> {
+  if (status.progress !== undefined) return Promise.resolve(status.progress);
+  const look = looked.get(status) ?? runtime.commandProgress(status);
+  looked.set(status, look);
+  return look;
+}
+
+function commandConsumerType(builder: MillraceBuilder) {
+  claim(builder, 'type CommandConsumer', 'a type of the platform');
+  const state = once(builder, stepStateType);
+  const kind = once(builder, consumerKind);
+  return builder.objectRef<ConsumerProgress>('CommandConsumer').implement({
+    description: 'How a consumer is with the events of a command: the worst of them counts.',
+    fields: (t) => ({
+      name: t.exposeString('name', { nullable: false }),
+      kind: t.field({ type: kind, nullable: false, resolve: (parent) => parent.kind }),
+      state: t.field({ type: state, nullable: false, resolve: (parent) => parent.state }),
     }),
   });
 }

@@ -188,7 +188,7 @@ function deadLetterFilterType(builder: MillraceBuilder) {
   });
 }
 
-function deadLetterErrorType(builder: MillraceBuilder) {
+export function deadLetterErrorType(builder: MillraceBuilder) {
   claim(builder, 'type DeadLetterIssue', platform);
   claim(builder, 'type DeadLetterError', platform);
   const issue = builder.objectRef<NonNullable<StoredError['issues']>[number]>('DeadLetterIssue').implement({
@@ -237,7 +237,7 @@ function parkedEventType(builder: MillraceBuilder) {
   });
 }
 
-function deadLetterType(builder: MillraceBuilder) {
+export function deadLetterType(builder: MillraceBuilder) {
   claim(builder, 'type DeadLetter', platform);
   claim(builder, 'type DeadLetterInput', platform);
   const state = once(builder, deadLetterStateType);

@@ -1,15 +1,16 @@
 import type { ObjectRef } from '@pothos/core';
 import type { GraphQLSchema } from 'graphql';
 import { type Doc, MillraceError, type Module, type View } from '../src/index.ts';
+import { exposeAudit } from './audit.ts';
 import { createSchemaBuilder, type MillraceBuilder, type MillraceSchemaTypes } from './builder.ts';
 import { type CommandExposure, exposeCommand, exposeCommandTopics } from './commands.ts';
-import { exposeAudit } from './audit.ts';
 import { exposeConsumers } from './consumers.ts';
 import { exposeDeadLetters } from './dead-letters.ts';
 import { exposeEvents } from './events.ts';
 import { exposeFlow } from './flow.ts';
 import { exposeQuery, type QueryExposure } from './queries.ts';
 import { once } from './registry.ts';
+import { exposeSagas } from './sagas.ts';
 import { exposeTimers } from './timers.ts';
 import { declareView, exposeView, type ViewExposure } from './views.ts';
 
@@ -43,6 +44,7 @@ export function exposeModule(builder: MillraceBuilder, module: Module, options: 
   once(builder, exposeDeadLetters);
   once(builder, exposeAudit);
   once(builder, exposeTimers);
+  once(builder, exposeSagas);
   once(builder, exposeFlow);
   const place = `module "${module.name}"`;
   checkOptions(module, options, place);
