@@ -10,6 +10,7 @@ import { endToEnd } from './rows/end-to-end.ts';
 import { http } from './rows/http.ts';
 import { log } from './rows/log.ts';
 import { memory } from './rows/memory.ts';
+import { timers } from './rows/timers.ts';
 
 /** Row families in the order of the table; `--only` takes these names. */
 const FAMILIES: Readonly<Record<string, (bench: Bench) => Promise<Group[]>>> = {
@@ -17,6 +18,7 @@ const FAMILIES: Readonly<Record<string, (bench: Bench) => Promise<Group[]>>> = {
   http,
   flow: endToEnd,
   log,
+  timers,
   memory,
 };
 

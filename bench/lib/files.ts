@@ -12,3 +12,4 @@ export const APPEND_EMMETT = at('emmett/append-emmett.mjs');
 export const MILLRACE_APPEND = at('millrace/append.ts');
 export const MILLRACE_SERVER = at('millrace/server.ts');
 export const MILLRACE_LOG = at('millrace/log.ts');
+export const MILLRACE_TIMERS = at('millrace/timers.ts');

@@ -29,8 +29,17 @@ export interface Group {
   readonly unit: string;
   readonly lines: readonly Line[];
   readonly targets: readonly Target[];
-  /** Bound on `value` (`atLeast`) of a line by itself. */
-  readonly floors?: readonly { readonly subject: string; readonly atLeast: number }[];
+  /** Bounds of a line by itself. */
+  readonly floors?: readonly Bound[];
+}
+
+/** Of `value`, unless another figure is named; `moreThan`: of what it is above another line. */
+export interface Bound {
+  readonly subject: string;
+  readonly figure?: 'value' | 'p50Ms' | 'p99Ms';
+  readonly moreThan?: string;
+  readonly atLeast?: number;
+  readonly atMost?: number;
 }
 
 const HEAD = [
@@ -78,12 +87,21 @@ function verdict(group: Group, line: Line): string {
     );
   }
   for (const floor of group.floors?.filter(({ subject }) => subject === line.name) ?? []) {
-    const met = median(column(line, 'value')) >= floor.atLeast;
-    parts.push(`(≥ ${number(floor.atLeast)}: ${met ? 'met' : 'NOT MET'})`);
+    parts.push(boundVerdict(group, line, floor));
   }
   const delay = column(line, 'loopDelayP99Ms');
   if (!line.baseline && delay.length > 0) parts.push(`loop delay (< 50: ${median(delay) < 50 ? 'met' : 'NOT MET'})`);
   return parts.join('; ');
+}
+
+function boundVerdict(group: Group, line: Line, { figure = 'value', moreThan, atLeast, atMost }: Bound): string {
+  const other = group.lines.find(({ name }) => name === moreThan);
+  const found = median(column(line, figure)) - (other === undefined ? 0 : median(column(other, figure)));
+  const met = found >= (atLeast ?? -Infinity) && found <= (atMost ?? Infinity);
+  const label = figure === 'value' ? '' : `${figure === 'p50Ms' ? 'p50' : 'p99'} `;
+  const above = other === undefined ? '' : `${number(found)} above ${other.name} `;
+  const asked = atLeast === undefined ? `≤ ${number(atMost ?? Number.NaN)}` : `≥ ${number(atLeast)}`;
+  return `${label}${above}(${asked}: ${met ? 'met' : 'NOT MET'})`;
 }
 
 function cells(group: Group, line: Line): string[] {
