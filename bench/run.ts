@@ -6,6 +6,7 @@ import { cpuTable, type Group, table } from './lib/report.ts';
 import { resultsPage } from './lib/results-page.ts';
 import { getServers } from './lib/servers.ts';
 import { append } from './rows/append.ts';
+import { delivery } from './rows/delivery.ts';
 import { endToEnd } from './rows/end-to-end.ts';
 import { http } from './rows/http.ts';
 import { log } from './rows/log.ts';
@@ -18,6 +19,7 @@ const FAMILIES: Readonly<Record<string, (bench: Bench) => Promise<Group[]>>> = {
   http,
   flow: endToEnd,
   log,
+  delivery,
   timers,
   memory,
 };

@@ -13,3 +13,5 @@ export const MILLRACE_APPEND = at('millrace/append.ts');
 export const MILLRACE_SERVER = at('millrace/server.ts');
 export const MILLRACE_LOG = at('millrace/log.ts');
 export const MILLRACE_TIMERS = at('millrace/timers.ts');
+export const MILLRACE_DEAD_LETTERS = at('millrace/dead-letters.ts');
+export const MILLRACE_TRANSFERS = at('millrace/transfers.ts');

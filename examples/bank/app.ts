@@ -6,7 +6,12 @@ import { bank } from './module.ts';
 const builder = createSchemaBuilder();
 // What only the sagas send is no field of its own.
 const { type } = exposeModule(builder, bank, {
-  commands: { DebitForTransfer: { hidden: true }, CreditForTransfer: { hidden: true } },
+  commands: {
+    DebitForTransfer: { hidden: true },
+    CreditForTransfer: { hidden: true },
+    CompleteTransfer: { hidden: true },
+    FailTransfer: { hidden: true },
+  },
 });
 
 // A field written by hand stands beside the derived ones: a balance as people read it.

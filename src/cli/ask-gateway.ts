@@ -3,9 +3,11 @@ import { MillraceError } from '../errors.ts';
 /** A gateway that does not answer within this is not there. */
 const ANSWER_MAX_MS = 30_000;
 
-/** Where the gateway of this machine is, unless told otherwise. */
-export const gatewayUrl = (given: string | undefined): string =>
-  given ?? process.env.MILLRACE_URL ?? `http://127.0.0.1:${process.env.PORT || '4000'}/graphql`;
+/** Where the gateway of this machine is, unless told otherwise. An address without a path means its /graphql. */
+export function gatewayUrl(given: string | undefined): string {
+  const url = given ?? process.env.MILLRACE_URL ?? `http://127.0.0.1:${process.env.PORT || '4000'}`;
+  return URL.canParse(url) && new URL(url).pathname === '/' ? new URL('/graphql', url).href : url;
+}
 
 /** The `data` of one GraphQL operation. Throws GATEWAY_UNREACHABLE, and GATEWAY_REFUSED with what the gateway says. */
 export async function askGateway(
