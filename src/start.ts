@@ -30,6 +30,7 @@ import { checkSchedules } from './engine/cron.ts';
 import { decodeOnce } from './engine/decode-once.ts';
 import { deliveryHealth } from './engine/delivery-health.ts';
 import { createFlowReader } from './engine/flow.ts';
+import { createCommandFollow } from './engine/follow-command.ts';
 import { createCommandHandler } from './engine/handle-command.ts';
 import { projectorHandler } from './engine/handler.ts';
 import { createHintBus } from './engine/hint-bus.ts';
@@ -192,6 +193,8 @@ async function assemble(parts: Assembly): Promise<RunningApp> {
     closers.push(() => entrance.stop());
   }
   const { receiver, worker } = commands;
+  const flowDeps = { model, logId, reads: store.flow, decode: decodeOnce(model) };
+  const follow = createCommandFollow({ ...flowDeps, hintBus: hints, logReader: reader });
   const desk = createCommandDesk({
     model,
     logId,
@@ -200,6 +203,7 @@ async function assemble(parts: Assembly): Promise<RunningApp> {
     queued: store.delivery.queuedCommands,
     onProgress: worker && ((listener) => worker.onProgress(listener)),
     onRetried: commands.retried,
+    follow: follow.follow,
   });
   closers.push(async () => desk.close());
   const reads = createReads({
@@ -212,14 +216,7 @@ async function assemble(parts: Assembly): Promise<RunningApp> {
     logger,
   });
   closers.push(async () => reads.close());
-  const flow = createFlowReader({
-    model,
-    logId,
-    reads: store.flow,
-    decode: decodeOnce(model),
-    hintBus: hints,
-    logReader: reader,
-  });
+  const flow = createFlowReader({ ...flowDeps, hintBus: hints, logReader: reader });
   closers.push(async () => flow.close());
   const operators = createOperators({
     model,
@@ -235,6 +232,7 @@ async function assemble(parts: Assembly): Promise<RunningApp> {
     commandByToken: desk.commandByToken,
     findCommand: desk.findCommand,
     watchCommand: desk.watchCommand,
+    commandProgress: follow.progress,
     queuedCommands: desk.queuedCommands,
     retryCommand: desk.retryCommand,
     cancelCommand: desk.cancelCommand,

@@ -1,7 +1,7 @@
 import type { AnyRecorded, EventMeta } from '../define/event.ts';
 import type { Model } from '../define/model.ts';
 import type { Issue } from '../define/schema.ts';
-import type { FlowReader } from './flow-contract.ts';
+import type { CommandProgress, FlowReader } from './flow-contract.ts';
 import type { Operators } from './operator-contract.ts';
 import type { SagaReads } from './saga-contract.ts';
 import type { TimerReads } from './timer-contract.ts';
@@ -110,6 +110,8 @@ export interface CommandStatus {
   readonly sendAt: Date | null;
   readonly nextAttemptAt: Date | null;
   readonly updatedAt: Date;
+  /** How far the consumers of its events are, where `watchCommand` tells of it; `commandProgress` looks. */
+  readonly progress?: CommandProgress;
 }
 /** A queued command as operators see it. */
 export interface QueuedCommand {
@@ -238,6 +240,7 @@ export interface ConsumerState {
 }
 
 export type {
+  CommandProgress,
   ConsumerProgress,
   Flow,
   FlowReader,
@@ -255,7 +258,12 @@ export interface Runtime extends TimerReads, FlowReader, SagaReads {
   /** Undefined when nothing is known of that command. Throws BAD_TOKEN. */
   commandByToken(token: string): Promise<CommandStatus | undefined>;
   findCommand(aggregate: string, id: string, commandId: string): Promise<CommandStatus | undefined>;
-  /** Every state of a command, in order; ends with the last one. Throws BAD_TOKEN. */
+  /** How far the consumers of its events are now. */
+  commandProgress(status: CommandStatus): Promise<CommandProgress>;
+  /**
+   * Every state of a command, in order; after ACCEPTED one for each consumer whose state changed (`progress`), and as the last one
+   * that is settled. Throws BAD_TOKEN.
+   */
   watchCommand(token: string, signal: AbortSignal): AsyncIterable<CommandStatus>;
   /** Queued commands that wait (the longest due first) or are dead (the longest dead first). Throws BAD_INPUT, BAD_CURSOR. */
   queuedCommands(

@@ -50,8 +50,16 @@ export interface SettledOptions {
 /** How far a consumer is with all events of one command. */
 export interface ConsumerProgress {
   readonly name: string;
-  readonly kind: 'PROJECTOR' | 'SAGA' | 'OBSERVER';
+  readonly kind: 'projector' | 'saga' | 'observer';
   readonly state: StepState;
+}
+
+/** How far the consumers of a command's events are. */
+export interface CommandProgress {
+  /** Every consumer that handles one of its events, in the order of the modules; none before they are in the log. */
+  readonly consumers: readonly ConsumerProgress[];
+  /** Every one is done, or dead; also when there is none to wait for. */
+  readonly settled: boolean;
 }
 
 export interface FlowReader {

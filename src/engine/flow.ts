@@ -1,18 +1,14 @@
 import { idProblem } from '../define/stream-key.ts';
 import { MillraceError } from '../errors.ts';
 import type { Flow, FlowReader, FlowStep, SettledOptions } from './flow-contract.ts';
+import { type FlowHearing, hearing } from './flow-hearing.ts';
 import { type FlowDeps, FlowRun } from './flow-run.ts';
 import { isSettled } from './flow-steps.ts';
 import { FlowSource } from './flow-watch.ts';
-import type { HintBus } from './hint-bus.ts';
-import type { LogReader } from './log-reader.ts';
 import { createOpenStreams } from './open-streams.ts';
 import { wakeable } from './wakeable.ts';
 
-export interface FlowReaderDeps extends FlowDeps {
-  readonly hintBus: Pick<HintBus, 'listen'>;
-  readonly logReader: Pick<LogReader, 'onAdvance'>;
-}
+export type FlowReaderDeps = FlowDeps & FlowHearing;
 
 const SETTLED_DEFAULT_MS = 10_000;
 const SETTLED_MAX_MS = 600_000;
@@ -26,12 +22,7 @@ const NAMED_COUNT = 10;
 export function createFlowReader(deps: FlowReaderDeps): FlowReader & { close(): void } {
   const streams = createOpenStreams();
   const closing = new AbortController();
-  const listen = (wake: () => void): (() => void) => {
-    const stops = [deps.logReader.onAdvance(wake), deps.hintBus.listen(wake)];
-    return () => {
-      for (const stop of stops) stop();
-    };
-  };
+  const listen = hearing(deps);
   return {
     async flow(correlationId) {
       check(correlationId);

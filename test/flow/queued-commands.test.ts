@@ -40,7 +40,11 @@ function queued(outcome: CommandOutcome): CommandQueued {
 /** All states of a command until it is settled. */
 async function states(token: string, of: RunningApp = app): Promise<readonly CommandStatus[]> {
   const seen: CommandStatus[] = [];
-  for await (const status of of.runtime.watchCommand(token, AbortSignal.timeout(15_000))) seen.push(status);
+  for await (const status of of.runtime.watchCommand(token, AbortSignal.timeout(15_000))) {
+    // What follows is how its consumers come on.
+    if (status.progress !== undefined) break;
+    seen.push(status);
+  }
   return seen;
 }
 const end = async (token: string, of: RunningApp = app): Promise<CommandStatus> => (await states(token, of)).at(-1)!;
@@ -208,7 +212,7 @@ test('a client follows a queued command over graphql-ws, in a gateway without wo
   const outcome = await ask({ id: randomUUID() });
   expect(outcome.__typename).toBe('CommandQueued');
   const subscription = `subscription($token: Token!) { commandStatus(token: $token) {
-    status attempts error { code } receipt { __typename ... on CommandAccepted { version token } } } }`;
+    status attempts settled consumers { name kind state } error { code } receipt { __typename ... on CommandAccepted { version token } } } }`;
   const socket = createClient({ url: socketUrl(gateway.url!), webSocketImpl: WebSocket, retryAttempts: 0 });
   const seen: unknown[] = [];
   for await (const { data } of socket.iterate<{ commandStatus: unknown }>({
@@ -217,11 +221,12 @@ test('a client follows a queued command over graphql-ws, in a gateway without wo
   })) {
     seen.push(data?.commandStatus);
   }
-  expect(seen).toMatchObject([
-    { status: 'RECEIVED', receipt: null },
-    { status: 'RUNNING' },
+  expect(seen.slice(0, 3)).toMatchObject([
+    { status: 'RECEIVED', receipt: null, settled: false, consumers: [] },
+    { status: 'RUNNING', settled: false },
     { status: 'ACCEPTED', attempts: 1, receipt: { __typename: 'CommandAccepted', version: 1 } },
   ]);
+  expect(seen.at(-1)).toMatchObject({ status: 'ACCEPTED', settled: true });
   for (const sendAt of ['+010000-01-01T00:00:00Z', 'tomorrow', '2026-01-01']) {
     expect(await ask({ id: 'x', sendAt })).toEqual({ __typename: 'InvalidInput', issues: [{ path: ['sendAt'] }] });
   }
