@@ -214,6 +214,7 @@ async function assemble(parts: Assembly): Promise<RunningApp> {
     logReader: reader,
     settings,
     logger,
+    decided: desk.decided,
   });
   closers.push(async () => reads.close());
   const flow = createFlowReader({ ...flowDeps, hintBus: hints, logReader: reader });

@@ -1,9 +1,10 @@
 import type { QueuedCommandDocument } from '../store/documents.ts';
 import type { QueuedCommandStore } from '../store/queued-commands.ts';
 import { createCommandOperations } from './command-operations.ts';
-import { createCommandStatus } from './command-status.ts';
+import { createCommandStatus, createFindDecided } from './command-status.ts';
 import type { Runtime } from './contract.ts';
 import { createOpenStreams } from './open-streams.ts';
+import type { FindDecided } from './wait-at-least.ts';
 import { type CommandWatchDeps, createCommandWatch } from './watch-command.ts';
 
 export interface CommandDeskDeps extends Omit<CommandWatchDeps, 'streams'> {
@@ -15,6 +16,8 @@ export type CommandDesk = Pick<
   Runtime,
   'commandByToken' | 'findCommand' | 'watchCommand' | 'queuedCommands' | 'retryCommand' | 'cancelCommand'
 > & {
+  /** For tokens of queued commands. */
+  readonly decided: FindDecided;
   /** Ends all streams. */
   close(): void;
 };
@@ -25,6 +28,7 @@ export function createCommandDesk(deps: CommandDeskDeps): CommandDesk {
     ...createCommandStatus(deps),
     ...createCommandOperations(deps),
     watchCommand: createCommandWatch({ ...deps, streams }),
+    decided: createFindDecided(deps),
     close: () => streams.close(),
   };
 }

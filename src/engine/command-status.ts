@@ -9,6 +9,7 @@ import type { CommandStatus, Runtime } from './contract.ts';
 import { queuedCommandId } from './queued-command.ts';
 import { acceptedReceipt, queuedReceipt } from './receipts.ts';
 import { decodeToken, encodeToken } from './token.ts';
+import type { FindDecided } from './wait-at-least.ts';
 
 export interface CommandStatusDeps {
   readonly model: Model;
@@ -48,6 +49,16 @@ export function createCommandStatus(deps: CommandStatusDeps): Pick<Runtime, 'com
     },
     findCommand: async (aggregate, id, commandId) =>
       find(streamKey({ tenant: DEFAULT_TENANT, aggregate, id }), commandId),
+  };
+}
+
+/** Which events a queued command caused. */
+export function createFindDecided(deps: Omit<CommandStatusDeps, 'model' | 'logId'>): FindDecided {
+  return async (stream, commandId) => {
+    const { commit, rejection, queued } = await readCommand(deps, stream, commandId);
+    if (commit !== undefined) return { firstVersion: commit.version ?? null, eventCount: commit.events.length };
+    const over = rejection !== undefined || queued?.state === 'REJECTED' || queued?.state === 'CANCELLED';
+    return over ? { firstVersion: null, eventCount: 0 } : undefined;
   };
 }
 

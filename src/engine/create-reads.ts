@@ -17,7 +17,7 @@ import { createViewFeed, type ViewFeed } from './view-feed.ts';
 import { checkFilter } from './view-filter.ts';
 import { checkDocumentId, createViewHandles, type ViewHandles } from './view-handles.ts';
 import { planList } from './view-plan.ts';
-import { createAtLeast } from './wait-at-least.ts';
+import { createAtLeast, type FindDecided } from './wait-at-least.ts';
 import { documentSource, type WatchDeps } from './watch-document.ts';
 import { ListSource } from './watch-documents.ts';
 import { beginOfEvents, EventSource, planWatch } from './watch-events.ts';
@@ -33,6 +33,8 @@ export interface ReadsDeps {
   /** Shared with others of this process that decode the log. */
   readonly decode?: DecodeOnce;
   readonly timing?: Partial<FeedTiming>;
+  /** For tokens of queued commands. */
+  readonly decided?: FindDecided | undefined;
 }
 
 /** The reading half of a runtime. The stores, the hint bus and the log reader belong to the caller. */
@@ -59,7 +61,7 @@ export function createReads(deps: ReadsDeps): Reads {
   const views = createViewHandles(model, deps.views);
   const reads = createViewReads({ logId });
   const decode = deps.decode ?? decodeOnce(model);
-  const atLeast = createAtLeast({ model, logId, events: deps.events, logReader: deps.logReader, decode });
+  const atLeast = createAtLeast({ ...deps, logId, decode });
   const toEvent = decodeEvent(decode);
   const ready = (options: ReadOptions | undefined): Ready => readiness(atLeast, options, atLeastTimeoutMs);
   const watches = createWatches(deps, views, toEvent);

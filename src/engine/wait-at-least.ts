@@ -11,7 +11,7 @@ import type { DecodeOnce } from './decode-once.ts';
 import type { LogReader } from './log-reader.ts';
 import { createPlacements } from './placements.ts';
 import { routeEvent } from './route-event.ts';
-import { decodeToken } from './token.ts';
+import { decodeToken, type Token, UNDECIDED } from './token.ts';
 import type { ViewProgress } from './view-progress.ts';
 import { wakeable } from './wakeable.ts';
 
@@ -55,7 +55,14 @@ export interface AtLeastDeps {
   readonly events: EventPages;
   readonly logReader: Pick<LogReader, 'onAdvance'>;
   readonly decode: DecodeOnce;
+  /** What came of a queued command; absent where none are queued. */
+  readonly decided?: FindDecided | undefined;
 }
+/** Which events a command caused, none when it was refused or cancelled; undefined while nobody knows. */
+export type FindDecided = (
+  stream: string,
+  commandId: string,
+) => Promise<Pick<Token, 'firstVersion' | 'eventCount'> | undefined>;
 
 export function createAtLeast(deps: AtLeastDeps): AtLeast {
   const closing = new AbortController();
@@ -132,8 +139,11 @@ function needFinder(deps: AtLeastDeps): NeedFinder {
     const before = kept(progress, text);
     if (before !== undefined) return before;
     const token = decodeToken(text, deps.logId);
-    if (token.firstVersion === null) return NOTHING;
-    const { stream, commandId, firstVersion, eventCount } = token;
+    const { stream, commandId } = token;
+    const range = token.firstVersion === UNDECIDED.firstVersion ? await deps.decided?.(stream, commandId) : token;
+    if (range === undefined) return 'PLACING';
+    const { firstVersion, eventCount } = range;
+    if (firstVersion === null) return NOTHING;
     const documents = await placed({ stream, commandId, first: firstVersion, count: eventCount });
     if (documents === undefined) return 'PLACING';
     // Until a worker has created this generation nobody has applied anything.
@@ -192,7 +202,7 @@ async function reasonOf(progress: ViewProgress, need: Need | 'PLACING' | 'LAGGIN
 }
 
 const causes: Readonly<Record<Reason, string>> = {
-  PLACING: 'the events of that command are not placed in the log yet',
+  PLACING: 'the events of that command are not placed in the log yet, or it waits in its queue',
   LAGGING: 'the view has not applied them yet',
   PARKED: 'a handler of the view failed, and their key waits until that is mended',
 };

@@ -57,6 +57,12 @@ test('a command of a service is answered at once, runs in a worker, and its even
   const { token } = status.receipt as { token: string };
   const read = await app.runtime.document('charged', 'visa', { atLeast: token });
   expect(read?.document).toEqual({ id: 'visa', total: 250 });
+  // The token of the answer names the command, before anybody knows what comes of it.
+  const early = await charge('early', 3);
+  const soon = await app.runtime.document('charged', 'early', { atLeast: early });
+  expect(soon?.document).toEqual({ id: 'early', total: 3 });
+  network.script('declined', ['decline']);
+  expect(await app.runtime.document('charged', 'declined', { atLeast: await charge('declined') })).toBeUndefined();
   // The same command again, and another under its id.
   const again = (amount: number) =>
     app.send(till, undefined, { type: 'Charge', data: { card: 'visa', amount } }, { commandId });
