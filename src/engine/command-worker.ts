@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import type { ServiceModel } from '../define/model.ts';
 import { delayAfterMs, mayRetry, type RetryPolicy } from '../define/retry-policy.ts';
 import { isMillraceError } from '../errors.ts';
@@ -59,6 +60,8 @@ export class CommandWorker {
   constructor(deps: CommandWorkerDeps) {
     this.#deps = deps;
     const { store } = deps;
+    // Every command that waits for its turn listens.
+    setMaxListeners(0, this.#stopping.signal);
     this.#settle = batchWhileBusy(
       async (settlements: readonly Settlement[]) => {
         await store.settle(settlements);

@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import { crashPoint } from '../crash-points.ts';
 import type { Decision } from '../define/decide.ts';
 import type { ServiceModel } from '../define/model.ts';
@@ -70,6 +71,8 @@ export class ServiceRunner {
 
   constructor(deps: ServiceRunnerDeps) {
     this.#deps = deps;
+    // Every command that runs or waits listens.
+    setMaxListeners(0, this.#stopping.signal, this.#over.signal);
     this.#group = new GroupCommit(deps.commits, deps.rejections);
     this.#claims = new ServiceClaims(deps.store, deps.instanceId, deps.logger);
     this.#line = new KeyLine(deps.keys, deps.instanceId, deps.logger);
