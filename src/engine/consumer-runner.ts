@@ -4,6 +4,7 @@ import type { DeadLetterStore } from '../store/dead-letters.ts';
 import type { LogDocument } from '../store/documents.ts';
 import type { PartitionFailure, PartitionStore } from '../store/partitions.ts';
 import { backoffMs } from './backoff.ts';
+import { Careful, type Crashes } from './careful.ts';
 import type { CommitPipeline, LostEnd, Step } from './commit-pipeline.ts';
 import type { DecodeOnce } from './decode-once.ts';
 import { ABSENT, stateOf } from './document-cache.ts';
@@ -24,8 +25,8 @@ export interface RunnerOptions {
   readonly handler: Handler;
   readonly partitionCount: number;
   readonly reader: Pick<OwnedLogReader, 'end' | 'read'>;
-  readonly store: Pick<PartitionStore, 'read' | 'documents' | 'commit'>;
-  readonly deadLetters: Pick<DeadLetterStore, 'byIds' | 'blocked' | 'parked'>;
+  readonly store: Pick<PartitionStore, 'read' | 'documents' | 'commit' | 'mark'>;
+  readonly deadLetters: Pick<DeadLetterStore, 'byIds' | 'blocked' | 'parked' | 'begin'>;
   readonly pipeline: CommitPipeline;
   readonly decode: DecodeOnce;
   readonly onTrouble: (error: unknown) => void;
@@ -33,6 +34,7 @@ export interface RunnerOptions {
   /** An event's keys cannot be told: its partition is about to stand still. Also told of tries whose transaction is then lost. */
   readonly onStandStill: (failure: PartitionFailure, cause: FailureCause) => void;
   readonly onErrandsWritten: ErrandQueueOptions['onWritten'];
+  readonly crashes: () => Crashes;
 }
 
 const STRETCH_MAX_EVENTS = 1_000;
@@ -48,6 +50,7 @@ export class ConsumerRunner {
   readonly heads: readonly PartitionHead[];
   readonly #options: RunnerOptions;
   readonly #errands: ErrandQueue;
+  readonly #careful: Careful;
   #running: Promise<void> | undefined;
   #ahead: { readonly after: number; readonly events: Promise<readonly LogDocument[]> } | undefined;
   #timer: NodeJS.Timeout | undefined;
@@ -61,6 +64,7 @@ export class ConsumerRunner {
     const { name, generation } = options.consumer;
     const onDone = (): void => this.#start();
     this.#errands = new ErrandQueue({ ...options, onWritten: options.onErrandsWritten, onDone });
+    this.#careful = new Careful(options.store, options.crashes);
     const cacheMaxBytes = CACHE_MAX_BYTES / options.partitionCount;
     this.heads = Array.from(
       { length: options.partitionCount },
@@ -144,7 +148,7 @@ export class ConsumerRunner {
   written(): void {
     this.#troubles = 0;
     // Errands wait until nothing of their partition is on its way.
-    if (this.heads.some((head) => head.canRunErrands)) this.#start();
+    if (this.heads.some((head) => head.canRunErrands || (head.isWatched && head.dirty))) this.#start();
   }
 
   async stop(): Promise<void> {
@@ -170,9 +174,11 @@ export class ConsumerRunner {
   #ready(): readonly PartitionHead[] {
     const now = performance.now();
     if (this.#stopped) return [];
-    return this.heads.filter(
-      (head) => !head.busy && head.notBeforeMs <= now && (head.errands.length > 0 ? head.canRunErrands : head.dirty),
-    );
+    return this.heads.filter((head) => {
+      if (head.busy || head.notBeforeMs > now) return false;
+      if (head.errands.length > 0) return head.canRunErrands;
+      return head.dirty && !(head.isWatched && head.queuedCount > 0);
+    });
   }
 
   async #run(): Promise<void> {
@@ -228,6 +234,7 @@ export class ConsumerRunner {
         reading,
         blocked.filter((key) => key.partition === partition),
       );
+      this.#careful.watch(head, reading, this.#options.reader.end);
     });
   }
 
@@ -258,10 +265,11 @@ export class ConsumerRunner {
     const stretch = stretchOf({ ...this.#options, events, heads: near });
     const epochs = near.map(({ epoch }) => epoch);
     await this.#fetchDocuments(stretch.tasks);
-    near.forEach((head, index) => {
-      // Meanwhile a transaction below this one failed: what was read belongs to another past.
-      if (head.epoch === epochs[index] && head.tip !== undefined) this.#runHead(head, stretch, to);
-    });
+    // Others: meanwhile a transaction below this one failed, and what was read belongs to another past.
+    const sure = near.filter((head, index) => head.epoch === epochs[index] && head.tip !== undefined);
+    const watched = sure.filter((head) => head.isWatched);
+    for (const head of sure) if (!head.isWatched) this.#runHead(head, stretch, to);
+    if (watched.length > 0) await this.#careful.run(watched, stretch.tasks, (head) => this.#runHead(head, stretch, to));
     return heads.filter((head) => !near.includes(head));
   }
 

@@ -81,6 +81,7 @@ function nextTry(
   // Newer code may be on its way, or another process has it.
   if (isMillraceError(error, 'UNKNOWN_EVENT')) return { attempts, maxAttempts: null, delayMs: retry.maxDelayMs };
   const maxAttempts = Number.isFinite(retry.attempts) ? retry.attempts : null;
+  if (isMillraceError(error, 'CRASHED')) return { attempts, maxAttempts, delayMs: undefined };
   // No handler has seen it.
   if (isMillraceError(error, 'EVENT_INVALID')) return { attempts: failedBefore, maxAttempts, delayMs: undefined };
   if (!mayRetry(retry, error) || attempts >= retry.attempts) return { attempts, maxAttempts, delayMs: undefined };

@@ -6,6 +6,7 @@ import type { Retries, RetryJob, RetryOutcome } from '../queue/retries.ts';
 import type { WakeUps } from '../queue/wake-ups.ts';
 import type { DeliveryStore } from '../store/delivery-store.ts';
 import type { GenerationRef, PartitionFailure } from '../store/partitions.ts';
+import type { Crashes } from './careful.ts';
 import { CommitPipeline, type WrittenStep } from './commit-pipeline.ts';
 import { ConsumerRunner, type RunnerOptions } from './consumer-runner.ts';
 import { type DecodeOnce, decodeOnce } from './decode-once.ts';
@@ -29,7 +30,7 @@ export interface DeliveryOptions {
   readonly model: Model;
   readonly reader: OwnedLogReader;
   readonly hints: Pick<HintBus, 'publish'>;
-  readonly membership: Pick<Membership, 'alone' | 'consumingCount' | 'buryDead' | 'onChange'>;
+  readonly membership: Pick<Membership, 'alone' | 'consumingCount' | 'buryDead' | 'onChange'> & Crashes;
   /** Without jobs only this process runs its consumers. */
   readonly wakeUps?: WakeUps;
   /** Without them dead letters are tried when the sweep finds them overdue. */
@@ -179,6 +180,7 @@ export class Delivery {
     const options: Omit<RunnerOptions, 'consumer' | 'handler'> = {
       ...{ logId: store.logId, model, reader, store: store.partitions, deadLetters: store.deadLetters },
       ...{ pipeline: this.#pipeline, decode: this.#decode, partitionCount, onStandStill },
+      crashes: () => this.#options.membership,
       onTrouble: (error) => this.#trouble(error),
       onFailing: (record, error) => logFailure(logger, record, error),
       onErrandsWritten: (written, time, released) => {

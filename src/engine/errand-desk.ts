@@ -104,7 +104,7 @@ export class Desk implements ErrandDesk {
     if (side !== undefined) this.side.merge(side);
   }
 
-  block(record: DeadLetterDocument): void {
+  block({ begun: _ended, ...record }: DeadLetterDocument): void {
     this.record = record;
     this.side.put('dead_letters', record);
   }

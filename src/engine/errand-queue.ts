@@ -1,6 +1,7 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import { MillraceError } from '../errors.ts';
 import type { TransactionEnd } from '../store/transactions.ts';
+import { isSuspect } from './careful.ts';
 import type { WrittenStep } from './commit-pipeline.ts';
 import type { Errand } from './errand.ts';
 import { type ErrandRunOptions, type ErrandsEnd, type PendingErrand, runErrands, takeErrands } from './errand-run.ts';
@@ -17,6 +18,8 @@ export interface ErrandQueueOptions extends ErrandRunOptions {
 /** Transactions that one errand may lose, to other processes or to trouble, before who asked is told. */
 const LOST_MAX_COUNT = 12;
 const PAUSE_MAX_MS = 40;
+/** So long after crashes each errand goes alone: it may be what kills processes. */
+const RECENT_MS = 60_000;
 
 /** The errands of one consumer in this process: who waits, and one transaction after the other for each partition. */
 export class ErrandQueue {
@@ -66,7 +69,8 @@ export class ErrandQueue {
 
   async #run(head: PartitionHead): Promise<void> {
     const alone = this.#alone.get(head) ?? 0;
-    const errands = takeErrands(head, this.#options.logId, alone > 0);
+    const { crashes, logId } = this.#options;
+    const errands = takeErrands(head, logId, alone > 0 || (crashes !== undefined && isSuspect(crashes(), RECENT_MS)));
     if (alone > 0) this.#alone.set(head, alone - 1);
     let done: ErrandsEnd;
     try {

@@ -4,6 +4,7 @@ import type { LogDocument } from '../store/documents.ts';
 import type { PartitionStore } from '../store/partitions.ts';
 import { SideWrites } from '../store/side-writes.ts';
 import type { TransactionEnd } from '../store/transactions.ts';
+import { type Crashes, crashed, isCrashed, isSuspect } from './careful.ts';
 import { type WrittenStep, writesOf } from './commit-pipeline.ts';
 import { blockedKeyOf } from './dead-letter.ts';
 import type { DecodeOnce } from './decode-once.ts';
@@ -31,7 +32,9 @@ export interface ErrandRunOptions {
   readonly consumer: ConsumerModel;
   readonly handler: Handler;
   readonly store: Pick<PartitionStore, 'documents' | 'commit'>;
-  readonly deadLetters: Pick<DeadLetterStore, 'byIds' | 'parked'>;
+  readonly deadLetters: Pick<DeadLetterStore, 'byIds' | 'parked' | 'begin'>;
+  /** Without it nothing is done with care. */
+  readonly crashes?: (() => Crashes) | undefined;
   readonly decode: DecodeOnce;
 }
 
@@ -93,6 +96,7 @@ export async function runErrands(
   if (tip === undefined) return { end: { kind: 'refused' }, written: undefined, answers: [], released: [] };
   const answers: Answer[] = [];
   const cases = await readCases(options, head, errands, answers);
+  const [begun] = errands.length === 1 ? await beginCarefully(options, cases) : [];
   const revision = tip.revision + 1;
   const desks: Desk[] = [];
   for (const one of cases) {
@@ -110,8 +114,28 @@ export async function runErrands(
       answers.push(() => pending.reject(error));
     }
   }
-  if (desks.length === 0) return { end: { kind: 'nothing' }, written: undefined, answers, released: [] };
-  return { ...(await writeDesks(options, head, desks)), answers };
+  if (desks.length === 0) {
+    if (begun !== undefined) await options.deadLetters.begin(begun, -1);
+    return { end: { kind: 'nothing' }, written: undefined, answers, released: [] };
+  }
+  const done = await writeDesks(options, head, desks);
+  if (begun !== undefined && done.end.kind !== 'committed') await options.deadLetters.begin(begun, -1);
+  return { ...done, answers };
+}
+
+/** A try that should have been made before a process died may be what killed it: counted before it begins. */
+async function beginCarefully({ deadLetters, crashes }: ErrandRunOptions, cases: readonly Case[]): Promise<string[]> {
+  const [one] = cases;
+  const record = one?.loaded?.record;
+  if (one === undefined || record === undefined || one.pending.errand.waiting !== true) return [];
+  const dueAt = record.nextAttemptAt ?? record.lastFailedAt;
+  if (crashes === undefined || !isSuspect(crashes(), Date.now() - dueAt.getTime())) return [];
+  if (isCrashed(record.begun ?? 0)) {
+    one.pending.poison ??= crashed(`${record.inputType} at position ${record.position}`);
+    return [];
+  }
+  await deadLetters.begin(record._id, 1);
+  return [record._id];
 }
 
 async function writeDesks(

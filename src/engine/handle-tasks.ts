@@ -27,9 +27,10 @@ export function handleTasks(
   tasks: readonly Task[],
 ): { readonly handledCount: number; readonly stoppedAt?: number } {
   let handledCount = 0;
+  const carefulUntil = Math.max(head.carefulUntil, head.watchedUntil);
   for (const task of tasks) {
     const position = task.document._id;
-    if (handledCount > 0 && position <= head.carefulUntil) return { handledCount, stoppedAt: position };
+    if (handledCount > 0 && position <= carefulUntil) return { handledCount, stoppedAt: position };
     const targets = targetsOf(options.handler, head, task.keys);
     // Dropped from memory between reading and here: the next round reads it again.
     if (targets === undefined || targets.some(({ id }) => !head.blocked.has(id) && !head.documents.get(id))) {

@@ -10,6 +10,9 @@ const LOOK_MS = 250;
 /** Roles of processes that run consumers. */
 const CONSUMING: ReadonlySet<string> = new Set(['all', 'worker', 'consumers']);
 
+/** Instances that run in this very process: several, in tests. */
+const ownIds = new Set<string>();
+
 /** Which processes of the deployment live, and that this one does. */
 export class Membership {
   readonly #store: InstanceStore;
@@ -21,6 +24,9 @@ export class Membership {
   #beating: Repeating | undefined;
   #looking: Promise<void> | undefined;
   #lookedAtMs = -LOOK_MS;
+  #crashCount = 0;
+  /** performance.now() of the last crash. */
+  #lastCrashMs = -Infinity;
 
   constructor(options: {
     readonly store: InstanceStore;
@@ -37,6 +43,8 @@ export class Membership {
 
   /** Resolves when this process is registered and knows the others. */
   async start(): Promise<void> {
+    ownIds.add(this.#self.id);
+    await this.#buryNeighbours();
     await this.#beat();
     const round = async (): Promise<number> => {
       await this.#beat().catch((error: unknown) => {
@@ -55,6 +63,16 @@ export class Membership {
   /** Living processes that run consumers, this one included. */
   get consumingCount(): number {
     return this.#living.filter(({ role }) => CONSUMING.has(role)).length;
+  }
+
+  /** Processes that died without leaving, in the last ten minutes. */
+  get crashCount(): number {
+    return this.#crashCount;
+  }
+
+  /** How long ago the last of them was found dead. */
+  get lastCrashAgeMs(): number {
+    return performance.now() - this.#lastCrashMs;
   }
 
   /** Called after the set of living processes was read. Returns how to stop. */
@@ -76,21 +94,35 @@ export class Membership {
 
   /** Leaves at once, so that the others need not wait for silence. */
   async stop(): Promise<void> {
+    ownIds.delete(this.#self.id);
     await this.#beating?.stop();
     await this.#store.remove(this.#self.id).catch(() => undefined);
   }
 
   async #beat(): Promise<void> {
     await this.#store.heartbeat(this.#self, this.#sessions());
+    const { count, lastAgeMs } = await this.#store.crashes();
+    this.#crashCount = count;
+    this.#lastCrashMs = performance.now() - lastAgeMs;
     const before = this.#living.map(({ _id }) => _id).join();
     this.#living = (await this.#store.list()).filter(({ ageMs }) => ageMs < DEAD_AFTER_MS);
     if (this.#living.map(({ _id }) => _id).join() !== before) for (const listener of this.#listeners) listener();
   }
 
-  async #bury(): Promise<void> {
+  /**
+   * Processes of this machine that are gone need no silence to be known as dead. A process that dies right after each start is
+   * found by this alone.
+   */
+  async #buryNeighbours(): Promise<void> {
+    const gone = ({ _id, host, pid }: Instance): boolean =>
+      host === this.#self.host && (pid === this.#self.pid ? !ownIds.has(_id) : !isAlive(pid));
+    await this.#bury((instance) => instance.ageMs >= DEAD_AFTER_MS || gone(instance));
+  }
+
+  async #bury(isDead = ({ ageMs }: Instance): boolean => ageMs >= DEAD_AFTER_MS): Promise<void> {
     try {
       for (const instance of await this.#store.list()) {
-        if (instance.ageMs < DEAD_AFTER_MS || instance._id === this.#self.id) continue;
+        if (instance._id === this.#self.id || !isDead(instance)) continue;
         if (!(await this.#store.bury(instance))) continue;
         const { _id: id, host, pid, ageMs } = instance;
         this.#logger.warn(
@@ -101,5 +133,16 @@ export class Membership {
     } catch (error) {
       this.#logger.warn({ error: String(error) }, 'sessions of a dead process could not be killed');
     }
+  }
+}
+
+/** On this machine. */
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    // Another user's: it lives.
+    return error instanceof Error && 'code' in error && error.code === 'EPERM';
   }
 }

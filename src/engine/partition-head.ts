@@ -48,6 +48,10 @@ export class PartitionHead {
   /** One event a batch up to this position: one of them cannot be written. */
   carefulUntil = 0;
   poison: Poison | undefined;
+  /** One event a batch up to this position, each marked before it: one of them may kill its process. */
+  watchedUntil = 0;
+  /** As the database has it. */
+  mark: PartitionReading['mark'];
   /** Changes whenever what was known is thrown away. */
   epoch = 0;
   readonly waiters: (() => void)[] = [];
@@ -106,6 +110,11 @@ export class PartitionHead {
   /** Nothing is to be handled here for now. */
   get idle(): boolean {
     return this.resting || this.paused;
+  }
+
+  /** Its next event is handled with care. */
+  get isWatched(): boolean {
+    return this.watchedUntil > this.scanned;
   }
 
   /** Errands can begin: nothing is on its way to the database. */

@@ -4,6 +4,7 @@ import type { StartFrom } from '../define/start-from.ts';
 import { MillraceError } from '../errors.ts';
 import { ignoreExisting } from './commits.ts';
 import type { BreakerRecord, ConsumerDocument, LogDocument, PartitionDocument } from './documents.ts';
+import { ensureCrashes } from './instances.ts';
 import { type GenerationRef, partitionId } from './partitions.ts';
 import { ensureSagaCollection } from './sagas.ts';
 import { ensureViewCollection } from './view-documents.ts';
@@ -27,6 +28,7 @@ export async function ensureConsumers(db: Db, existing: ReadonlySet<string>): Pr
     (name) => !existing.has(name),
   );
   await Promise.all(missing.map((name) => db.createCollection(name).catch(ignoreExisting)));
+  await ensureCrashes(db);
 }
 
 const TOLD_MAX_MS = 5_000;

@@ -48,6 +48,8 @@ export interface ParkedEvent extends Pick<ParkedEventDocument, '_id' | 'deadLett
 export interface DeadLetterStore {
   /** In no order, each with the event at its position as the log has it. */
   byIds(ids: readonly string[]): Promise<readonly LoadedDeadLetter[]>;
+  /** A try is about to begin (1), or was begun and its outcome lost (-1); beside revisions. */
+  begin(id: string, by: 1 | -1): Promise<void>;
   /** All blocked keys of these partitions. */
   blocked(partitions: readonly PartitionRef[]): Promise<readonly BlockedKey[]>;
   /** Events parked behind these, by dead letter and position, at most `limit` together. */
@@ -63,6 +65,7 @@ export interface DeadLetterStore {
 }
 
 const KEYS_PER_READ = 500;
+const BEGIN_MAX_MS = 10_000;
 /** Joined by the server: the log is clustered, so one find of many positions would walk all that lie between them. */
 const WITH_EVENT = [
   { $lookup: { from: 'events', localField: 'position', foreignField: '_id', as: 'event' } },
@@ -112,6 +115,10 @@ export function createDeadLetterStore(db: Db, logId: string, reads: CausalReads)
         }
         return found;
       }),
+    async begin(id, by) {
+      const options = { writeConcern: { w: 1, journal: false }, timeoutMS: BEGIN_MAX_MS };
+      await letters.updateOne({ _id: id }, { $inc: { begun: by } }, options);
+    },
     blocked: (partitions) =>
       reads.run((session) => {
         const of = partitions.map(({ consumer, generation, partition }) => ({

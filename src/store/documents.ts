@@ -181,6 +181,8 @@ export interface DeadLetterDocument {
   readonly lastFailedAt: Date;
   /** When the next try is due; null when DEAD. */
   readonly nextAttemptAt: Date | null;
+  /** Tries that were begun with care, after crashes, and have not ended. */
+  readonly begun?: number;
   /** The operation that let it be tried again last. */
   readonly operation?: string;
 }

@@ -1,5 +1,5 @@
 import type { Db, MongoClient } from 'mongodb';
-import type { InstanceDocument } from './documents.ts';
+import type { CrashDocument, InstanceDocument } from './documents.ts';
 
 /** A process of this deployment as the server's clock sees it. */
 export interface Instance extends InstanceDocument {
@@ -22,16 +22,24 @@ export interface InstanceStore {
   /** Says "alive" by the server's clock; writes the record anew when somebody took this process for dead. */
   heartbeat(instance: InstanceIdentity, sessions: readonly unknown[]): Promise<void>;
   list(): Promise<readonly Instance[]>;
-  /** Kills the sessions of a silent instance and removes its record; false when it spoke meanwhile. */
+  /** Kills the sessions of a silent instance, notes that it crashed and removes its record; false when it spoke meanwhile. */
   bury(instance: Instance): Promise<boolean>;
+  /** Instances that were buried in the last ten minutes: they died without leaving. */
+  crashes(): Promise<{ readonly count: number; readonly lastAgeMs: number }>;
   remove(id: string): Promise<void>;
 }
 
 /** Heartbeats that take longer are none. */
 const ANSWER_MAX_MS = 10_000;
+const CRASH_KEPT_MS = 600_000;
+
+export async function ensureCrashes(db: Db): Promise<void> {
+  await db.collection('crashes').createIndex({ expiresAt: 1 }, { expireAfterSeconds: 0 });
+}
 
 export function createInstanceStore(client: MongoClient, db: Db): InstanceStore {
   const instances = db.collection<InstanceDocument>('instances', { timeoutMS: ANSWER_MAX_MS });
+  const crashes = db.collection<CrashDocument>('crashes', { timeoutMS: ANSWER_MAX_MS });
   return {
     async heartbeat({ id, host, pid, role }, sessions) {
       const fields = { host, pid, role, sessions };
@@ -51,8 +59,20 @@ export function createInstanceStore(client: MongoClient, db: Db): InstanceStore 
       if (silent === null) return false;
       // Sessions first: were the record gone first and this process killed, nobody would know them any more.
       if (sessions.length > 0) await client.db('admin').command({ killSessions: sessions.map((id) => ({ id })) });
+      const crash = { at: '$$NOW', expiresAt: { $add: ['$$NOW', CRASH_KEPT_MS] } };
+      await crashes.updateOne({ _id }, [{ $set: crash }], { upsert: true });
       await instances.deleteOne({ _id, heartbeatAt });
       return true;
+    },
+    async crashes() {
+      const [found] = await crashes
+        .aggregate<{ count: number; lastAgeMs: number }>([
+          { $match: { $expr: { $gt: ['$expiresAt', '$$NOW'] } } },
+          { $group: { _id: null, count: { $sum: 1 }, last: { $max: '$at' } } },
+          { $project: { count: 1, lastAgeMs: { $toDouble: { $subtract: ['$$NOW', '$last'] } } } },
+        ])
+        .toArray();
+      return { count: found?.count ?? 0, lastAgeMs: found?.lastAgeMs ?? Number.POSITIVE_INFINITY };
     },
     async remove(id) {
       await instances.deleteOne({ _id: id });

@@ -42,6 +42,11 @@ export interface PartitionMove extends PartitionRef {
   readonly blockedCount?: number | undefined;
 }
 
+export interface PartitionMark extends PartitionRef {
+  /** Undefined takes it away. */
+  readonly mark: PartitionDocument['mark'];
+}
+
 export interface ViewWrites {
   readonly build: ViewBuild;
   readonly documents: readonly ViewDocument[];
@@ -72,6 +77,8 @@ export interface PartitionStore {
   rehearse(writes: readonly ViewWrites[], side: SideWrites): Promise<TransactionEnd>;
   /** Moves without effects, each on its own condition; those that were moved by others meanwhile stay. */
   moveEach(moves: readonly PartitionMove[]): Promise<void>;
+  /** Notes what is about to be handled, or that it was; beside revisions, and not sure to survive a failover. */
+  mark(marks: readonly PartitionMark[]): Promise<void>;
   /** Ids of the sessions that `commit` uses. */
   sessionIds(): readonly unknown[];
   close(): Promise<void>;
@@ -151,6 +158,15 @@ export function createPartitionStore(client: MongoClient, db: Db, logId: string,
       // Not longer: a partition in the open transaction of a killed process would keep this waiting.
       const moved = partitions.bulkWrite(operations, { ordered: false, maxTimeMS: LOCKED_MAX_MS });
       await inTime(moved, MOVE_MAX_MS, 'a move of partitions');
+    },
+
+    async mark(marks) {
+      const operations = marks.map(({ mark, ...ref }) => {
+        const update = mark === undefined ? { $unset: { mark: '' as const } } : { $set: { mark } };
+        return { updateOne: { filter: { _id: partitionId(logId, ref) }, update } };
+      });
+      const options = { ordered: false, maxTimeMS: LOCKED_MAX_MS, writeConcern: { w: 1, journal: false } } as const;
+      await inTime(partitions.bulkWrite(operations, options), MOVE_MAX_MS, 'a mark of partitions');
     },
 
     sessionIds: () => transactions.sessionIds(),

@@ -66,6 +66,7 @@ async function failing() {
       onFailing: () => undefined,
       onStandStill: () => undefined,
       onErrandsWritten: () => undefined,
+      crashes: () => ({ crashCount: 0, lastCrashAgeMs: Number.POSITIVE_INFINITY }),
     });
     closers.push(async () => {
       await runner.stop();

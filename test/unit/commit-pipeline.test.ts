@@ -26,7 +26,8 @@ function started() {
 
 function headAt(partition: number): PartitionHead {
   const head = new PartitionHead({ consumer: 'c', generation: 1, partition }, 1_000_000);
-  head.learn({ ...head.ref, checkpoint: 0, revision: 0, failure: undefined, idleMs: 0 });
+  const at = { checkpoint: 0, revision: 0, failure: undefined, blockedCount: 0, mark: undefined, paused: false };
+  head.learn({ ...head.ref, ...at, idleMs: 0 });
   return head;
 }
 
