@@ -61,9 +61,18 @@ const invalid = (message: RegExp) => ({ code: 'DEFINITION_INVALID', message: exp
 
 test('the bank is a model', () => {
   const model = buildModel([bank]);
-  expect([...model.aggregates.keys()]).toEqual(['account']);
+  expect([...model.aggregates.keys()]).toEqual(['account', 'transfer']);
+  expect([...model.services.keys()]).toEqual(['cardProcessor']);
   expect(model.events.get('MoneyDeposited')?.aggregate).toBe('account');
-  expect([...model.views.keys()]).toEqual(['account', 'movement']);
+  expect([...model.views.keys()]).toEqual(['account', 'movement', 'transfer']);
+  expect(model.consumers.map(({ kind, name }) => `${kind} ${name}`)).toEqual([
+    'projector balances',
+    'projector statement',
+    'projector transfers',
+    'saga moneyTransfer',
+    'observer notify',
+    'saga cardTopUp',
+  ]);
   expect(model.projectorOf.get('movement')?.name).toBe('statement');
 });
 
