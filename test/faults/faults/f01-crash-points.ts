@@ -1,7 +1,7 @@
 import { type CrashPoint, crashPoints } from '../../../src/crash-points.ts';
 import { expectAtMost, type Fault } from '../harness/fault.ts';
 import { pause, untilShown } from '../harness/moments.ts';
-import type { RoleName } from '../harness/processes.ts';
+import { type RoleName, ready } from '../harness/processes.ts';
 import type { Stage } from '../harness/stage.ts';
 
 const RECOVERY_MAX_MS = 5_000;
@@ -55,19 +55,22 @@ async function stopAll(stage: Stage): Promise<void> {
 
 /** Fifty commands, in the middle of which the process dies; how long after its restart all is shown. */
 async function killAt(stage: Stage, point: CrashPoint, role: RoleName): Promise<number> {
-  // Far enough that it serves, soon enough that fifty commands come so far. Batches hold several of them.
-  const env = { MILLRACE_CRASH: `${point}#${3 + stage.random.below(5)}` };
+  // Soon enough that fifty commands come so far: batches hold several of them.
+  const env = { MILLRACE_CRASH: `${point}#${1 + stage.random.below(5)}` };
   const armed = await stage.begin(role, { env, mayEnd: true });
   // The process that dies is the only one of its kind.
   if (role === 'gateway') await stage.begin('worker');
   if (role === 'worker') await stage.start('gateway');
+  await Promise.race([ready(armed), armed.exited]);
   const sending = stage.clients.send(COMMANDS, 4, 0);
   const ended = await Promise.race([armed.exited, pause(30_000).then(() => 'nothing')]);
   if (ended !== 'SIGKILL') throw new Error(`${role} at ${point} ended with ${ended}: ${armed.log().slice(-3_000)}`);
   await pause(RESTART_MS);
-  await stage.start(role, armed.port === 0 ? {} : { port: armed.port });
+  const restartedMs = performance.now();
+  await stage.begin(role, armed.port === 0 ? {} : { port: armed.port });
   await sending;
-  const shownMs = await untilShown(stage);
+  await untilShown(stage);
+  const recoveryMs = Math.round(performance.now() - restartedMs);
   await stopAll(stage);
-  return shownMs;
+  return recoveryMs;
 }

@@ -8,7 +8,14 @@ import { flushAll } from './f08-flushall.ts';
 import { redisAway, redisAwayLong } from './f09-redis-away.ts';
 import { redisOutOfMemory } from './f10-redis-out-of-memory.ts';
 import { mongodKilled } from './f11-mongod-killed.ts';
+import { primaryKilled, rollback, stepDown } from './f12-three-members.ts';
 import { commitUnknown } from './f14-commit-unknown.ts';
+import { hotStream, sameKey } from './f16-f17-races.ts';
+import { historyLost } from './f18-history-lost.ts';
+import { twoSequencers } from './f20-two-sequencers.ts';
+import { swizzledLinks } from './f21-swizzle.ts';
+import { clockSkew } from './f27-clock-skew.ts';
+import { rollingRestart } from './f28-rolling-restart.ts';
 
 /** Every fault of the table that is tried as processes, in the order in which they run. */
 export const faults: readonly Fault[] = [
@@ -23,5 +30,15 @@ export const faults: readonly Fault[] = [
   redisAwayLong,
   redisOutOfMemory,
   mongodKilled,
+  stepDown,
+  primaryKilled,
+  rollback,
   commitUnknown,
+  sameKey,
+  hotStream,
+  historyLost,
+  twoSequencers,
+  swizzledLinks,
+  clockSkew,
+  rollingRestart,
 ];

@@ -35,24 +35,34 @@ export async function untilAcknowledged(stage: Stage, timeoutMs = 60_000): Promi
   return Math.round(performance.now() - begun);
 }
 
-/** How long until the view shows all that was acknowledged up to now, while more may come. */
+/** How long until the views show all that was acknowledged up to now, while more may come. */
 export async function untilShown(stage: Stage, timeoutMs = 60_000): Promise<number> {
   const begun = performance.now();
   const versions = new Map<string, number>();
   for (const { account, version = 0 } of stage.history.of('ok')) {
     versions.set(account, Math.max(version, versions.get(account) ?? 0));
   }
+  // One document each; those of long ago would have been missed before.
+  const movements = stage.history
+    .of('ok')
+    .filter(({ kind }) => kind !== 'open')
+    .slice(-500)
+    .map(({ account, version }) => `${account}-${version}`);
   let behind: readonly string[] = [];
   const look = async (): Promise<true | undefined> => {
-    const found = await stage.db
-      .collection<{ _id: string; _version: number }>('view_account_g1')
-      .find({}, { projection: { _version: 1 } })
-      .toArray();
-    const shown = new Map(found.map(({ _id, _version }) => [_id, _version]));
+    const [accounts, found] = await Promise.all([
+      stage.db
+        .collection<{ _id: string; _version: number }>('view_account_g1')
+        .find({}, { projection: { _version: 1 } })
+        .toArray(),
+      stage.db.collection<{ _id: string }>('view_movement_g1').countDocuments({ _id: { $in: movements } }),
+    ]);
+    const shown = new Map(accounts.map(({ _id, _version }) => [_id, _version]));
     behind = [...versions].filter(([id, version]) => (shown.get(id) ?? 0) < version).map(([id]) => id);
+    if (found < movements.length) behind = [...behind, `${movements.length - found} movements`];
     return behind.length === 0 || undefined;
   };
-  await until('the view shows what was acknowledged', () => look().catch(() => undefined), {
+  await until('the views show what was acknowledged', () => look().catch(() => undefined), {
     timeoutMs,
     seen: () => behind,
   });

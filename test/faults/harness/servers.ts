@@ -131,11 +131,10 @@ async function startMember(binary: string, dataDir: string): Promise<Member> {
       stopGraceMs: 3_000,
     });
   let current = await start();
-  const direct = new MongoClient(`mongodb://127.0.0.1:${port}/?directConnection=true`, {
-    serverSelectionTimeoutMS: 2_000,
-    appName: 'faults',
-  });
-  await until(`mongod on ${port} answers`, () => answers(direct), { timeoutMs: 30_000 });
+  const url = `mongodb://127.0.0.1:${port}/?directConnection=true`;
+  await untilAnswers(url);
+  const direct = new MongoClient(url, { serverSelectionTimeoutMS: 2_000, appName: 'faults' });
+  await direct.connect();
   return {
     host: `127.0.0.1:${port}`,
     port,
@@ -148,16 +147,23 @@ async function startMember(binary: string, dataDir: string): Promise<Member> {
     async restart() {
       if (!current.hasExited()) await current.stop();
       current = await start();
-      await until(`mongod on ${port} answers`, () => answers(direct), { timeoutMs: 30_000 });
+      await untilAnswers(url);
     },
   };
 }
 
-const answers = (client: MongoClient): Promise<true | undefined> =>
-  client
-    .db('admin')
-    .command({ ping: 1 }, { timeoutMS: 2_000 })
-    .then(
-      () => true as const,
-      () => undefined,
-    );
+function untilAnswers(url: string): Promise<true> {
+  const look = async (): Promise<true | undefined> => {
+    // A client of its own: one that has failed to connect stays closed.
+    const client = new MongoClient(url, { serverSelectionTimeoutMS: 500, appName: 'faults' });
+    try {
+      await client.db('admin').command({ ping: 1 }, { timeoutMS: 2_000 });
+      return true;
+    } catch {
+      return undefined;
+    } finally {
+      await client.close();
+    }
+  };
+  return until(`${url} answers`, look, { timeoutMs: 30_000 });
+}
