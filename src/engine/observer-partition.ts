@@ -20,6 +20,7 @@ export class ObserverPartition {
   /** Taken from the window, and not known to be written. */
   #handedOver: { readonly revision: number; readonly outcomes: readonly TaskOutcome[] }[] = [];
   #abort = newAbort();
+  #wait = newAbort();
 
   constructor(head: PartitionHead) {
     this.head = head;
@@ -31,6 +32,10 @@ export class ObserverPartition {
   /** Aborts what runs when the partition is lost to others or the process stops. */
   get signal(): AbortSignal {
     return this.#abort.signal;
+  }
+  /** Aborts what only waits for its turn. */
+  get waitSignal(): AbortSignal {
+    return this.#wait.signal;
   }
   readonly isBlocked = (key: string): boolean => this.head.blocked.has(key);
 
@@ -82,7 +87,20 @@ export class ObserverPartition {
     head.scanned = Math.max(checkpoint, this.reached);
   }
 
+  /** Others have it from now on: what has not begun is left to them; the rest is brought to its end. */
+  release(): void {
+    this.head.released = true;
+    const first = this.window.firstPosition;
+    if (first === undefined) return;
+    this.scanned = this.window.dropTrailing() ?? first - 1;
+    this.stuck = undefined;
+    this.#wait.abort();
+    this.#wait = newAbort();
+  }
+
   abort(): void {
+    this.#wait.abort();
+    this.#wait = newAbort();
     this.#abort.abort();
     this.#abort = newAbort();
   }

@@ -96,9 +96,7 @@ export class ObserverRunner implements Runner {
 
   /** What is in hand is brought to its end: whoever takes the partition then does nothing twice. */
   release(partition: number): void {
-    const head = this.heads[partition];
-    if (head === undefined) return;
-    head.released = true;
+    for (const one of this.#at([partition])) one.release();
     this.#touch(this.#at([partition]));
   }
 
@@ -298,11 +296,13 @@ export class ObserverRunner implements Runner {
     this.#touch([partition]);
   }
 
-  async #tryFirst(partition: ObserverPartition, { event, error }: WindowTask): Promise<TryEnd> {
+  async #tryFirst(partition: ObserverPartition, task: WindowTask): Promise<TryEnd> {
+    const { event, error } = task;
     if (event === undefined) return { kind: 'failed', error };
-    const one = { event, attempt: 1, partition: partition.ref.partition, patient: true, ...this.#signals(partition) };
+    const onBegin = (): void => partition.window.running(task);
+    const one = { event, attempt: 1, partition: partition.ref.partition, patient: true, onBegin };
     try {
-      return await this.#options.tries.try(one);
+      return await this.#options.tries.try({ ...one, ...this.#signals(partition) });
     } catch (trouble) {
       this.#options.onTrouble(trouble);
       partition.head.notBeforeMs = performance.now() + TROUBLE_PAUSE_MS;
@@ -310,8 +310,8 @@ export class ObserverRunner implements Runner {
     }
   }
 
-  #signals({ signal }: ObserverPartition): Pick<Try, 'wait' | 'stop'> {
-    return { stop: signal, wait: AbortSignal.any([signal, this.#leave.signal]) };
+  #signals({ signal, waitSignal }: ObserverPartition): Pick<Try, 'wait' | 'stop'> {
+    return { stop: signal, wait: AbortSignal.any([waitSignal, this.#leave.signal]) };
   }
 
   #follow<T>(work: Promise<T>): Promise<T> {
@@ -328,7 +328,7 @@ export class ObserverRunner implements Runner {
   #rest(partition: ObserverPartition): void {
     const { head, window, stuck } = partition;
     const { end } = this.#options.reader;
-    head.working = window.runningCount > 0;
+    head.working = window.begunCount > 0;
     const unread =
       !head.released && stuck === undefined && (head.tip === undefined ? head.dirty : partition.scanned < end);
     head.dirty = head.paused ? head.working : window.size > 0 || unread;

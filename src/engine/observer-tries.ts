@@ -35,6 +35,8 @@ export interface Try {
   readonly partition: number;
   /** A first try waits for its turn as long as it takes; a retry comes back later by itself. */
   readonly patient: boolean;
+  /** The handler begins now. */
+  readonly onBegin?: () => void;
   /** Ends waiting for a place, for the rate or for the breaker. */
   readonly wait: AbortSignal;
   /** Aborts the handler. */
@@ -111,7 +113,8 @@ export class ObserverTries {
     }
   }
 
-  #run({ event, attempt, stop }: Try): Promise<DeadlineEnd<unknown>> {
+  #run({ event, attempt, stop, onBegin }: Try): Promise<DeadlineEnd<unknown>> {
+    onBegin?.();
     const { consumer, logId, store } = this.#options;
     const { timeoutMs } = consumer.run;
     const idempotencyKey = idempotencyKeyOf(logId, consumer.name, event.id);

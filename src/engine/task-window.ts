@@ -18,7 +18,8 @@ export type TaskOutcome =
 
 interface Entry {
   readonly task: WindowTask;
-  state: 'waiting' | 'running' | 'done' | 'failed';
+  /** `begun`: it waits for a place, or its handler runs (`running`). */
+  state: 'waiting' | 'begun' | 'running' | 'done' | 'failed';
   error: unknown;
   /** It was taken before, and the transaction that it was taken for was lost. */
   readonly restored: boolean;
@@ -32,7 +33,7 @@ interface Entry {
 export class TaskWindow {
   readonly #maxCount: number;
   #entries: Entry[] = [];
-  #runningCount = 0;
+  #begunCount = 0;
 
   constructor(maxCount: number) {
     this.#maxCount = maxCount;
@@ -45,8 +46,9 @@ export class TaskWindow {
   get room(): number {
     return Math.max(0, this.#maxCount - this.#entries.length);
   }
-  get runningCount(): number {
-    return this.#runningCount;
+  /** Begun and not settled. */
+  get begunCount(): number {
+    return this.#begunCount;
   }
   /** Position of the oldest event in hand. */
   get firstPosition(): number | undefined {
@@ -57,15 +59,15 @@ export class TaskWindow {
     this.#entries.push({ task, state: 'waiting', error: undefined, restored: false });
   }
 
-  /** Tasks that may begin now, marked as running. `blocked`: keys with a dead letter. */
+  /** Tasks that may begin now, marked as begun. `blocked`: keys with a dead letter. */
   begin(blocked: (key: string) => boolean): readonly WindowTask[] {
     const held = new Set<string>();
     const begun: WindowTask[] = [];
     for (const entry of this.#entries) {
       const { key } = entry.task;
       if (entry.state === 'waiting' && !held.has(key) && !blocked(key)) {
-        entry.state = 'running';
-        this.#runningCount++;
+        entry.state = 'begun';
+        this.#begunCount++;
         begun.push(entry.task);
       }
       if (entry.state !== 'done') held.add(key);
@@ -73,6 +75,11 @@ export class TaskWindow {
     return begun;
   }
 
+  /** Its handler runs. */
+  running(task: WindowTask): void {
+    const entry = this.#entries.find((one) => one.task === task);
+    if (entry?.state === 'begun') entry.state = 'running';
+  }
   done(task: WindowTask): void {
     this.#settle(task, 'done', undefined);
   }
@@ -104,7 +111,7 @@ export class TaskWindow {
   /** Whether `takeSettled` would take anything. */
   hasSettled(blocked: (key: string) => boolean): boolean {
     const [first] = this.#entries;
-    if (first === undefined || first.state === 'running') return false;
+    if (first === undefined || first.state === 'running' || first.state === 'begun') return false;
     return first.state !== 'waiting' || blocked(first.task.key);
   }
 
@@ -130,6 +137,14 @@ export class TaskWindow {
     return dropped.every(({ restored }) => restored);
   }
 
+  /** Drops what comes after everything that runs or is settled: others may have it. Returns the last position that is kept. */
+  dropTrailing(): number | undefined {
+    const last = this.#entries.findLastIndex(({ state }) => state !== 'waiting' && state !== 'begun');
+    this.#entries = this.#entries.slice(0, last + 1);
+    this.#count();
+    return this.#entries.at(-1)?.task.document._id;
+  }
+
   /** Forgets everything; late results of what runs are ignored. */
   clear(): void {
     this.#entries = [];
@@ -137,13 +152,13 @@ export class TaskWindow {
   }
 
   #count(): void {
-    this.#runningCount = this.#entries.filter(({ state }) => state === 'running').length;
+    this.#begunCount = this.#entries.filter(({ state }) => state === 'begun' || state === 'running').length;
   }
 
   #settle(task: WindowTask, state: Entry['state'], error: unknown): void {
     const entry = this.#entries.find((one) => one.task === task);
-    if (entry?.state !== 'running') return;
-    this.#runningCount--;
+    if (entry?.state !== 'running' && entry?.state !== 'begun') return;
+    this.#begunCount--;
     entry.state = state;
     entry.error = error;
   }

@@ -34,7 +34,7 @@ describe('the tasks of a partition that are in hand', () => {
     window.done(first as never);
     expect(positions(window.begin(none))).toEqual([2]);
     window.done(third as never);
-    expect(window.runningCount).toBe(1);
+    expect(window.begunCount).toBe(1);
   });
   it('are written from the start on: a slow one holds back what is written, not what runs', () => {
     const window = windowOf('a', 'b', 'c');
@@ -71,7 +71,7 @@ describe('the tasks of a partition that are in hand', () => {
     window.clear();
     window.done(a as never);
     expect(taken(window)).toEqual([]);
-    expect(window.runningCount).toBe(0);
+    expect(window.begunCount).toBe(0);
   });
   it('are not done again when only what was to be written of them was lost', () => {
     const window = windowOf('a', 'a', 'b');
@@ -81,6 +81,17 @@ describe('the tasks of a partition that are in hand', () => {
     expect(window.begin(none)).toEqual([]);
     window.done(b as never);
     expect(taken(window)).toEqual(['1 failed', '2 parked', '3 done']);
+  });
+  it('are left to others where nothing has begun after them', () => {
+    const window = windowOf('a', 'b', 'c', 'd');
+    const [a, b] = window.begin(none);
+    window.running(b as never);
+    expect(window.dropTrailing()).toBe(2);
+    window.again(a as never);
+    expect(positions(window.begin(none))).toEqual([1]);
+    window.done(a as never);
+    window.done(b as never);
+    expect(taken(window)).toEqual(['1 done', '2 done']);
   });
   it('tell whether others moved on: what they wrote was not ours to write', () => {
     const window = windowOf('a', 'b');
