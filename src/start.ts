@@ -203,6 +203,7 @@ async function assemble(parts: Assembly): Promise<RunningApp> {
     queued: store.delivery.queuedCommands,
     onProgress: worker && ((listener) => worker.onProgress(listener)),
     onRetried: commands.retried,
+    onCancelled: commands.cancelled,
     follow: follow.follow,
   });
   closers.push(async () => desk.close());

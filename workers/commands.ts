@@ -27,6 +27,8 @@ export interface RunningCommands extends RunningRole {
   onDelayed(listener: (notBefore: Date) => void): () => void;
   /** An operator gave it new tries. */
   retried(command: QueuedCommandDocument): void;
+  /** An operator gave it up. */
+  cancelled(command: QueuedCommandDocument): void;
 }
 
 type Deps = Pick<ProcessDeps, 'store' | 'model' | 'settings' | 'logger' | 'redis' | 'instanceId'>;
@@ -61,6 +63,7 @@ export function createCommands(
       jobs.forget(command._id, command.delivery - 1);
       worker.takeUp([command]);
     },
+    cancelled: ({ _id, delivery }) => jobs.forget(_id, delivery),
     stop() {
       stopped ??= worker.stop(settings.shutdownTimeoutMs);
       return stopped;
@@ -89,6 +92,7 @@ export function createCommandEntrance(deps: Deps, execution: CommandExecution): 
       jobs.forget(command._id, command.delivery - 1);
       enqueue(command);
     },
+    cancelled: ({ _id, delivery }) => jobs.forget(_id, delivery),
     stop: () => jobs.close(),
   };
 }

@@ -1,6 +1,5 @@
-import type { QueuedCommandDocument } from '../store/documents.ts';
 import type { QueuedCommandStore } from '../store/queued-commands.ts';
-import { createCommandOperations } from './command-operations.ts';
+import { type CommandOperationsDeps, createCommandOperations } from './command-operations.ts';
 import { createCommandStatus, createFindDecided } from './command-status.ts';
 import type { Runtime } from './contract.ts';
 import { createOpenStreams } from './open-streams.ts';
@@ -9,7 +8,8 @@ import { type CommandWatchDeps, createCommandWatch } from './watch-command.ts';
 
 export interface CommandDeskDeps extends Omit<CommandWatchDeps, 'streams'> {
   readonly queued: QueuedCommandStore;
-  readonly onRetried: (command: QueuedCommandDocument) => void;
+  readonly onRetried: CommandOperationsDeps['onRetried'];
+  readonly onCancelled: CommandOperationsDeps['onCancelled'];
 }
 /** What there is to know of commands, and to do with queued ones. */
 export type CommandDesk = Pick<

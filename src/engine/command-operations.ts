@@ -14,6 +14,8 @@ export interface CommandOperationsDeps extends CommandStatusDeps {
   readonly queued: QueuedCommandStore;
   /** It waits for a worker again. `before`: as it was. */
   readonly onRetried: (command: QueuedCommandDocument) => void;
+  /** It was given up. */
+  readonly onCancelled: (command: QueuedCommandDocument) => void;
 }
 /** A revived command is a job's at first; after this the sweep takes it up. */
 const JOB_MS = 2_000;
@@ -76,7 +78,10 @@ export function createCommandOperations(
       const after = await queued.cancel(idOf(token), reason, (before) =>
         auditOf(logId, 'command.cancel', before, { actor, reason, state: 'CANCELLED' }),
       );
-      if (after !== undefined) return statusOfQueued(logId, after);
+      if (after !== undefined) {
+        deps.onCancelled(after);
+        return statusOfQueued(logId, after);
+      }
       const { status } = await seen(token);
       throw new MillraceError(
         'COMMAND_NOT_WAITING',

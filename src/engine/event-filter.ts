@@ -92,9 +92,9 @@ export function selectivePart(model: Model, filter: EventFilter): LogPart {
   if (correlationId !== undefined) return { by: 'correlation', correlationId };
   if (actor !== undefined) return { by: 'actor', actor };
   if (aggregate === undefined) return types === undefined ? { by: 'position' } : { by: 'type', types: [...types] };
-  const known = model.aggregates.get(aggregate);
+  const known = model.aggregates.get(aggregate) ?? model.services.get(aggregate);
   if (known === undefined) {
-    throw new MillraceError('UNKNOWN_AGGREGATE', `There is no aggregate "${aggregate.slice(0, 100)}".`);
+    throw new MillraceError('UNKNOWN_AGGREGATE', `There is no aggregate or service "${aggregate.slice(0, 100)}".`);
   }
   // A type has one aggregate, so those of others would be walked for nothing. What only newer code knows may be its own.
   const mayBeOwn = (type: string): boolean => known.events.has(type) || !model.events.has(type);

@@ -1,7 +1,7 @@
 import { MillraceError } from '../errors.ts';
 import type { QueuedCommandDocument } from '../store/documents.ts';
-import { shareByKey } from './coalesce.ts';
-import { type CommandRecords, type CommandStatusDeps, readCommand, statusOf } from './command-status.ts';
+import { batchByKey } from './coalesce.ts';
+import { type CommandStatusDeps, readCommand, statusOf } from './command-status.ts';
 import type { CommandStatus } from './contract.ts';
 import type { OpenStreams } from './open-streams.ts';
 import type { PullSource } from './pull-stream.ts';
@@ -19,76 +19,114 @@ export interface CommandWatchDeps extends CommandStatusDeps {
   readonly follow?: ((status: CommandStatus, signal: AbortSignal) => AsyncIterable<CommandStatus>) | undefined;
 }
 
-/** Who watches looks so often; all looks of one moment are one read. */
+/** Who watches looks so often; all looks of a moment are one read. */
 const LOOK_MS = 100;
 const FINAL: ReadonlySet<CommandStatus['status']> = new Set(['ACCEPTED', 'REJECTED', 'DEAD', 'CANCELLED']);
 
 /**
- * Each state that a command passes, in order, those that it passed before among them: RECEIVED, RUNNING, then ACCEPTED, REJECTED,
- * DEAD or CANCELLED, and the stream ends. A command that was never queued has one. Throws BAD_TOKEN, also for a command of which
- * nothing is known (any more).
+ * Each state that a command passes, in order, those that it passed before among them: RECEIVED, RUNNING (again after each try that
+ * failed), then ACCEPTED, REJECTED, DEAD or CANCELLED, and the stream ends. A command that was never queued has one. Throws
+ * BAD_TOKEN, also for a command of which nothing is known (any more).
  */
 export function createCommandWatch(deps: CommandWatchDeps) {
-  const share = shareByKey<CommandRecords>();
-  const look = (stream: string, commandId: string): Promise<CommandRecords> =>
-    share(queuedCommandId(stream, commandId), () => readCommand(deps, stream, commandId));
+  const peek = batchByKey<string, string>(async (ids) => {
+    const found = await deps.queued.find(ids);
+    return new Map(found.map((command) => [command._id, placeOf(command)]));
+  });
+  const ticker = createTicker();
   return (token: string, signal: AbortSignal): AsyncIterableIterator<CommandStatus, undefined> => {
     const { stream, commandId } = decodeToken(token, deps.logId);
     const over = new AbortController();
-    return deps.streams.open<CommandStatus>(AbortSignal.any([signal, over.signal]), (wake) =>
-      commandSource(deps, { stream, commandId, read: () => look(stream, commandId) }, wake, () => over.abort()),
-    );
+    return deps.streams.open<CommandStatus>(AbortSignal.any([signal, over.signal]), (wake) => {
+      const watched = {
+        stream,
+        commandId,
+        id: queuedCommandId(stream, commandId),
+        peek,
+        wake,
+        end: () => over.abort(),
+      };
+      return commandSource(deps, watched, ticker);
+    });
+  };
+}
+
+/** Wakes all who watch in one turn of the event loop; runs while somebody does. */
+function createTicker() {
+  const listeners = new Set<() => void>();
+  let timer: NodeJS.Timeout | undefined;
+  const tick = (): void => {
+    for (const listener of listeners) listener();
+  };
+  return {
+    add(listener: () => void): void {
+      listeners.add(listener);
+      timer ??= setInterval(tick, LOOK_MS);
+    },
+    remove(listener: () => void): void {
+      listeners.delete(listener);
+      if (listeners.size > 0) return;
+      clearInterval(timer);
+      timer = undefined;
+    },
   };
 }
 
 interface Watched {
   readonly stream: string;
   readonly commandId: string;
-  readonly read: () => Promise<CommandRecords>;
+  readonly id: string;
+  /** Where its record is now; cheap. */
+  readonly peek: (id: string) => Promise<string | undefined>;
+  readonly wake: () => void;
+  readonly end: () => void;
 }
+
+/** What is worth telling of a command that is not settled. */
+const placeOf = ({ state, attempts, delivery }: QueuedCommandDocument): string => `${state}/${delivery}/${attempts}`;
 
 function commandSource(
   deps: CommandWatchDeps,
-  { stream, commandId, read }: Watched,
-  wake: () => void,
-  end: () => void,
+  { stream, commandId, id, peek, wake, end }: Watched,
+  ticker: ReturnType<typeof createTicker>,
 ): PullSource<CommandStatus> {
   const ready: CommandStatus[] = [];
   const stopping = new AbortController();
+  let place: string | undefined;
   let told: CommandStatus['status'] | undefined;
   let followed: AsyncIterator<CommandStatus> | undefined;
-  const own = queuedCommandId(stream, commandId);
   const unlisten = deps.onProgress?.((command) => {
-    if (command === own) wake();
+    if (command === id) wake();
   });
-  const timer = setInterval(wake, LOOK_MS);
+  ticker.add(wake);
+  const over = (): boolean => told !== undefined && FINAL.has(told);
 
-  const lookOnce = async (): Promise<void> => {
-    const records = await read();
+  const look = async (): Promise<void> => {
+    if (told !== undefined && place === (await peek(id))) return;
+    const records = await readCommand(deps, stream, commandId);
     const now = statusOf(deps, stream, commandId, records);
     if (now === undefined) throw unknown();
-    if (now.status === told) return;
     const passed = records.queued === undefined ? [] : statesBefore(now, records.queued);
-    const from = passed.findIndex(({ status }) => status === told) + 1;
-    ready.push(...passed.slice(from), now);
+    const last = passed.findIndex(({ status }) => status === told);
+    ready.push(...(told === undefined || last >= 0 ? passed.slice(last + 1) : []), now);
     told = now.status;
-    if (FINAL.has(now.status)) clearInterval(timer);
-    if (FINAL.has(now.status) && deps.follow !== undefined) {
-      followed = deps.follow(now, stopping.signal)[Symbol.asyncIterator]();
-    }
+    place = records.queued && placeOf(records.queued);
+    if (!over()) return;
+    ticker.remove(wake);
+    followed = deps.follow?.(now, stopping.signal)[Symbol.asyncIterator]();
   };
   return {
     async take() {
-      if (ready.length === 0 && (told === undefined || !FINAL.has(told))) await lookOnce();
+      if (ready.length === 0 && !over()) await look();
       if (ready.length > 0) return ready.shift();
-      if (told === undefined || !FINAL.has(told)) return undefined;
+      if (!over()) return undefined;
       const next = await followed?.next();
       if (next !== undefined && next.done !== true) return next.value;
       end();
       return undefined;
     },
     stop() {
-      clearInterval(timer);
+      ticker.remove(wake);
       unlisten?.();
       stopping.abort();
       void followed?.return?.();

@@ -123,7 +123,15 @@ test('one commandId has one effect and one receipt, in whatever modes it is sent
 test('a decision that throws is tried again; then the command is dead until somebody retries it', async () => {
   bug.throwsCount = 1;
   const once = await queue(randomUUID(), 1);
-  expect(await end(once.token)).toMatchObject({ status: 'ACCEPTED', attempts: 2 });
+  const tried = await states(once.token);
+  expect(tried.at(-1)).toMatchObject({ status: 'ACCEPTED', attempts: 2, error: null });
+  expect(tried.filter(({ status }) => status === 'RECEIVED')).toHaveLength(1);
+  const failed = tried.find(({ attempts }) => attempts === 1);
+  expect(failed).toMatchObject({
+    status: 'RUNNING',
+    error: { code: 'HANDLER_FAILED' },
+    nextAttemptAt: expect.any(Date),
+  });
 
   const id = randomUUID();
   const commandId = `dead-${randomUUID()}`;
