@@ -18,8 +18,11 @@ import { describeIssues } from './schema.ts';
 /** What an instance is given. */
 export type SagaInput =
   | { readonly kind: 'event'; readonly event: AnyRecorded }
-  /** A timer that is due; ignored unless the instance has it, with exactly this time. */
-  | { readonly kind: 'timer'; readonly name: string; readonly dueAt: Date }
+  /**
+   * A timer that is due; ignored unless the instance has it, with exactly this time. `lateMs`: by MongoDB's clock; without it
+   * that of this process counts.
+   */
+  | { readonly kind: 'timer'; readonly name: string; readonly dueAt: Date; readonly lateMs?: number | undefined }
   /** `meta`: of the refused command. */
   | { readonly kind: 'refusal'; readonly rejection: SentRejected; readonly at: Date; readonly meta: EventMeta };
 
@@ -164,7 +167,7 @@ function factsOf(input: SagaInput, timer: SagaTimer | undefined, handledAt: Date
     at: dueAt,
     inputId: `timer/${name}/${setBy}`,
     causeId: meta.causationId ?? meta.correlationId,
-    lateMs: Math.max(0, handledAt.getTime() - dueAt.getTime()),
+    lateMs: (input.kind === 'timer' ? input.lateMs : undefined) ?? Math.max(0, handledAt.getTime() - dueAt.getTime()),
     meta,
     depth: waitedMs >= CHAIN_BREAK_MS ? 0 : (meta.depth ?? 0),
   };

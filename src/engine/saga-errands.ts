@@ -20,9 +20,9 @@ export type SagaErrandEnd =
 /** A timer that is due, by the instance's own word: its document says whether there is one, and for when. */
 export function timerErrand(
   handler: SagaHandler,
-  due: { readonly key: string; readonly name: string; readonly dueAt: Date },
+  due: { readonly key: string; readonly name: string; readonly dueAt: Date; readonly lateMs?: number },
 ): Errand<SagaErrandEnd> {
-  const { key, name, dueAt } = due;
+  const { key, name, dueAt, lateMs } = due;
   const run = (desk: ErrandDesk): SagaErrandEnd => {
     const timer = timerOf(desk.document, name);
     if (desk.paused) return 'paused';
@@ -36,7 +36,7 @@ export function timerErrand(
       return 'waits';
     }
     const { correlationId } = timer.meta;
-    const end = attempt(handler, desk, dueTimer(timer), {
+    const end = attempt(handler, desk, dueTimer(timer, lateMs), {
       input: 'timer',
       eventId: null,
       inputType: name,

@@ -12,7 +12,12 @@ export function instanceOf({ author }: Pick<DocumentState, 'author'>): SagaInsta
 export const timerOf = (document: DocumentState, name: string): SagaTimer | undefined =>
   instanceOf(document)?.timers.find((timer) => timer.name === name);
 
-export const dueTimer = ({ name, dueAt }: SagaTimer): SagaInput => ({ kind: 'timer', name, dueAt });
+export const dueTimer = ({ name, dueAt }: SagaTimer, lateMs?: number): SagaInput => ({
+  kind: 'timer',
+  name,
+  dueAt,
+  lateMs,
+});
 
 export function refusalInput(command: QueuedCommandDocument): SagaInput {
   const { commandId, target: aggregate, id, type, data, refusal, meta, finishedAt, updatedAt } = command;

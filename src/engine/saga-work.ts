@@ -89,10 +89,11 @@ export class SagaWork {
   }
 
   /** Brings a due timer to its instance. True when it is done with. */
-  async due({ consumer }: GenerationRef, { partition, key, name, dueAt }: DueTimer): Promise<boolean> {
+  async due({ consumer }: GenerationRef, { partition, key, name, dueAt, lateMs }: DueTimer): Promise<boolean> {
     const handler = this.#handlers.get(consumer);
     if (handler === undefined || this.#delivery === undefined) return false;
-    return (await this.#delivery.errand(consumer, partition, timerErrand(handler, { key, name, dueAt }))) !== 'paused';
+    const errand = timerErrand(handler, { key, name, dueAt, lateMs });
+    return (await this.#delivery.errand(consumer, partition, errand)) !== 'paused';
   }
 
   /** Brings the refusal of a command to the instance that sent it. Never throws: the look finds what was not told. */
