@@ -59,6 +59,7 @@ export function consumerType(builder: MillraceBuilder) {
       actor: t.exposeString('actor', { nullable: true }),
     }),
   });
+  const breaker = once(builder, consumerBreakerType);
   return builder.objectRef<ConsumerState>('Consumer').implement({
     description: 'A projector, saga or observer as delivery sees it.',
     fields: (t) => ({
@@ -105,6 +106,11 @@ export function consumerType(builder: MillraceBuilder) {
         nullable: false,
         description: 'Events that wait behind those.',
       }),
+      breaker: t.expose('breaker', {
+        type: breaker,
+        nullable: true,
+        description: 'Observers: it stopped its tries after failures in a row, in one process at least.',
+      }),
       failingSince: t.expose('failingSince', {
         type: 'DateTime',
         nullable: true,
@@ -116,6 +122,27 @@ export function consumerType(builder: MillraceBuilder) {
         description: 'Shares of the log that stand still: not even the key of their next event can be told.',
         resolve: ({ failures }) => [...failures],
       }),
+    }),
+  });
+}
+
+function consumerBreakerType(builder: MillraceBuilder) {
+  for (const name of ['ConsumerBreaker', 'ConsumerBreakerState']) claim(builder, `type ${name}`, platform);
+  const state = builder.enumType('ConsumerBreakerState', {
+    values: { OPEN: {}, HALF_OPEN: { description: 'One try is under way to see whether it works again.' } } as const,
+  });
+  return builder.objectRef<NonNullable<ConsumerState['breaker']>>('ConsumerBreaker').implement({
+    fields: (t) => ({
+      state: t.expose('state', { type: state, nullable: false }),
+      since: t.expose('since', { type: 'DateTime', nullable: false }),
+      until: t.expose('until', {
+        type: 'DateTime',
+        nullable: false,
+        description: 'It tries again at the latest then.',
+      }),
+      failureCount: t.exposeInt('failureCount', { nullable: false }),
+      code: t.exposeString('code', { nullable: false }),
+      message: t.exposeString('message', { nullable: false }),
     }),
   });
 }

@@ -32,7 +32,6 @@ import { deliveryHealth } from './engine/delivery-health.ts';
 import { createFlowReader } from './engine/flow.ts';
 import { createCommandFollow } from './engine/follow-command.ts';
 import { createCommandHandler } from './engine/handle-command.ts';
-import { projectorHandler } from './engine/handler.ts';
 import { createHintBus } from './engine/hint-bus.ts';
 import { onHookFailed } from './engine/intercept.ts';
 import { interceptModel } from './engine/intercept-model.ts';
@@ -225,7 +224,8 @@ async function assemble(parts: Assembly): Promise<RunningApp> {
     store: store.delivery,
     decode: decodeOnce(model),
     hints,
-    handlerOf: (consumer) => (consumer.kind === 'projector' ? projectorHandler(consumer) : undefined),
+    dataMaxBytes,
+    maxDepth,
   });
   closers.push(async () => operators.close());
   const runtime: Runtime = {

@@ -1,5 +1,6 @@
 import { Command, CommanderError } from 'commander';
 import { isMillraceError } from '../errors.ts';
+import { addOperatorCommands } from './operator-commands.ts';
 
 /**
  * The `millrace` command. Answers with the exit code and leaves ending the process to its caller (only a second signal
@@ -51,6 +52,9 @@ export async function runCli(argv: readonly string[]): Promise<number> {
       const { timers } = await import('./timers-command.ts');
       exitCode = await timers(options);
     });
+  addOperatorCommands(program, async (work) => {
+    exitCode = await work();
+  });
   try {
     await program.parseAsync([...argv], { from: 'user' });
     return exitCode;

@@ -154,7 +154,7 @@ async function reset(deps: ConsumerControlDeps, found: PlannedReset, call: Opera
     const build = { view: consumer.projector.into.name, generation: ref.generation };
     deps.hints.publish({ kind: 'view', ...build, ...done, ids: [] });
   }
-  if (planned.dropInstances) await consumers.removeTimers(ref);
+  if (planned.dropInstances) await consumers.removeOfInstances(ref);
   await consumers.endReset(ref, resetting.replayUntil);
 }
 

@@ -63,7 +63,16 @@ function stateOf(
     retryingCount: count?.retryingCount ?? 0,
     deadCount: count?.deadCount ?? 0,
     parkedCount: count?.parkedCount ?? 0,
+    breaker: breakerOf(document),
     failingSince: since.reduce<Date | null>((least, at) => (least !== null && least < at ? least : at), null),
     failures,
   };
 }
+
+/** Of whichever process: the one that opened first. One that is not renewed belongs to a process that died. */
+function breakerOf(document: ConsumerDocument | undefined): ConsumerState['breaker'] {
+  const alive = Object.values(document?.breakers ?? {}).filter(({ until }) => until.getTime() > Date.now() - STALE_MS);
+  const [first] = alive.sort((one, other) => one.since.getTime() - other.since.getTime());
+  return first ?? null;
+}
+const STALE_MS = 60_000;

@@ -234,6 +234,16 @@ export interface ConsumerState {
   readonly deadCount: number;
   /** Events that wait behind those. */
   readonly parkedCount: number;
+  /** Observers: what stopped its tries after failures in a row, in one process at least; null: nothing. */
+  readonly breaker: {
+    readonly state: 'OPEN' | 'HALF_OPEN';
+    readonly since: Date;
+    /** When it tries again at the latest. */
+    readonly until: Date;
+    readonly failureCount: number;
+    readonly code: string;
+    readonly message: string;
+  } | null;
   /** Since when something fails without a break; null: nothing does. */
   readonly failingSince: Date | null;
   readonly failures: readonly ConsumerFailure[];

@@ -2,15 +2,17 @@ import type { ConsumerModel, Model } from '../define/model.ts';
 import type { DeadLetterStore } from '../store/dead-letters.ts';
 import type { DeadLetterDocument } from '../store/documents.ts';
 import type { PartitionStore, ViewWrites } from '../store/partitions.ts';
+import type { SagaStore } from '../store/sagas.ts';
 import type { SideWrites } from '../store/side-writes.ts';
 import type { DecodeOnce } from './decode-once.ts';
 import { type DocumentState, documentOf } from './document-cache.ts';
 import type { Errand, ErrandDesk } from './errand.ts';
 import { runErrands } from './errand-run.ts';
 import { storedError } from './error-record.ts';
-import type { Handler } from './handler.ts';
+import { type Handler, projectorHandler } from './handler.ts';
 import type { DryRun } from './operator-contract.ts';
 import { PartitionHead } from './partition-head.ts';
+import { SagaHandler } from './saga-handler.ts';
 
 export interface DryRunDeps {
   readonly logId: string;
@@ -18,8 +20,8 @@ export interface DryRunDeps {
   readonly partitions: PartitionStore;
   readonly deadLetters: DeadLetterStore;
   readonly decode: DecodeOnce;
-  /** Undefined for handlers that cannot be run without doing something. */
-  readonly handlerOf: (consumer: ConsumerModel) => Handler | undefined;
+  readonly sagas: SagaStore;
+  readonly limits: { readonly dataMaxBytes: number; readonly maxDepth: number };
 }
 
 const HEAD_CACHE_BYTES = 1_000_000;
@@ -35,7 +37,7 @@ export async function dryRun(deps: DryRunDeps, letter: DeadLetterDocument): Prom
   if (consumer === undefined) {
     return notTried(`Consumer "${letter.consumer}" (generation ${letter.generation}) is in no module of this process.`);
   }
-  const handler = deps.handlerOf(consumer);
+  const handler = handlerFor(deps, consumer);
   if (handler === undefined) {
     return notTried(
       `The handler of ${consumer.kind} "${consumer.name}" acts on the outside world: a try is the real thing.`,
@@ -57,6 +59,13 @@ interface Draft {
 }
 
 const notTried = (reason: string): DryRun => ({ result: 'NOT_TRIED', error: null, reason });
+
+/** Undefined for handlers that cannot be run without doing something. */
+function handlerFor({ model, logId, sagas, limits }: DryRunDeps, consumer: ConsumerModel): Handler | undefined {
+  if (consumer.kind === 'projector') return projectorHandler(consumer);
+  if (consumer.kind === 'observer') return undefined;
+  return new SagaHandler({ model, consumer, logId, store: sagas, direct: false, ...limits });
+}
 
 async function headOf(deps: DryRunDeps, { consumer, generation, partition }: DeadLetterDocument) {
   const ref = { consumer, generation, partition };

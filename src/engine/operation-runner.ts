@@ -46,8 +46,8 @@ export class OperationRunner {
 
   start(): void {
     const round = async (): Promise<number> => {
-      if (this.#options.leads()) await this.#round();
-      else this.#paces.clear();
+      if (this.#options.leads()) return (await this.#round()) ? 0 : TICK_MS;
+      this.#paces.clear();
       return TICK_MS;
     };
     this.#rounds = repeat(round, { firstMs: 0 });
@@ -58,42 +58,53 @@ export class OperationRunner {
     await this.#rounds?.stop();
   }
 
-  async #round(): Promise<void> {
+  /** True when more may be done at once. */
+  async #round(): Promise<boolean> {
     try {
       const running = await this.#options.store.operations.running();
-      for (const operation of running) if (!this.#stopped) await this.#advance(operation);
+      let more = false;
+      for (const operation of running) if (!this.#stopped) more = (await this.#advance(operation)) || more;
+      return more;
     } catch (error) {
-      if (this.#stopped) return;
+      if (this.#stopped) return false;
       this.#options.logger.warn({ error: String(error) }, 'an operation is disturbed; it goes on by itself');
+      return false;
     }
   }
 
-  async #advance(operation: OperationDocument): Promise<void> {
-    const { store, generationOf, errand } = this.#options;
+  async #advance(operation: OperationDocument): Promise<boolean> {
+    const { store } = this.#options;
     const limit = this.#allowance(operation);
-    if (limit === 0) return;
+    if (limit === 0) return false;
     const match = operationMatch(filterOf(operation.filter));
-    const letters = await store.deadLetters.inOrderOfId(match, operation.after, Math.min(limit, BATCH_MAX_COUNT));
-    const last = letters.at(-1);
-    if (last === undefined) {
-      await store.operations.finish(operation._id, new Date());
-      this.#paces.delete(operation._id);
-      return;
+    const count = Math.min(limit, BATCH_MAX_COUNT);
+    const letters = await store.deadLetters.inOrderOfId(match, operation.after, count + 1);
+    const some = letters.slice(0, count);
+    await this.#act(operation, some);
+    const pace = this.#paces.get(operation._id);
+    if (letters.length > count) {
+      await store.operations.reached(operation._id, some.at(-1)?._id ?? '', new Date());
+      if (pace !== undefined) pace.credit -= count;
+      return limit > count;
     }
+    await store.operations.finish(operation._id, new Date());
+    this.#paces.delete(operation._id);
+    return false;
+  }
+
+  async #act(operation: OperationDocument, letters: readonly DeadLetterDocument[]): Promise<void> {
+    const { generationOf, errand } = this.#options;
     // Of a consumer that nobody runs any more: nothing to do but to retire it.
     const ours = letters.filter(({ consumer, generation }) => generationOf(consumer) === generation);
     await Promise.all(ours.map((letter) => errand(letter, errandOf(operation, letter))));
-    await store.operations.reached(operation._id, last._id, new Date());
-    const pace = this.#paces.get(operation._id);
-    if (pace !== undefined) pace.credit -= letters.length;
   }
 
   #allowance({ _id, ratePerSecond }: OperationDocument): number {
     const nowMs = performance.now();
     const pace = this.#paces.get(_id) ?? { credit: 1, lastMs: nowMs };
     const earned = ((nowMs - pace.lastMs) * ratePerSecond) / 1_000;
-    // What could not be done in a second is not made up for.
-    pace.credit = Math.min(pace.credit + earned, Math.max(1, ratePerSecond));
+    // What could not be done in half a second is not made up for.
+    pace.credit = Math.min(pace.credit + earned, Math.max(1, ratePerSecond / 2));
     pace.lastMs = nowMs;
     this.#paces.set(_id, pace);
     return Math.floor(pace.credit);

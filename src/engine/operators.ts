@@ -3,7 +3,7 @@ import type { DeliveryStore } from '../store/delivery-store.ts';
 import { createConsumerControls } from './consumer-controls.ts';
 import { createDeadLetterOperations, unknownDeadLetter } from './dead-letter-operations.ts';
 import type { DecodeOnce } from './decode-once.ts';
-import { type DryRunDeps, dryRun } from './dry-run.ts';
+import { dryRun } from './dry-run.ts';
 import type { HintBus } from './hint-bus.ts';
 import type { Operators, RetryPreview } from './operator-contract.ts';
 import { operationMatch } from './operator-input.ts';
@@ -15,13 +15,16 @@ export interface OperatorDeps {
   readonly store: DeliveryStore;
   readonly decode: DecodeOnce;
   readonly hints: Pick<HintBus, 'publish'>;
-  readonly handlerOf: DryRunDeps['handlerOf'];
+  /** Of what a saga's command may be, for dry runs. */
+  readonly dataMaxBytes: number;
+  readonly maxDepth: number;
 }
 
 /** What operators see and do in this process. The store belongs to the caller. */
 export function createOperators(deps: OperatorDeps): Operators & { readonly close: () => void } {
-  const { model, decode, hints, handlerOf } = deps;
-  const { logId, operators: store, partitions, deadLetters, leases, log } = deps.store;
+  const { model, decode, hints, dataMaxBytes, maxDepth } = deps;
+  const { logId, operators: store, partitions, deadLetters, leases, log, sagas } = deps.store;
+  const rehearsal = { logId, model, partitions, deadLetters, decode, sagas, limits: { dataMaxBytes, maxDepth } };
   const reads = createOperatorReads({ logId, store, decode });
   const { close, ...watches } = createOperatorWatch(reads);
   const previewRetry = async (filter: Parameters<Operators['previewRetry']>[0]): Promise<RetryPreview> => {
@@ -39,10 +42,7 @@ export function createOperators(deps: OperatorDeps): Operators & { readonly clos
         keyCount: count,
         eventCount: count + parkedCount,
       })),
-      dryRun:
-        letter === undefined
-          ? null
-          : await dryRun({ logId, model, partitions, deadLetters, decode, handlerOf }, letter),
+      dryRun: letter === undefined ? null : await dryRun(rehearsal, letter),
     };
   };
   return {

@@ -22,17 +22,16 @@ export function watchPauses(
   onChange: (consumer: string) => void,
 ): PauseWatch {
   const { store, consumers, logger } = options;
-  const known = new Map<string, boolean>();
+  const known = new Map<string, number>();
   const look = async (): Promise<void> => {
     const documents = await store.list();
     for (const { name, generation } of consumers) {
       const found = documents.find((one) => one.consumer === name && one.generation === generation);
-      const paused = found?.paused !== undefined;
-      const before = known.get(name) ?? false;
-      if (paused === before) continue;
+      const pauseCount = found?.pauseCount ?? 0;
+      if (pauseCount === (known.get(name) ?? 0)) continue;
       // Who paused it may have died before it marked the partitions.
-      if (paused) await store.fence({ consumer: name, generation });
-      known.set(name, paused);
+      if (found?.paused !== undefined) await store.fence({ consumer: name, generation });
+      known.set(name, pauseCount);
       onChange(name);
     }
   };

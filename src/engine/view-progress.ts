@@ -39,15 +39,9 @@ export function createViewProgress(store: ViewStore, consumer: ProjectorModel): 
 
   const raise = (partition: number, { checkpoint, revision, blockedCount }: Known): boolean => {
     const before = known.get(partition) ?? NOTHING;
-    // A partition's revision and checkpoint rise together; checkpoints also alone, over events of others.
-    const isNewer = revision > before.revision || checkpoint > before.checkpoint;
-    if (isNewer) {
-      known.set(partition, {
-        checkpoint: Math.max(checkpoint, before.checkpoint),
-        revision: Math.max(revision, before.revision),
-        blockedCount: revision >= before.revision ? blockedCount : before.blockedCount,
-      });
-    }
+    // Checkpoints rise with the revision and, over events of others, alone. Only a reset sets one back, with a new revision.
+    const isNewer = revision > before.revision || (revision === before.revision && checkpoint > before.checkpoint);
+    if (isNewer) known.set(partition, { checkpoint, revision, blockedCount });
     return isNewer;
   };
   const announce = (): void => {

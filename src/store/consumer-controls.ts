@@ -9,6 +9,7 @@ import type {
   LogDocument,
   ParkedEventDocument,
   PartitionDocument,
+  SagaKeyDocument,
   TimerDocument,
 } from './documents.ts';
 import { type GenerationRef, partitionId } from './partitions.ts';
@@ -30,6 +31,7 @@ export interface PartitionResetEnd {
   readonly partition: number;
   readonly checkpoint: number;
   readonly revision: number;
+  readonly blockedCount: number;
 }
 
 /**
@@ -56,7 +58,8 @@ export interface ConsumerControlStore {
   beginReset(ref: GenerationRef, reset: Reset, audit: AuditDocument): Promise<TransactionEnd>;
   /** Only while fenced. Idempotent. */
   resetPartition(reset: PartitionReset): Promise<PartitionResetEnd>;
-  removeTimers(ref: GenerationRef): Promise<void>;
+  /** What a saga's instances have beside their documents: timers, and where correlation keys lead. */
+  removeOfInstances(ref: GenerationRef): Promise<void>;
   endReset(ref: GenerationRef, replayUntil: number | undefined): Promise<void>;
   /** The position that a consumer which starts there counts as handled; at most the end of the log. */
   positionOf(to: StartFrom): Promise<number>;
@@ -102,7 +105,8 @@ export function createConsumerControlStore(client: MongoClient, db: Db, logId: s
         .sort({ consumer: 1, generation: 1 })
         .toArray(),
     find: async (ref) => (await consumers.findOne({ _id: { $eq: idOf(ref) } })) ?? undefined,
-    pause: (ref, paused, audit) => change(ref, { paused: { $exists: false } }, { $set: { paused } }, audit),
+    pause: (ref, paused, audit) =>
+      change(ref, { paused: { $exists: false } }, { $set: { paused }, $inc: { pauseCount: 1 } }, audit),
     async fence(ref) {
       // No transaction: a single write waits for the one that is under way and then comes first.
       const mark = { $inc: { revision: 1 }, $set: { paused: true }, $currentDate: { updatedAt: true } } as const;
@@ -113,12 +117,15 @@ export function createConsumerControlStore(client: MongoClient, db: Db, logId: s
       await partitions.updateMany({ ...own(ref), paused: true }, unmark);
     },
     resume: (ref, audit) =>
-      change(ref, { paused: { $exists: true }, resetting: { $exists: false } }, { $unset: { paused: '' } }, audit),
+      change(
+        ref,
+        { paused: { $exists: true }, resetting: { $exists: false } },
+        { $unset: { paused: '' }, $inc: { pauseCount: 1 } },
+        audit,
+      ),
     beginReset: (ref, resetting, audit) => change(ref, { paused: { $exists: true } }, { $set: { resetting } }, audit),
     resetPartition: (reset) => resetPartition(db, logId, reset),
-    async removeTimers({ consumer, generation }) {
-      await db.collection<TimerDocument>('timers').deleteMany({ logId, consumer, generation });
-    },
+    removeOfInstances: (ref) => removeOfInstances(db, logId, ref),
     async endReset(ref, replayUntil) {
       const update: UpdateFilter<ConsumerDocument> =
         replayUntil === undefined
@@ -137,7 +144,7 @@ export function createConsumerControlStore(client: MongoClient, db: Db, logId: s
       const { consumer, generation } = ref;
       await partitions.deleteMany(own(ref));
       await removeLetters(db, { logId, consumer, generation });
-      await db.collection<TimerDocument>('timers').deleteMany({ logId, consumer, generation });
+      await removeOfInstances(db, logId, ref);
       for (const name of collections) await db.collection(name).drop();
     },
     async idleMs(ref) {
@@ -169,7 +176,7 @@ async function resetPartition(db: Db, logId: string, reset: PartitionReset): Pro
   const _id = partitionId(logId, ref);
   for (;;) {
     const found = await partitions.findOne({ _id });
-    if (found === null) return { partition: ref.partition, checkpoint: position, revision: 0 };
+    if (found === null) return { partition: ref.partition, checkpoint: position, revision: 0, blockedCount: 0 };
     const revision = found.revision + 1;
     if (documents?.how === 'bury') await bury(db.collection(documents.collection), ref.partition, revision, position);
     if (documents?.how === 'remove') {
@@ -189,7 +196,7 @@ async function resetPartition(db: Db, logId: string, reset: PartitionReset): Pro
         $currentDate: { updatedAt: true },
       },
     );
-    if (matchedCount === 1) return { partition, checkpoint: position, revision };
+    if (matchedCount === 1) return { partition, checkpoint: position, revision, blockedCount };
   }
 }
 
@@ -205,6 +212,12 @@ async function bury(documents: Collection, partition: number, revision: number, 
     _deleted: '$$NOW',
   };
   await documents.updateMany({ _partition: partition, _deleted: { $exists: false } }, [{ $replaceWith: tombstone }]);
+}
+
+async function removeOfInstances(db: Db, logId: string, { consumer, generation }: GenerationRef): Promise<void> {
+  const prefix = `${logId}/${consumer}/${generation}`;
+  await db.collection<TimerDocument>('timers').deleteMany({ logId, consumer, generation });
+  await db.collection<SagaKeyDocument>('saga_keys').deleteMany({ _id: { $gte: `${prefix}/`, $lt: `${prefix}0` } });
 }
 
 async function removeLetters(db: Db, match: Document): Promise<void> {

@@ -1,4 +1,4 @@
-import type { Db, Document, Filter } from 'mongodb';
+import type { Collection, Db, Document, Filter } from 'mongodb';
 import type { RecordSlice } from './audit.ts';
 import type { DeadLetterDocument, LogDocument, ParkedEventDocument } from './documents.ts';
 
@@ -109,7 +109,11 @@ export function createDeadLetterReads(db: Db, logId: string): DeadLetterReads {
         .toArray();
     },
     events: (positions) => events.find({ _id: { $in: [...positions] } }).toArray(),
-    groups: (match, limit) => letters.aggregate<DeadLetterGroup>(groupStages(logId, match, limit)).toArray(),
+    async groups(match, limit) {
+      const found = await letters.aggregate<Unsampled>(groupStages(logId, match, limit)).toArray();
+      const groups = await Promise.all(found.map((group) => sampled(letters, { logId, ...match }, group)));
+      return groups.filter((group) => group !== undefined);
+    },
     async totals(match) {
       const groups = await letters
         .aggregate<{ _id: string; count: number; parkedCount: number; oldest: Date }>([
@@ -211,12 +215,26 @@ function groupStages(logId: string, match: DeadLetterMatch, limit: number): Docu
     },
     { $sort: { count: -1, _id: 1 } },
     { $limit: limit },
-    { $lookup: { from: 'dead_letters', localField: 'last.id', foreignField: '_id', as: 'sample' } },
-    // Healed between the two looks: no sample, and soon no group.
-    { $unwind: '$sample' },
     { $addFields: { fingerprint: '$_id' } },
-    { $project: { _id: 0, last: 0 } },
+    { $project: { _id: 0 } },
   ];
+}
+
+interface Unsampled extends Omit<DeadLetterGroup, 'sample'> {
+  readonly last: { readonly id: string };
+}
+
+/** The one that failed last may be healed by now: then another, and with none the group is gone. */
+async function sampled(
+  letters: Collection<DeadLetterDocument>,
+  { logId, ...match }: DeadLetterMatch & { readonly logId: string },
+  { last, ...group }: Unsampled,
+): Promise<DeadLetterGroup | undefined> {
+  const { fingerprint } = group;
+  const sample =
+    (await letters.findOne({ _id: last.id, 'error.fingerprint': fingerprint })) ??
+    (await letters.findOne(filterOf(logId, { ...match, fingerprint })));
+  return sample === null ? undefined : { ...group, sample };
 }
 
 const summed = {

@@ -101,6 +101,8 @@ export interface ConsumerDocument {
   readonly view?: string;
   /** While set, no process runs it. */
   readonly paused?: { readonly since: Date; readonly reason: string; readonly actor: string | null };
+  /** Counts pauses and resumes, so that processes see one that was short. */
+  readonly pauseCount?: number;
   /** A reset that was begun: until it is done the consumer stays paused. */
   readonly resetting?: {
     readonly since: Date;

@@ -131,15 +131,16 @@ describe('a dead letter', () => {
     await blocked(1);
     const [first] = await letters({ key: 'p-3' });
     const { skipDeadLetter } = await data(SKIP, { id: first.id, position: first.position, reason: 'never mind' });
-    expect(skipDeadLetter).toMatchObject({ id: first.id, state: 'RETRYING' });
+    // What waited behind it is tried at once.
+    expect(skipDeadLetter).toMatchObject({ id: first.id });
+    expect(Number(skipDeadLetter.position)).toBeGreaterThan(Number(first.position));
     const second = await until('the next bad event is dead', async () => {
       const [found] = await letters({ key: 'p-3' });
       return found?.state === 'DEAD' && found.event.data.to === 'hell-2' ? found : undefined;
     });
     expect(await place('p-3')).toEqual({ place: 'a', moves: 1 });
     expect(await code(SKIP, { id: second.id, position: first.position, reason: 'again' })).toBe('DEAD_LETTER_BUSY');
-    const last = await data(SKIP, { id: second.id, position: second.position, reason: 'that too' });
-    expect(last.skipDeadLetter).toMatchObject({ state: 'RETRYING', event: { data: { to: 'b' } } });
+    await data(SKIP, { id: second.id, position: second.position, reason: 'that too' });
     await healed('p-3', { place: 'b', moves: 2 });
     const { events } = await data(
       '{ events(filter: { aggregate: "parcel", aggregateId: "p-3" }) { edges { node { data } } } }',
