@@ -14,8 +14,11 @@ import { hotStream, sameKey } from './f16-f17-races.ts';
 import { historyLost } from './f18-history-lost.ts';
 import { twoSequencers } from './f20-two-sequencers.ts';
 import { swizzledLinks } from './f21-swizzle.ts';
+import { slowSubscriber } from './f25-slow-subscriber.ts';
+import { reconnects } from './f26-reconnects.ts';
 import { clockSkew } from './f27-clock-skew.ts';
 import { rollingRestart } from './f28-rolling-restart.ts';
+import { rebuild } from './f29-rebuild.ts';
 
 /** Every fault of the table that is tried as processes, in the order in which they run. */
 export const faults: readonly Fault[] = [
@@ -39,6 +42,9 @@ export const faults: readonly Fault[] = [
   historyLost,
   twoSequencers,
   swizzledLinks,
+  slowSubscriber,
+  reconnects,
   clockSkew,
   rollingRestart,
+  rebuild,
 ];

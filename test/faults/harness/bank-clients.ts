@@ -7,13 +7,16 @@ const TRY_MAX_MS = 15_000;
 /** A client that got no answer for so long gives up: the outcome is `info`. */
 const PATIENCE_MS = 60_000;
 const RETRY_MS = 50;
+/** Of commands: each becomes four more, and events of three streams. */
+const TRANSFER_SHARE = 0.1;
 
 const ACCEPTED =
   '__typename ... on CommandAccepted { version token duplicate events { id } } ... on CommandRejected { code }';
 const OPEN = `mutation($id: ID!, $commandId: ID!) { outcome: openAccount(id: $id, commandId: $commandId, input: { owner: "Ada", currency: EUR }) { ${ACCEPTED} } }`;
 const moving = (field: string): string =>
   `mutation($id: ID!, $commandId: ID!, $amount: SafeInt!) { outcome: ${field}(id: $id, commandId: $commandId, input: { amount: $amount }) { ${ACCEPTED} } }`;
-const QUERIES = { open: OPEN, deposit: moving('deposit'), withdraw: moving('withdraw') } as const;
+const TRANSFER = `mutation($id: ID!, $commandId: ID!, $amount: SafeInt!, $from: String!, $to: String!) { outcome: requestTransfer(id: $id, commandId: $commandId, input: { from: $from, to: $to, amount: $amount }) { ${ACCEPTED} } }`;
+const QUERIES = { open: OPEN, deposit: moving('deposit'), withdraw: moving('withdraw'), transfer: TRANSFER } as const;
 const READ = 'query($id: ID!, $token: Token) { account(id: $id, atLeast: $token) { balance } }';
 
 /** What the bank answers to a command. */
@@ -50,10 +53,33 @@ export class BankClients {
   }
 
   /** Sends one command until it is answered. Never throws. */
-  async command(client: number, kind: Operation['kind'], account: string, amount: number): Promise<Operation> {
+  command(client: number, kind: Operation['kind'], account: string, amount: number): Promise<Operation> {
+    return this.#carryOut({ client, commandId: this.#newId(), kind, account, amount });
+  }
+
+  /** Orders a transfer; the saga moves the money. */
+  transfer(client: number, from: string, to: string, amount: number): Promise<Operation> {
+    const commandId = this.#newId();
+    return this.#carryOut({
+      client,
+      commandId,
+      kind: 'transfer',
+      account: `t-${commandId}`,
+      amount,
+      between: [from, to],
+    });
+  }
+
+  #newId(): string {
+    return `c${this.#options.random.seed}-${++this.#commandCount}`;
+  }
+
+  async #carryOut(
+    wish: Pick<Operation, 'client' | 'commandId' | 'kind' | 'account' | 'amount' | 'between'>,
+  ): Promise<Operation> {
     const { history } = this.#options;
-    const commandId = `c${this.#options.random.seed}-${++this.#commandCount}`;
-    const operation: Operation = { client, commandId, kind, account, amount, invokedMs: performance.now(), tries: 0 };
+    const { client } = wish;
+    const operation: Operation = { ...wish, invokedMs: performance.now(), tries: 0 };
     history.invoke(operation);
     const giveUpMs = performance.now() + PATIENCE_MS;
     while (operation.outcome === undefined) {
@@ -109,13 +135,16 @@ export class BankClients {
 
   randomCommand(client: number): Promise<Operation> {
     const { random } = this.#options;
-    const kind = random.next() < 0.7 ? 'deposit' : 'withdraw';
-    return this.command(client, kind, random.pick(this.accounts), 1 + random.below(9));
+    const amount = 1 + random.below(9);
+    const [from, to] = [random.pick(this.accounts), random.pick(this.accounts)];
+    const dice = random.next();
+    if (dice < TRANSFER_SHARE && from !== to) return this.transfer(client, from, to, amount);
+    return this.command(client, dice < 0.75 ? 'deposit' : 'withdraw', from, amount);
   }
 
   /** A read that must hold what the command wrote; an error (the view is behind) says nothing wrong. */
-  async read({ account, token, version, outcome }: Operation, client: number): Promise<void> {
-    if (outcome !== 'ok' || token === undefined || version === undefined) return;
+  async read({ kind, account, token, version, outcome }: Operation, client: number): Promise<void> {
+    if (kind === 'transfer' || outcome !== 'ok' || token === undefined || version === undefined) return;
     try {
       const { account: found } = await this.ask<{ account: { balance: number } | null }>(client, READ, {
         id: account,
@@ -134,8 +163,8 @@ export class BankClients {
 
   async #tryOnce(operation: Operation, turn: number): Promise<Outcome> {
     operation.tries++;
-    const { kind, account: id, commandId, amount } = operation;
-    const variables = kind === 'open' ? { id, commandId } : { id, commandId, amount };
+    const { kind, account: id, commandId, amount, between: [from, to] = [] } = operation;
+    const variables = { id, commandId, ...(kind !== 'open' && { amount }), ...(kind === 'transfer' && { from, to }) };
     return (await this.ask<{ outcome: Outcome }>(turn, QUERIES[kind], variables)).outcome;
   }
 

@@ -114,7 +114,7 @@ export function checkReads(history: History, { log }: Stored): Finding {
 /** I2 in the views: each event has one effect, each document was written once an event. */
 export function checkEffects({ log, accounts, movements }: Stored): Finding {
   const violations: string[] = [];
-  const moved = log.filter(({ type }) => type === 'MoneyDeposited' || type === 'MoneyWithdrawn');
+  const moved = log.filter((event) => signedAmount(event.type, event.data) !== 0);
   if (movements.length !== moved.length) violations.push(`${movements.length} movements of ${moved.length} events`);
   for (const { _id, _version } of movements) {
     if (_version !== 1) violations.push(`movement ${_id} was written ${_version} times`);
@@ -139,14 +139,64 @@ export function checkLedger(history: History, { log, accounts }: Stored): Findin
   for (const { _id, balance } of accounts as readonly (ViewDocument & { readonly balance?: number })[]) {
     if (balance !== balances.get(_id)) violations.push(`${_id} shows ${balance}, its events give ${balances.get(_id)}`);
   }
-  const signed = { open: 0, deposit: 1, withdraw: -1 } as const;
+  const signed = { open: 0, transfer: 0, deposit: 1, withdraw: -1 } as const;
   const sumOf = (outcome: 'ok' | 'info'): number =>
     history.of(outcome).reduce((sum, { kind, amount }) => sum + signed[kind] * amount, 0);
-  const total = [...balances.values()].reduce((sum, balance) => sum + balance, 0);
-  if (history.of('info').length === 0 && total !== sumOf('ok')) {
-    violations.push(`accounts hold ${total}, acknowledged commands give ${sumOf('ok')}`);
+  const held = [...balances.values()].reduce((sum, balance) => sum + balance, 0);
+  const inTransfer = transfersIn(log).reduce((sum, { out, back }) => sum + out - back, 0);
+  if (history.of('info').length === 0 && held + inTransfer !== sumOf('ok')) {
+    violations.push(`accounts hold ${held}, ${inTransfer} is in transfer; acknowledged commands give ${sumOf('ok')}`);
   }
   return { name: 'ledger: no money made or lost', lookedAt: accounts.length, violations: violations.slice(0, 20) };
+}
+
+/** Sagas: each transfer that was accepted has ended, its money left once and arrived once, or came back once, or never left. */
+export function checkTransfers(history: History, { log }: Stored): Finding {
+  const violations: string[] = [];
+  const known = new Map(transfersIn(log).map((one) => [one.id, one]));
+  const wanted = history.of('ok').filter(({ kind }) => kind === 'transfer');
+  for (const { account: id, amount } of wanted) {
+    const found = known.get(id) ?? { id, out: 0, back: 0, debits: 0, credits: 0, ended: 0, completed: false };
+    if (found.ended !== 1) violations.push(`transfer ${id} ended ${found.ended} times`);
+    if (found.out !== found.back)
+      violations.push(`transfer ${id}: ${found.out} left, ${found.back} arrived or came back`);
+    if (found.debits > 1 || found.credits > 1) violations.push(`transfer ${id}: ${JSON.stringify(found)}`);
+    if (found.completed && found.out !== amount)
+      violations.push(`transfer ${id} moved ${found.out} instead of ${amount}`);
+  }
+  return {
+    name: 'sagas: every transfer ends, its money moves once',
+    lookedAt: wanted.length,
+    violations: violations.slice(0, 20),
+  };
+}
+
+interface TransferSeen {
+  readonly id: string;
+  out: number;
+  back: number;
+  debits: number;
+  credits: number;
+  ended: number;
+  completed: boolean;
+}
+
+function transfersIn(log: readonly LogDocument[]): readonly TransferSeen[] {
+  const seen = new Map<string, TransferSeen>();
+  for (const { type, stream, data } of log) {
+    const named =
+      typeof data === 'object' && data !== null && 'transferId' in data ? String(data.transferId) : undefined;
+    const id = named ?? (stream.includes('/transfer/') ? accountOf(stream) : undefined);
+    if (id === undefined) continue;
+    const one = seen.get(id) ?? { id, out: 0, back: 0, debits: 0, credits: 0, ended: 0, completed: false };
+    seen.set(id, one);
+    const moved = signedAmount(type, data);
+    if (type === 'TransferDebited') Object.assign(one, { out: one.out - moved, debits: one.debits + 1 });
+    if (type === 'TransferCredited') Object.assign(one, { back: one.back + moved, credits: one.credits + 1 });
+    if (type === 'TransferCompleted' || type === 'TransferFailed') one.ended++;
+    if (type === 'TransferCompleted') one.completed = true;
+  }
+  return [...seen.values()];
 }
 
 /** I4: each subscriber saw every event once, in order, and the one that is in the log. */
@@ -192,10 +242,17 @@ function groupBy<Value>(
   return groups;
 }
 
+const SIGNS: ReadonlyMap<string, number> = new Map([
+  ['MoneyDeposited', 1],
+  ['MoneyWithdrawn', -1],
+  ['TransferDebited', -1],
+  ['TransferCredited', 1],
+]);
 const isAccount = ({ stream }: LogDocument): boolean => stream.includes('/account/');
 const accountOf = (stream: string): string => stream.slice(stream.lastIndexOf('/') + 1);
 
 function signedAmount(type: string, data: unknown): number {
   const amount = typeof data === 'object' && data !== null && 'amount' in data ? Number(data.amount) : 0;
-  return type === 'MoneyDeposited' ? amount : type === 'MoneyWithdrawn' ? -amount : 0;
+  const sign = SIGNS.get(type) ?? 0;
+  return sign * amount;
 }

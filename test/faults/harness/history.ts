@@ -5,8 +5,11 @@ import { dirname } from 'node:path';
 export interface Operation {
   readonly client: number;
   readonly commandId: string;
-  readonly kind: 'open' | 'deposit' | 'withdraw';
+  readonly kind: 'open' | 'deposit' | 'withdraw' | 'transfer';
+  /** The aggregate instance: an account, or the transfer itself. */
   readonly account: string;
+  /** Of a transfer: where the money comes from and goes to. */
+  readonly between?: readonly [string, string];
   readonly amount: number;
   readonly invokedMs: number;
   endedMs?: number;

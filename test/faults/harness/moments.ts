@@ -39,13 +39,14 @@ export async function untilAcknowledged(stage: Stage, timeoutMs = 60_000): Promi
 export async function untilShown(stage: Stage, timeoutMs = 60_000): Promise<number> {
   const begun = performance.now();
   const versions = new Map<string, number>();
-  for (const { account, version = 0 } of stage.history.of('ok')) {
+  for (const { kind, account, version = 0 } of stage.history.of('ok')) {
+    if (kind === 'transfer') continue;
     versions.set(account, Math.max(version, versions.get(account) ?? 0));
   }
   // One document each; those of long ago would have been missed before.
   const movements = stage.history
     .of('ok')
-    .filter(({ kind }) => kind !== 'open')
+    .filter(({ kind }) => kind === 'deposit' || kind === 'withdraw')
     .slice(-500)
     .map(({ account, version }) => `${account}-${version}`);
   let behind: readonly string[] = [];

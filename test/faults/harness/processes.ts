@@ -62,6 +62,11 @@ export class RoleProcess {
     return this.#ended;
   }
 
+  /** It is meant to end by itself. */
+  get mayEnd(): boolean {
+    return this.#mayEnd;
+  }
+
   /** It ended though nobody ended it. */
   get endedByItself(): boolean {
     return this.#ended !== undefined && !this.#mayEnd;

@@ -18,6 +18,7 @@ import {
   checkRealTime,
   checkSet,
   checkStreams,
+  checkTransfers,
   type Finding,
   readStored,
 } from './checkers.ts';
@@ -207,7 +208,10 @@ export class Stage {
       const lags = await consumerLag(this.store, model);
       const followers = this.#followers.map(({ position }) => position);
       seen = { eventCount, consumers: lags.map(({ consumer, position }) => ({ consumer, position })), followers };
-      const level = lags.every(({ position }) => position >= eventCount) && followers.every((at) => at >= eventCount);
+      const open = await this.#openWork();
+      seen = { ...(seen as object), open };
+      const level =
+        open === 0 && lags.every(({ position }) => position >= eventCount) && followers.every((at) => at >= eventCount);
       return level && (await this.#balancesShown()) ? true : undefined;
     };
     await until('everything acknowledged is in log, views and subscriptions', () => look().catch(() => undefined), {
@@ -215,6 +219,22 @@ export class Stage {
       seen: () => ({ ...(seen as object), unexpectedEnds: this.processes.unexpectedEnds() }),
     });
     return Math.round(performance.now() - begun);
+  }
+
+  /** Commands that wait for a worker, and transfers under way: more events are to come. */
+  async #openWork(): Promise<number> {
+    const waiting = { state: { $in: ['RECEIVED', 'RUNNING'] } };
+    const [queued, requested, ended] = await Promise.all([
+      this.db.collection('queued_commands').countDocuments(waiting),
+      this.db.collection('events').countDocuments({ type: 'TransferRequested' }),
+      this.db.collection('events').countDocuments({ type: { $in: ['TransferCompleted', 'TransferFailed'] } }),
+    ]);
+    return queued + requested - ended;
+  }
+
+  /** What was shown was taken away on purpose, as before a rebuild: versions begin anew. */
+  forgetShown(): void {
+    this.#balances?.forget();
   }
 
   async #balancesShown(): Promise<boolean> {
@@ -236,6 +256,7 @@ export class Stage {
       checkReads(history, stored),
       checkEffects(stored),
       checkLedger(history, stored),
+      checkTransfers(history, stored),
       ...this.#followers.map((follower) => checkFollower(follower, stored, 1)),
       ...(this.#balances === undefined ? [] : [checkBalances(this.#balances, stored)]),
       {

@@ -131,6 +131,12 @@ export class BalanceFollower extends Follower<{
   readonly #versions = new Map<string, number>();
   /** Versions that went back, which they never may. */
   readonly regressions: string[] = [];
+  #forgotten = false;
+
+  /** Versions may go back from now on: the view is rebuilt. */
+  forget(): void {
+    this.#forgotten = true;
+  }
 
   protected request() {
     return { query: 'subscription { accountsChanged { signal id version node { balance } } }', variables: {} };
@@ -143,7 +149,8 @@ export class BalanceFollower extends Follower<{
   }) {
     if (id === null || version === null) return;
     const before = this.#versions.get(id) ?? 0;
-    if (version < before) this.regressions.push(`account ${id} went from version ${before} to ${version}`);
+    if (version < before && !this.#forgotten)
+      this.regressions.push(`account ${id} went from version ${before} to ${version}`);
     this.#versions.set(id, version);
     if (node === null) this.balances.delete(id);
     else this.balances.set(id, node.balance);

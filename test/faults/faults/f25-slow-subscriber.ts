@@ -1,0 +1,132 @@
+import { readFileSync } from 'node:fs';
+import { createClient } from 'graphql-ws';
+import WebSocket from 'ws';
+import { until } from '../../setup/until.ts';
+import { expectAtMost, type Fault } from '../harness/fault.ts';
+import { percentile } from '../harness/moments.ts';
+import type { RoleProcess } from '../harness/processes.ts';
+
+const PEERS = 20;
+const RSS_MAX_MB = 50;
+const PEER_P99_MAX_MS = 500;
+/** Events as large as the bank has them: the owner's name is 200 letters, and whatever a client adds to the metadata. */
+const QUERY =
+  'subscription { events { event { position at id type data streamId meta { correlationId causationId actor tenant } commandId } } }';
+
+/** One who reads nothing after a moment, and tells what it was closed with. */
+function slowReader(port: number) {
+  let closed: { readonly code: number; readonly reason: string } | undefined;
+  let position = 0;
+  let socket: WebSocket | undefined;
+  const client = createClient({
+    url: `ws://127.0.0.1:${port}/graphql`,
+    retryAttempts: 0,
+    webSocketImpl: class extends WebSocket {
+      constructor(address: string, protocols: string[]) {
+        super(address, protocols);
+        socket = this;
+      }
+    },
+  });
+  client.on('closed', (event) => {
+    if (typeof event === 'object' && event !== null && 'code' in event && 'reason' in event)
+      closed = { code: Number(event.code), reason: String(event.reason) };
+  });
+  const reading = (async () => {
+    for await (const { data } of client.iterate<{ events: { event: { position: string } | null } }>({ query: QUERY })) {
+      position = Number(data?.events.event?.position ?? position);
+    }
+  })().catch(() => undefined);
+  return {
+    position: () => position,
+    closed: () => closed,
+    pause: () => socket?.pause(),
+    resume: () => socket?.resume(),
+    async end() {
+      await client.dispose();
+      await reading;
+    },
+  };
+}
+
+/** Times between an event and its arrival at a healthy peer. */
+function peers(port: number, latencies: number[], positions: number[]) {
+  const clients = Array.from({ length: PEERS }, (_, index) => {
+    const client = createClient({ url: `ws://127.0.0.1:${port}/graphql`, webSocketImpl: WebSocket, retryAttempts: 0 });
+    positions[index] = 0;
+    const reading = (async () => {
+      const deliveries = client.iterate<{ events: { event: { position: string; at: string } | null } }>({
+        query: QUERY,
+      });
+      for await (const { data } of deliveries) {
+        const event = data?.events.event;
+        if (event == null) continue;
+        positions[index] = Number(event.position);
+        latencies.push(Date.now() - Date.parse(event.at));
+      }
+    })().catch(() => undefined);
+    return async () => {
+      await client.dispose();
+      await reading;
+    };
+  });
+  return () => Promise.all(clients.map((end) => end()));
+}
+
+function rssMB({ pid }: RoleProcess): number {
+  const kB = /VmRSS:\s+(\d+) kB/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1];
+  return Number(kB) / 1_024;
+}
+
+export const slowSubscriber: Fault = {
+  id: 'F25',
+  title: 'a subscriber that reads nothing among 20 healthy peers, 3,000 events',
+  target: 'RSS + < 50 MB, peers p99 < 500 ms; the slow one is closed with a reason or goes on without a gap',
+  profiles: ['production'],
+  async run(stage) {
+    const { gateways } = await stage.populate({ gateways: 1, workers: 1 });
+    const [gateway] = gateways;
+    if (gateway === undefined) throw new Error('no gateway');
+    const slow = slowReader(gateway.port);
+    const latencies: number[] = [];
+    const positions: number[] = [];
+    const end = peers(gateway.port, latencies, positions);
+    // What follows is compared with a gateway that has warmed up.
+    await stage.clients.send(500, 16, 0);
+    await stage.drained(10_000);
+    await until('the slow one reads', () => slow.position() > 0 || undefined);
+    slow.pause();
+    latencies.length = 0;
+    const before = rssMB(gateway);
+    let most = before;
+    const watch = setInterval(() => {
+      most = Math.max(most, rssMB(gateway));
+    }, 100);
+    await stage.clients.run({ clientCount: 16, perSecond: 150, signal: AbortSignal.timeout(20_000), readShare: 0 });
+    const drainMs = await stage.drained(10_000);
+    const last = await stage.store.log.end();
+    await until('all peers have everything', () => positions.every((at) => at === last) || undefined, {
+      timeoutMs: 10_000,
+      seen: () => positions,
+    });
+    clearInterval(watch);
+    slow.resume();
+    await until(
+      'the slow one has everything, or was closed with a reason',
+      () => slow.position() === last || slow.closed() !== undefined || undefined,
+      { timeoutMs: 20_000, seen: () => ({ position: slow.position(), last }) },
+    );
+    const how = slow.closed();
+    await Promise.all([slow.end(), end()]);
+    const p99 = percentile(latencies, 0.99);
+    expectAtMost('memory added in MB', most - before, RSS_MAX_MB);
+    expectAtMost('p99 of peers in ms', p99, PEER_P99_MAX_MS);
+    return {
+      events: last,
+      'RSS added at most MB': Math.round(most - before),
+      'p99 of peers ms': p99,
+      'the slow one': how === undefined ? 'went on without a gap' : `was closed with ${how.code} ${how.reason}`,
+      'drain ms': drainMs,
+    };
+  },
+};

@@ -1,0 +1,117 @@
+/**
+ * Soak: seeded random faults under load, then every invariant.
+ *
+ *     npm run soak -- [--minutes 15] [--seed N] [--per-second 60] [--profile production]
+ *
+ * Prints each fault as it is injected, at the end one table of invariants and one of figures, and ends with 1 when one is
+ * violated; history and logs are then kept in .millrace/faults.
+ */
+import { randomInt } from 'node:crypto';
+import { rm } from 'node:fs/promises';
+import { parseArgs } from 'node:util';
+import { openDataRoot } from '../setup/data-root.ts';
+import { type Crew, chosen } from './harness/injections.ts';
+import { pause, percentile, untilShown } from './harness/moments.ts';
+import type { ProfileName } from './harness/profiles.ts';
+import { Stage } from './harness/stage.ts';
+
+const DRAIN_MAX_MS = 60_000;
+
+const { values } = parseArgs({
+  options: {
+    minutes: { type: 'string', default: '15' },
+    seed: { type: 'string', default: String(randomInt(1_000_000)) },
+    'per-second': { type: 'string', default: '60' },
+    profile: { type: 'string', default: 'production' },
+  },
+});
+const [minutes, seed, perSecond] = [Number(values.minutes), Number(values.seed), Number(values['per-second'])];
+const profile: ProfileName = values.profile === 'fast' ? 'fast' : 'production';
+if (!(minutes > 0) || !Number.isInteger(seed) || !(perSecond > 0)) {
+  console.error('npm run soak -- [--minutes 15] [--seed N] [--per-second 60] [--profile fast|production]');
+  process.exit(2);
+}
+const dataRoot = await openDataRoot();
+try {
+  process.exitCode = (await soak(dataRoot)) ? 0 : 1;
+} finally {
+  await rm(dataRoot, { recursive: true, force: true });
+}
+
+async function soak(root: string): Promise<boolean> {
+  console.log(`soak: ${minutes} min, seed ${seed}, ${perSecond} commands/s, ${profile} settings`);
+  const stage = await Stage.open({ profile, seed, dataRoot: root, linked: true });
+  const kept = `.millrace/faults/soak-${seed}`;
+  try {
+    const holds = await run(stage);
+    if (!holds) await stage.keep(kept);
+    if (!holds) console.error(`violated; seed ${seed}; history and logs: ${kept}`);
+    return holds;
+  } catch (error) {
+    await stage.keep(kept);
+    console.error(`${error instanceof Error ? error.message : error}\nseed ${seed}; history and logs: ${kept}`);
+    return false;
+  } finally {
+    await stage.close();
+  }
+}
+
+async function run(stage: Stage): Promise<boolean> {
+  const crew: Crew = await stage.populate({ gateways: 2, workers: 2, accounts: 50 });
+  const load = new AbortController();
+  const loading = stage.clients.run({ clientCount: 16, perSecond, signal: load.signal, readShare: 0.02 });
+  loading.catch(() => undefined);
+  const counts = new Map<string, number>();
+  const shownMs: number[] = [];
+  try {
+    const untilMs = performance.now() + minutes * 60_000;
+    while (performance.now() < untilMs) {
+      await pause(500 + stage.random.below(3_000));
+      const { name, inject } = chosen(stage);
+      counts.set(name, (counts.get(name) ?? 0) + 1);
+      await inject(stage, crew);
+      const tookMs = await untilShown(stage, DRAIN_MAX_MS);
+      shownMs.push(tookMs);
+      console.log(`${new Date().toISOString().slice(11, 19)} ${name}: shown again ${tookMs} ms after it was healed`);
+    }
+  } finally {
+    load.abort();
+    await loading;
+  }
+  const drainMs = await stage.drained(DRAIN_MAX_MS);
+  const findings = await stage.findings();
+  console.table(
+    findings.map(({ name, lookedAt, violations }) => ({
+      invariant: name,
+      'looked at': lookedAt,
+      violations: violations.length,
+    })),
+  );
+  for (const { name, violations } of findings) for (const one of violations) console.error(`${name}: ${one}`);
+  console.table(figures(stage, counts, shownMs, drainMs));
+  return findings.every(({ violations }) => violations.length === 0);
+}
+
+function figures(
+  stage: Stage,
+  counts: ReadonlyMap<string, number>,
+  shownMs: readonly number[],
+  drainMs: number,
+): Readonly<Record<string, number | string>> {
+  const { history } = stage;
+  const latencies = history.of('ok').map(({ endedMs = 0, invokedMs }) => endedMs - invokedMs);
+  return {
+    seed,
+    faults: shownMs.length,
+    ...Object.fromEntries(counts),
+    'commands acknowledged': history.of('ok').length,
+    'commands refused': history.of('fail').length,
+    'outcome unknown to the client': history.of('info').length,
+    'tries that failed': [...history.errorCounts].map(([code, count]) => `${code} ${count}`).join(', '),
+    'answer p50 ms': percentile(latencies, 0.5),
+    'answer p99 ms': percentile(latencies, 0.99),
+    'shown after a fault p50 ms': percentile(shownMs, 0.5),
+    'shown after a fault, at most, ms': percentile(shownMs, 1),
+    'drain at the end ms': drainMs,
+  };
+}
