@@ -26,6 +26,16 @@ export const crashPoints = {
   'before-service': 'delivery',
   /** The handler of a service ended; what it answered is not stored yet. */
   'after-service': 'delivery',
+  /** Commands to be carried out later are stored; their senders were not told yet. */
+  'after-receive': 'gateway',
+  /** A queued command was carried out; its record does not say so yet. */
+  'before-settle': 'delivery',
+  /** Something is due: a timer, a schedule, a delayed command. */
+  'before-fire': 'delivery',
+  /** What was due was told to whom it concerns. */
+  'after-fire': 'delivery',
+  /** A retry, a timer or a refusal was handled for a partition; its transaction is about to begin. */
+  'before-errand': 'delivery',
 } as const satisfies Record<string, 'gateway' | 'sequencer' | 'delivery'>;
 
 export type CrashPoint = keyof typeof crashPoints;

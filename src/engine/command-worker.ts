@@ -1,4 +1,5 @@
 import { setMaxListeners } from 'node:events';
+import { crashPoint } from '../crash-points.ts';
 import type { ServiceModel } from '../define/model.ts';
 import { delayAfterMs, mayRetry, type RetryPolicy } from '../define/retry-policy.ts';
 import { isMillraceError } from '../errors.ts';
@@ -64,6 +65,7 @@ export class CommandWorker {
     setMaxListeners(0, this.#stopping.signal);
     this.#settle = batchWhileBusy(
       async (settlements: readonly Settlement[]) => {
+        crashPoint('before-settle');
         await store.settle(settlements);
         return settlements.map(() => undefined);
       },

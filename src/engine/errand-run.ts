@@ -1,3 +1,4 @@
+import { crashPoint } from '../crash-points.ts';
 import type { ConsumerModel } from '../define/model.ts';
 import { type BlockedKey, type DeadLetterStore, deadLetterId, type LoadedDeadLetter } from '../store/dead-letters.ts';
 import type { LogDocument } from '../store/documents.ts';
@@ -158,6 +159,7 @@ async function writeDesks(
   }
   const blockedCount = blocked.size;
   const move = { ...head.ref, from, to: { checkpoint, revision }, failure: head.failure, blockedCount };
+  crashPoint('before-errand');
   const end = await store.commit([move], writesOf([{ build: handler.build, documents }]), side);
   if (end.kind !== 'committed') return { end, written: undefined, released: [] };
   head.tip = move.to;

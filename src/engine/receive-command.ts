@@ -1,3 +1,4 @@
+import { crashPoint } from '../crash-points.ts';
 import type { Model } from '../define/model.ts';
 import { MillraceError } from '../errors.ts';
 import type { CommitStore } from '../store/commits.ts';
@@ -42,6 +43,7 @@ export function createCommandReceiver(deps: CommandReceiverDeps): CommandReceive
   const insert = batchWhileBusy(
     async (commands: readonly QueuedCommandDocument[]) => {
       const known = new Map((await deps.store.insert(commands)).map((command) => [command._id, command]));
+      crashPoint('after-receive');
       return commands.map((command) => known.get(command._id));
     },
     { maxCount: INSERTS_MAX_COUNT },

@@ -1,3 +1,4 @@
+import { crashPoint } from '../crash-points.ts';
 import type { Logger } from '../logger.ts';
 import { atMost } from '../queue/at-most.ts';
 import type { Bells, Moment } from '../queue/bells.ts';
@@ -207,10 +208,12 @@ export class Timers {
   }
 
   async #fire(source: DueSource, fromMs: number | undefined, toMs: number): Promise<void> {
+    crashPoint('before-fire');
     await source.fire(fromMs, toMs).catch((error: unknown) => {
       const { logger } = this.#options;
       logger.warn({ kind: source.kind, error: String(error) }, 'what is due could not be fired; it is tried again');
     });
+    crashPoint('after-fire');
   }
 
   #keep(work: Promise<void>): void {

@@ -9,6 +9,8 @@ const PATIENCE_MS = 60_000;
 const RETRY_MS = 50;
 /** Of commands: each becomes four more, and events of three streams. */
 const TRANSFER_SHARE = 0.1;
+/** The half of them is sent for later. */
+const CHARGE_SHARE = 0.04;
 
 const ACCEPTED =
   '__typename ... on CommandAccepted { version token duplicate events { id } } ... on CommandRejected { code }';
@@ -16,7 +18,14 @@ const OPEN = `mutation($id: ID!, $commandId: ID!) { outcome: openAccount(id: $id
 const moving = (field: string): string =>
   `mutation($id: ID!, $commandId: ID!, $amount: SafeInt!) { outcome: ${field}(id: $id, commandId: $commandId, input: { amount: $amount }) { ${ACCEPTED} } }`;
 const TRANSFER = `mutation($id: ID!, $commandId: ID!, $amount: SafeInt!, $from: String!, $to: String!) { outcome: requestTransfer(id: $id, commandId: $commandId, input: { from: $from, to: $to, amount: $amount }) { ${ACCEPTED} } }`;
-const QUERIES = { open: OPEN, deposit: moving('deposit'), withdraw: moving('withdraw'), transfer: TRANSFER } as const;
+const CHARGE = `mutation($commandId: ID!, $account: String!, $amount: SafeInt!, $sendAt: DateTime) { outcome: chargeCard(commandId: $commandId, sendAt: $sendAt, input: { accountId: $account, card: "4000111122223333", amount: $amount }) { ${ACCEPTED} } }`;
+const QUERIES = {
+  open: OPEN,
+  deposit: moving('deposit'),
+  withdraw: moving('withdraw'),
+  transfer: TRANSFER,
+  charge: CHARGE,
+} as const;
 const READ = 'query($id: ID!, $token: Token) { account(id: $id, atLeast: $token) { balance } }';
 
 /** What the bank answers to a command. */
@@ -70,12 +79,20 @@ export class BankClients {
     });
   }
 
+  /** Money from a card: a service charges it, a saga pays it in. With `delayMs` not before then. */
+  charge(client: number, account: string, amount: number, delayMs?: number): Promise<Operation> {
+    const commandId = this.#newId();
+    const sendAt = delayMs === undefined ? undefined : new Date(Date.now() + delayMs).toISOString();
+    const wish = { client, commandId, kind: 'charge', account: `card-${commandId}`, amount } as const;
+    return this.#carryOut({ ...wish, to: account, ...(sendAt !== undefined && { sendAt }) });
+  }
+
   #newId(): string {
     return `c${this.#options.random.seed}-${++this.#commandCount}`;
   }
 
   async #carryOut(
-    wish: Pick<Operation, 'client' | 'commandId' | 'kind' | 'account' | 'amount' | 'between'>,
+    wish: Pick<Operation, 'client' | 'commandId' | 'kind' | 'account' | 'amount' | 'between' | 'to' | 'sendAt'>,
   ): Promise<Operation> {
     const { history } = this.#options;
     const { client } = wish;
@@ -139,12 +156,14 @@ export class BankClients {
     const [from, to] = [random.pick(this.accounts), random.pick(this.accounts)];
     const dice = random.next();
     if (dice < TRANSFER_SHARE && from !== to) return this.transfer(client, from, to, amount);
+    if (dice < TRANSFER_SHARE + CHARGE_SHARE) return this.charge(client, from, amount, dice < 0.12 ? 300 : undefined);
     return this.command(client, dice < 0.75 ? 'deposit' : 'withdraw', from, amount);
   }
 
   /** A read that must hold what the command wrote; an error (the view is behind) says nothing wrong. */
   async read({ kind, account, token, version, outcome }: Operation, client: number): Promise<void> {
-    if (kind === 'transfer' || outcome !== 'ok' || token === undefined || version === undefined) return;
+    if (kind === 'transfer' || kind === 'charge' || outcome !== 'ok' || token === undefined || version === undefined)
+      return;
     try {
       const { account: found } = await this.ask<{ account: { balance: number } | null }>(client, READ, {
         id: account,
@@ -163,9 +182,7 @@ export class BankClients {
 
   async #tryOnce(operation: Operation, turn: number): Promise<Outcome> {
     operation.tries++;
-    const { kind, account: id, commandId, amount, between: [from, to] = [] } = operation;
-    const variables = { id, commandId, ...(kind !== 'open' && { amount }), ...(kind === 'transfer' && { from, to }) };
-    return (await this.ask<{ outcome: Outcome }>(turn, QUERIES[kind], variables)).outcome;
+    return (await this.ask<{ outcome: Outcome }>(turn, QUERIES[operation.kind], variablesOf(operation))).outcome;
   }
 
   async ask<Data>(turn: number, query: string, variables: object): Promise<Data> {
@@ -200,8 +217,23 @@ function codeOf(error: unknown): string {
   return error instanceof Error ? error.name : String(error);
 }
 
+function variablesOf({ kind, account, commandId, amount, between, to, sendAt }: Operation): object {
+  switch (kind) {
+    case 'open':
+      return { id: account, commandId };
+    case 'deposit':
+    case 'withdraw':
+      return { id: account, commandId, amount };
+    case 'transfer':
+      return { id: account, commandId, amount, from: between?.[0], to: between?.[1] };
+    case 'charge':
+      return { commandId, amount, account: to, sendAt };
+  }
+}
+
 function settle(operation: Operation, outcome: Outcome): void {
-  if (outcome.__typename === 'CommandAccepted') {
+  if (outcome.__typename === 'CommandQueued') operation.outcome = 'ok';
+  else if (outcome.__typename === 'CommandAccepted') {
     operation.outcome = 'ok';
     if (outcome.version !== undefined && outcome.version !== null) operation.version = outcome.version;
     if (outcome.token !== undefined) operation.token = outcome.token;

@@ -5,12 +5,15 @@ import { dirname } from 'node:path';
 export interface Operation {
   readonly client: number;
   readonly commandId: string;
-  readonly kind: 'open' | 'deposit' | 'withdraw' | 'transfer';
-  /** The aggregate instance: an account, or the transfer itself. */
+  readonly kind: 'open' | 'deposit' | 'withdraw' | 'transfer' | 'charge';
+  /** The aggregate instance: an account, or the transfer or the charge itself. */
   readonly account: string;
   /** Of a transfer: where the money comes from and goes to. */
   readonly between?: readonly [string, string];
   readonly amount: number;
+  /** Of a charge: the account that gets the money, and when it is to be made. */
+  readonly to?: string;
+  readonly sendAt?: string;
   readonly invokedMs: number;
   endedMs?: number;
   /** `info`: the client gave up without an answer, so it may have happened or not. Undefined: still under way. */

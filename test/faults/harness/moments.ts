@@ -40,7 +40,7 @@ export async function untilShown(stage: Stage, timeoutMs = 60_000): Promise<numb
   const begun = performance.now();
   const versions = new Map<string, number>();
   for (const { kind, account, version = 0 } of stage.history.of('ok')) {
-    if (kind === 'transfer') continue;
+    if (kind === 'transfer' || kind === 'charge') continue;
     versions.set(account, Math.max(version, versions.get(account) ?? 0));
   }
   // One document each; those of long ago would have been missed before.

@@ -1,6 +1,7 @@
 import { cp, mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Document } from 'mongodb';
+import { type CardNetwork, startCardNetwork } from '../../../examples/bank/card-network.ts';
 import { bank } from '../../../examples/bank/module.ts';
 import { consumerLag } from '../../../src/engine/delivery-health.ts';
 import { buildModel } from '../../../src/index.ts';
@@ -60,6 +61,8 @@ export class Stage {
   readonly connection: Connection;
   readonly store: DeliveryStore;
   readonly checkpoints: CheckpointWatcher;
+  /** Where cards are charged and owners are told; it has faults of its own to switch on. */
+  readonly network: CardNetwork;
   readonly links: TcpProxy[] = [];
   readonly #linked: boolean;
   readonly #followers: EventFollower[] = [];
@@ -71,7 +74,9 @@ export class Stage {
     dataDir: string,
     servers: { mongo: PrivateServer | undefined; set: ReplicaSet | undefined; redis: PrivateServer },
     connection: Connection,
+    network: CardNetwork,
   ) {
+    this.network = network;
     this.profile = options.profile;
     this.random = seeded(options.seed);
     this.dataDir = dataDir;
@@ -94,6 +99,8 @@ export class Stage {
         REDIS_PREFIX: NAMES.prefix,
         LOG_PRETTY: 'false',
         LOG_LEVEL: 'info',
+        CARD_NETWORK_URL: network.url,
+        BANK_NOTIFY_URL: `${network.url}/notifications`,
         ...profiles[options.profile].env,
       },
     });
@@ -111,7 +118,7 @@ export class Stage {
     ]);
     const url = mongo?.url ?? set?.url ?? '';
     const connection = await connect({ url, database: NAMES.database, appName: 'faults' });
-    return new Stage(options, dataDir, { mongo, set, redis }, connection);
+    return new Stage(options, dataDir, { mongo, set, redis }, connection, await startCardNetwork());
   }
 
   get mongo(): PrivateServer {
@@ -304,7 +311,7 @@ export class Stage {
     await Promise.all(this.links.map((link) => link.close()));
     await this.store.partitions.close().catch(() => undefined);
     await this.connection.client.close().catch(() => undefined);
-    await Promise.all([this.#mongo?.kill(), this.#set?.kill(), this.redis.kill()]);
+    await Promise.all([this.#mongo?.kill(), this.#set?.kill(), this.redis.kill(), this.network.close()]);
     await rm(this.dataDir, { recursive: true, force: true });
   }
 }
