@@ -22,7 +22,8 @@ export async function startSweep(
   const tasks: SweepTask[] = [retrySweep({ logId, deadLetters, model, retries, delivery })];
   const { sagas } = roles;
   if (sagas !== undefined) tasks.push({ name: 'refusals', run: () => sagas.look() });
-  if (commands !== undefined) tasks.push(commandSweep({ store: deps.store.queuedCommands, ...commands }));
+  if (commands !== undefined)
+    tasks.push(commandSweep({ store: deps.store.queuedCommands, clock: deps.store.timers, ...commands }));
   const sweep = new Sweep({ ...deps, ...(delivery && { delivery }), tasks, intervalMs: deps.settings.sweepIntervalMs });
   sweep.start();
   return { sweep, stop: () => sweep.stop() };

@@ -1,6 +1,6 @@
 import type { CommandJobs } from '../queue/command-jobs.ts';
 import type { QueuedCommandStore } from '../store/queued-commands.ts';
-import type { TimerPlace } from '../store/timers.ts';
+import type { TimerPlace, TimerStore } from '../store/timers.ts';
 import type { CommandWorker } from './command-worker.ts';
 import type { SweepTask } from './sweep.ts';
 
@@ -16,14 +16,16 @@ const DEAD_PAGE_COUNT = 1_000;
  */
 export function commandSweep(deps: {
   readonly store: Pick<QueuedCommandStore, 'due' | 'defer' | 'list'>;
+  /** MongoDB's clock: a worker whose own is ahead must not carry out a delayed command before its time. */
+  readonly clock: Pick<TimerStore, 'now'>;
   readonly worker: Pick<CommandWorker, 'takeUp'>;
   readonly jobs: Pick<CommandJobs, 'add'>;
 }): SweepTask {
-  const { store, worker, jobs } = deps;
+  const { store, clock, worker, jobs } = deps;
   return {
     name: 'commands',
     async run({ redisLost }) {
-      const overdue = await store.due(new Date(), ROUND_MAX_COUNT);
+      const overdue = await store.due(new Date(await clock.now()), ROUND_MAX_COUNT);
       worker.takeUp(overdue);
       const unclaimed = overdue.filter(({ claim }) => claim === undefined);
       await store.defer(

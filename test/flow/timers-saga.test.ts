@@ -173,7 +173,7 @@ describe('timers of sagas', () => {
   });
 
   test('fire at their time in workers whose clocks are an hour off', async () => {
-    const { start, worker, workerCount, holder, rangCount } = await stage();
+    const { start, worker, workerCount, holder, rangCount, events } = await stage();
     const gateway = await start('gateway');
     const skew = new URL('../faults/harness/clock-skew.mjs', import.meta.url).href;
     worker({ NODE_OPTIONS: `--import ${skew}`, CLOCK_SKEW_MS: '3600000' });
@@ -181,9 +181,21 @@ describe('timers of sagas', () => {
     await holder();
     await workerCount(2);
     const setAt = Date.now();
+    const sendAt = new Date(setAt + 3_000);
+    await gateway.send(clock, 'delayed', { type: 'Tick', data: { dueAt: sendAt.toISOString() } }, { sendAt });
     await Promise.all(Array.from({ length: 20 }, (_, i) => set(gateway, `t${i}`, 3_000)));
-    await rangCount(1);
-    expect(Date.now() - setAt).toBeGreaterThanOrEqual(3_000);
+    const early = await until(
+      'something is done',
+      async () =>
+        (await events.findOne({ type: { $in: ['Rang', 'Ticked'] }, stream: { $ne: 'default/clock/tower' } })) ??
+        undefined,
+    );
+    expect({ early, afterMs: Date.now() - setAt >= 3_000 }).toEqual({ early, afterMs: true });
+    await until(
+      'the delayed command',
+      async () => (await events.findOne({ stream: 'default/clock/delayed' })) ?? undefined,
+    );
+    expect(Date.now() - setAt).toBeLessThan(7_000);
     const found = await rangCount(20);
     expect(Date.now() - setAt).toBeLessThan(7_000);
     onceEach(found, 20);
