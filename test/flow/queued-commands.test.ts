@@ -8,9 +8,10 @@ import WebSocket from 'ws';
 import type { CommandOutcome, CommandQueued, CommandStatus } from '../../src/index.ts';
 import type { RunningApp } from '../../src/start.ts';
 import type { QueuedCommandDocument } from '../../src/store/documents.ts';
-import { type Bug, startCommandApp, sumAggregate } from '../setup/command-app.ts';
+import { startCommandApp } from '../setup/command-app.ts';
 import { post, socketUrl } from '../setup/gateway.ts';
 import { privateRedis, testServers } from '../setup/servers.ts';
+import { type Bug, sumAggregate } from '../setup/sum-aggregate.ts';
 import { until } from '../setup/until.ts';
 
 const servers = { ...testServers(), redisUrl: (await privateRedis()).url };

@@ -8,7 +8,6 @@ import { startCardNetwork } from '../setup/card-network.ts';
 import { startCommandApp } from '../setup/command-app.ts';
 import { post } from '../setup/gateway.ts';
 import { testServers } from '../setup/servers.ts';
-import { startSource } from '../setup/source-process.ts';
 import { tillService } from '../setup/till-parts.ts';
 import { until } from '../setup/until.ts';
 
@@ -167,26 +166,3 @@ test('a process that stops tells its handlers; another one goes on, and the try 
   expect(new Set(seenOf('rolling').map(({ idempotencyKey }) => idempotencyKey)).size).toBe(1);
   expect(await commitsOf(commandId, here.database)).toHaveLength(1);
 });
-
-test('a worker that is killed in the middle of a command leaves it to another: one key, one event', async () => {
-  const here = testServers();
-  const gateway = await startCommandApp(here, parts, { role: 'gateway' });
-  const { mongoUrl, redisUrl, database, prefix } = here;
-  const args = [mongoUrl, redisUrl, database, prefix, network.url];
-  const first = startSource('test/setup/processes/till-worker.ts', args);
-  expect(await first.line()).toBe('ready');
-  network.script('killed', ['hang']);
-  const commandId = randomUUID();
-  const token = await charge('killed', 9, gateway, commandId);
-  await until('the request of the first try', () => seenOf('killed')[0], { seen: first.errors });
-  first.child.kill('SIGKILL');
-  const killedAt = performance.now();
-  await first.exited;
-  await startCommandApp(here, parts, { role: 'worker' });
-  const status = await end(token, gateway);
-  expect(status).toMatchObject({ status: 'ACCEPTED', receipt: { version: 1 } });
-  expect(performance.now() - killedAt).toBeLessThan(10_000);
-  expect(seenOf('killed').map(({ idempotencyKey }) => idempotencyKey)).toEqual(Array(2).fill(`main/till/${commandId}`));
-  expect([...network.charged].filter(([key]) => key.endsWith(commandId))).toHaveLength(1);
-  expect(await commitsOf(commandId, database)).toHaveLength(1);
-}, 40_000);

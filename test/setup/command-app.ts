@@ -1,41 +1,10 @@
 import { createSchemaBuilder, exposeModule } from 'millrace/graphql';
 import { afterAll } from 'vitest';
-import { z } from 'zod';
-import { aggregate, type Module, module } from '../../src/index.ts';
+import { type Module, module } from '../../src/index.ts';
 import { createLogger } from '../../src/logger.ts';
 import { readSettings } from '../../src/settings.ts';
 import { type RunningApp, startApp } from '../../src/start.ts';
 import type { TestServers } from './servers.ts';
-
-/** What the aggregate does when it is asked to break. */
-export interface Bug {
-  /** How often `Add` throws before it works. */
-  throwsCount: number;
-  decidedCount: number;
-}
-
-/** A sum that refuses to go below zero, and breaks where a test wants it to. */
-export function sumAggregate(bug: Bug = { throwsCount: 0, decidedCount: 0 }) {
-  return aggregate({
-    name: 'sum',
-    events: { Added: z.object({ by: z.int() }) },
-    commands: { Add: z.object({ by: z.int(), pin: z.string().optional() }) },
-    fields: { Add: { pin: { store: false } } },
-    rejections: ['BELOW_ZERO'],
-    initial: () => 0,
-    evolve: { Added: (sum, { by }) => sum + by },
-    decide: {
-      Add: (sum, { by }, { reject }) => {
-        bug.decidedCount++;
-        if (bug.throwsCount > 0) {
-          bug.throwsCount--;
-          throw new Error('the sum is broken');
-        }
-        return sum + by < 0 ? reject('BELOW_ZERO', `the sum would be ${sum + by}`) : { type: 'Added', data: { by } };
-      },
-    },
-  });
-}
 
 /** Fast where production is slow. */
 export const quick = { SWEEP_INTERVAL_MS: '250', JOB_LOCK_MS: '1000', JOB_STALLED_CHECK_MS: '500' };

@@ -2,7 +2,7 @@
  * What must not compile, each mistake in its place. `npm run typecheck` is the test; test/types.test.ts reads the
  * error that each gives: it is short and holds what stands after the arrow.
  */
-import { aggregate, command, event, projector, query, saga, view } from 'millrace';
+import { aggregate, command, event, projector, query, saga, service, view } from 'millrace';
 import { spec } from 'millrace/testing';
 import { z } from 'zod';
 
@@ -176,3 +176,37 @@ given.when({ type: 'Opne', data: { owner: 'x' } });
 spec(thing).given({ type: 'Opend', data: { owner: 'x' } });
 // @ts-expect-error a projector is not commanded → 'when' does not exist
 spec(projector({ name: 'p', version: 1, from, into: things, on: { Opened: () => null } })).given().when;
+
+/* Services */
+const card = {
+  name: 'card',
+  events: { Charged: z.object({ sum: z.number() }) },
+  commands: { Charge: z.object({ sum: z.number() }) },
+  rejections: ['DECLINED'],
+} as const;
+service({
+  ...card,
+  handle: {
+    // @ts-expect-error a service answers with an unknown event → "Chargd"
+    Charge: async (data) => ({ type: 'Chargd', data }),
+  },
+});
+service({
+  ...card,
+  handle: {
+    // @ts-expect-error a service answers with wrong data → 'string' is not assignable to type 'number'
+    Charge: async ({ sum }) => ({ type: 'Charged', data: { sum: String(sum) } }),
+  },
+});
+service({
+  ...card,
+  handle: {
+    // @ts-expect-error a service refuses with an undeclared code → "DECLIND"
+    Charge: async (_data, { reject }) => reject('DECLIND', 'no money'),
+  },
+});
+// @ts-expect-error a service without a handler → Property 'Charge' is missing
+service({ ...card, handle: {} });
+const cards = service({ ...card, handle: { Charge: async (data) => ({ type: 'Charged', data }) } });
+// @ts-expect-error a command of a service with wrong data → 'string' is not assignable to type 'number'
+command(cards, 'c', { type: 'Charge', data: { sum: '1' } });

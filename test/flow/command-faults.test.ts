@@ -1,0 +1,138 @@
+import { randomUUID } from 'node:crypto';
+import { MongoClient } from 'mongodb';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import type { CommandStatus } from '../../src/index.ts';
+import type { RunningApp } from '../../src/start.ts';
+import type { CommitDocument, QueuedCommandDocument } from '../../src/store/documents.ts';
+import { startCardNetwork } from '../setup/card-network.ts';
+import { startCommandApp } from '../setup/command-app.ts';
+import { post } from '../setup/gateway.ts';
+import { testServers } from '../setup/servers.ts';
+import { type SourceProcess, startSource } from '../setup/source-process.ts';
+import { sumAggregate } from '../setup/sum-aggregate.ts';
+import { tillService } from '../setup/till-parts.ts';
+import { until } from '../setup/until.ts';
+
+/** Processes that die or stand still while they carry out commands. */
+const network = await startCardNetwork();
+const { till, chargedView, charges } = tillService(network.url);
+const sum = sumAggregate();
+const parts = [till, chargedView, charges, sum];
+const processes: SourceProcess[] = [];
+let client: MongoClient;
+
+beforeAll(async () => {
+  client = await MongoClient.connect(testServers().mongoUrl);
+});
+afterAll(async () => {
+  for (const { child } of processes) child.kill('SIGKILL');
+  await Promise.all(processes.map(({ exited }) => exited));
+  await client.close();
+});
+
+async function stage() {
+  const { mongoUrl, redisUrl, database, prefix } = testServers();
+  const servers = { mongoUrl, redisUrl, database, prefix };
+  const db = client.db(database);
+  const startProcess = async (role: 'worker' | 'all', env: NodeJS.ProcessEnv = {}) => {
+    const args = [role, mongoUrl, redisUrl, database, prefix, network.url];
+    const started = startSource('test/setup/processes/till-worker.ts', args, { ...process.env, ...env });
+    processes.push(started);
+    return { ...started, said: await started.line() };
+  };
+  const commitsOf = (commandId: string) =>
+    db.collection<CommitDocument>('commits').find({ 'command.id': commandId }).toArray();
+  const queued = db.collection<QueuedCommandDocument>('queued_commands');
+  return { servers, startProcess, commitsOf, queued };
+}
+async function end(token: string, of: RunningApp): Promise<CommandStatus> {
+  let last: CommandStatus | undefined;
+  for await (const status of of.runtime.watchCommand(token, AbortSignal.timeout(30_000))) last = status;
+  return last!;
+}
+const requestsFor = (commandId: string) =>
+  network.seen.filter(({ idempotencyKey }) => idempotencyKey.endsWith(commandId));
+async function charge(app: RunningApp, card: string, commandId: string): Promise<string> {
+  const outcome = await app.send(till, undefined, { type: 'Charge', data: { card, amount: 9 } }, { commandId });
+  if (outcome.kind !== 'queued') throw new Error(JSON.stringify(outcome));
+  return outcome.token;
+}
+
+test('a worker that is killed in the middle of a command leaves it to another: one key, one event', async () => {
+  const { servers, startProcess, commitsOf } = await stage();
+  const gateway = await startCommandApp(servers, parts, { role: 'gateway' });
+  const first = await startProcess('worker');
+  network.script('killed', ['hang']);
+  const commandId = randomUUID();
+  const token = await charge(gateway, 'killed', commandId);
+  await until('the request of the first try', () => requestsFor(commandId)[0], { seen: first.errors });
+  first.child.kill('SIGKILL');
+  const killedAt = performance.now();
+  await first.exited;
+  await startCommandApp(servers, parts, { role: 'worker' });
+  expect(await end(token, gateway)).toMatchObject({ status: 'ACCEPTED', attempts: 1, receipt: { version: 1 } });
+  expect(performance.now() - killedAt).toBeLessThan(10_000);
+  expect(new Set(requestsFor(commandId).map(({ idempotencyKey }) => idempotencyKey)).size).toBe(1);
+  expect(requestsFor(commandId)).toHaveLength(2);
+  expect(await commitsOf(commandId)).toHaveLength(1);
+}, 40_000);
+
+test('a worker that stands still loses its command, and changes nothing when it goes on', async () => {
+  const { servers, startProcess, commitsOf, queued } = await stage();
+  const gateway = await startCommandApp(servers, parts, { role: 'gateway' });
+  const first = await startProcess('worker');
+  network.delayMs = 500;
+  const commandId = randomUUID();
+  const token = await charge(gateway, 'still', commandId);
+  await until('the request of the first try', () => requestsFor(commandId)[0], { seen: first.errors });
+  first.child.kill('SIGSTOP');
+  await startCommandApp(servers, parts, { role: 'worker' });
+  const status = await end(token, gateway);
+  network.delayMs = 0;
+  expect(status).toMatchObject({ status: 'ACCEPTED' });
+  const [before] = await commitsOf(commandId);
+  first.child.kill('SIGCONT');
+  // It has the answer of its own request, or none, and ends this command before it takes the next.
+  const next = randomUUID();
+  expect(await end(await charge(gateway, 'still', next), gateway)).toMatchObject({ status: 'ACCEPTED' });
+  expect(await commitsOf(commandId)).toEqual([before]);
+  expect(await queued.findOne({ commandId })).toMatchObject({ state: 'ACCEPTED' });
+}, 40_000);
+
+test('a process that dies between its answer and the work leaves no command behind', async () => {
+  const { servers, startProcess, queued } = await stage();
+  // It dies when the first of these commands is about to be written.
+  const { said, exited } = await startProcess('all', { MILLRACE_CRASH: 'before-append' });
+  const other = await startCommandApp(servers, parts, { role: 'gateway' });
+  const ids = Array.from({ length: 20 }, () => randomUUID());
+  const fields = ids.map((id, index) => `c${index}: add(id: "${id}", input: { by: 1 }, mode: QUEUED) { __typename }`);
+  const sent = await Promise.allSettled([post(said, JSON.stringify({ query: `mutation { ${fields.join(' ')} }` }))]);
+  await exited;
+  const diedAt = performance.now();
+  const stored = await queued.countDocuments();
+  expect(stored).toBeGreaterThan(0);
+  expect(sent[0]?.status === 'rejected' || stored === ids.length).toBe(true);
+  await startCommandApp(servers, parts, { role: 'worker' });
+  await until('all that was stored is accepted', async () =>
+    (await queued.countDocuments({ state: 'ACCEPTED' })) === stored ? true : undefined,
+  );
+  expect(performance.now() - diedAt).toBeLessThan(10_000);
+  const [one] = await queued.find().toArray();
+  expect(await other.runtime.findCommand('sum', one!.id, one!.commandId)).toMatchObject({ receipt: { version: 1 } });
+}, 40_000);
+
+test('a handler that kills its process again and again is found', async () => {
+  const { servers, queued } = await stage();
+  const app = await startCommandApp(servers, parts);
+  const commandId = randomUUID();
+  const sendAt = new Date(Date.now() + 3_600_000);
+  const data = { card: 'deadly', amount: 1 };
+  const outcome = await app.send(till, undefined, { type: 'Charge', data }, { commandId, sendAt });
+  if (outcome.kind !== 'queued') throw new Error(JSON.stringify(outcome));
+  // As ten processes would have left it.
+  await queued.updateOne({ commandId }, { $set: { interruptions: 10, dueAt: new Date() } });
+  expect(await end(outcome.token, app)).toMatchObject({ status: 'DEAD', error: { code: 'CRASHED' } });
+  expect(requestsFor(commandId)).toHaveLength(0);
+  expect(await app.runtime.retryCommand(outcome.token, { reason: 'mended' })).toMatchObject({ status: 'RECEIVED' });
+  expect(await end(outcome.token, app)).toMatchObject({ status: 'ACCEPTED', attempts: 1 });
+});
