@@ -1,4 +1,5 @@
 import type { ConsumerModel, Model } from '../define/model.ts';
+import type { BlockedSummary } from '../store/dead-letters.ts';
 import type { DeliveryStore } from '../store/delivery-store.ts';
 import type { PartitionReading } from '../store/partitions.ts';
 import type { Readiness } from './contract.ts';
@@ -19,7 +20,10 @@ export interface ConsumerLag {
   readonly partitions: readonly PartitionReading[];
 }
 
-type HealthStore = Pick<DeliveryStore, 'logId' | 'log' | 'feed' | 'leases' | 'partitions' | 'placement'>;
+type HealthStore = Pick<
+  DeliveryStore,
+  'logId' | 'log' | 'feed' | 'leases' | 'partitions' | 'placement' | 'deadLetters'
+>;
 
 /** Lag of all consumers of these modules; one read of the log's end and one of the partitions. */
 export async function consumerLag(
@@ -48,7 +52,14 @@ export async function deliveryHealth(store: HealthStore, model: Pick<Model, 'con
 async function failingPartitions(store: HealthStore, model: Pick<Model, 'consumers'>): Promise<readonly string[]> {
   const generations = model.consumers.map(({ name, generation }) => ({ consumer: name, generation }));
   const readings = await store.partitions.read(generations);
-  return readings.flatMap(({ consumer, generation, partition, failure }) => {
+  const blocked = generations.filter((of) =>
+    readings.some(
+      ({ consumer, generation, blockedCount }) =>
+        blockedCount > 0 && consumer === of.consumer && generation === of.generation,
+    ),
+  );
+  const waiting = blocked.length === 0 ? [] : await store.deadLetters.summaries(blocked);
+  const standing = readings.flatMap(({ consumer, generation, partition, failure }) => {
     if (failure === undefined) return [];
     const { key, position, eventType, code, message, attempts, since } = failure;
     return [
@@ -56,7 +67,20 @@ async function failingPartitions(store: HealthStore, model: Pick<Model, 'consume
         `${eventType} for key "${key}" fails with ${code} (${message}) since ${since.toISOString()}, ${attempts} attempts`,
     ];
   });
+  return [...standing, ...waiting.map(reasonOf)];
 }
+
+function reasonOf({ consumer, generation, deadCount, retryingCount, parkedCount, example }: BlockedSummary): string {
+  const { key, position, inputType, error, firstFailedAt, attempts } = example;
+  const message =
+    error.message.length > MESSAGE_MAX_LENGTH ? `${error.message.slice(0, MESSAGE_MAX_LENGTH)}…` : error.message;
+  return (
+    `consumer "${consumer}" (generation ${generation}): ${deadCount} keys are dead and ${retryingCount} are tried again, ` +
+    `${parkedCount} events wait behind them; for example ${inputType} at position ${position} for key "${key}" failed with ` +
+    `${error.code} (${message.replace(/\s+/g, ' ')}) since ${firstFailedAt.toISOString()}, ${attempts} attempts`
+  );
+}
+const MESSAGE_MAX_LENGTH = 200;
 
 async function placingTroubles(store: HealthStore): Promise<readonly string[]> {
   const [lease, state] = await Promise.all([store.leases.state(sequencerLease(store.logId)), store.placement.load()]);
