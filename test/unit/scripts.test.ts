@@ -19,11 +19,14 @@ describe('the closing line of .ci/run', () => {
     assertionResults: tests.map((one) => ({ status: one })),
   });
 
-  async function count(report: unknown): Promise<{ readonly line: string | undefined; readonly code: number }> {
+  async function count(
+    report: unknown,
+    others: readonly string[] = [],
+  ): Promise<{ readonly line: string | undefined; readonly code: number }> {
     const path = join(folder, 'report.json');
     if (report !== undefined) await writeFile(path, JSON.stringify(report));
     return new Promise((resolve) => {
-      execFile(process.execPath, [join(root, 'scripts', 'count-tests.mjs'), path], (error, stdout) => {
+      execFile(process.execPath, [join(root, 'scripts', 'count-tests.mjs'), path, ...others], (error, stdout) => {
         resolve({ line: stdout.trimEnd().split('\n').at(-1), code: error === null ? 0 : Number(error.code) });
       });
     });
@@ -50,6 +53,15 @@ describe('the closing line of .ci/run', () => {
     expect(await count(failing)).toEqual({ line: '3 passed, 1 failed', code: 1 });
     const broken = { ...counts, success: false, testResults: [file('passed', ['passed']), file('failed', [])] };
     expect(await count(broken)).toEqual({ line: '3 passed, 1 failed', code: 1 });
+  });
+
+  test('adds up several reports, and fails when one of them is missing or empty', async () => {
+    const first = { ...counts, testResults: [file('passed', ['passed'])] };
+    const path = join(folder, 'first.json');
+    await writeFile(path, JSON.stringify(first));
+    expect(await count({ ...first, numPassedTests: 4 }, [path])).toEqual({ line: '7 passed, 0 failed', code: 0 });
+    expect(await count({ ...first, numPassedTests: 0 }, [path])).toEqual({ line: '3 passed, 0 failed', code: 1 });
+    expect(await count(first, [join(folder, 'none.json')])).toEqual({ line: '3 passed, 1 failed', code: 1 });
   });
 
   test('fails when no test ran or there is no report', async () => {

@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import { setTimeout as wait } from 'node:timers/promises';
 import type { History, Operation } from './history.ts';
 import type { Random } from './random.ts';
@@ -123,6 +124,7 @@ export class BankClients {
   }): Promise<void> {
     const { random } = this.#options;
     const { clientCount, signal, perSecond, readShare = 0.05 } = options;
+    setMaxListeners(0, signal);
     const everyMs = perSecond === undefined ? 0 : (clientCount * 1_000) / perSecond;
     const client = async (_: unknown, index: number): Promise<void> => {
       let dueMs = performance.now() + random.next() * everyMs;
