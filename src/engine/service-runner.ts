@@ -1,7 +1,7 @@
 import { setMaxListeners } from 'node:events';
 import { crashPoint } from '../crash-points.ts';
 import type { Decision } from '../define/decide.ts';
-import type { ServiceModel } from '../define/model.ts';
+import type { Model, ServiceModel } from '../define/model.ts';
 import { mayRetry } from '../define/retry-policy.ts';
 import { parse } from '../define/schema.ts';
 import type { ServiceContext } from '../define/service.ts';
@@ -21,6 +21,7 @@ import { commitOf } from './commit-of.ts';
 import { storedError } from './error-record.ts';
 import { GroupCommit } from './group-commit.ts';
 import { inDeadline } from './in-deadline.ts';
+import { type Intercept, interceptFor, onHookFailed } from './intercept.ts';
 import { KeyLine } from './key-line.ts';
 import { newId } from './new-id.ts';
 import { onceOf } from './once.ts';
@@ -28,7 +29,7 @@ import { CLAIM_TTL_MS, ServiceClaims } from './service-claims.ts';
 import { Turns } from './turns.ts';
 
 export interface ServiceRunnerDeps {
-  readonly model: { readonly services: ReadonlyMap<string, ServiceModel> };
+  readonly model: Pick<Model, 'services' | 'interceptors'>;
   readonly store: QueuedCommandStore;
   readonly keys: ExclusiveKeys;
   readonly commits: CommitStore;
@@ -59,6 +60,8 @@ const UNKNOWN_SERVICE_MS = 5_000;
 export class ServiceRunner {
   readonly #deps: ServiceRunnerDeps;
   readonly #group: GroupCommit;
+  /** For what interceptors add to the metadata; around the handlers they are already. */
+  readonly #intercept: Intercept | undefined;
   readonly #claims: ServiceClaims;
   readonly #line: KeyLine;
   readonly #turns = new Turns(RUNNING_MAX_COUNT);
@@ -74,6 +77,7 @@ export class ServiceRunner {
     // Every command that runs or waits listens.
     setMaxListeners(0, this.#stopping.signal, this.#over.signal);
     this.#group = new GroupCommit(deps.commits, deps.rejections);
+    this.#intercept = interceptFor(deps.model.interceptors, 'service', onHookFailed(deps.logger));
     this.#claims = new ServiceClaims(deps.store, deps.instanceId, deps.logger);
     this.#line = new KeyLine(deps.keys, deps.instanceId, deps.logger);
   }
@@ -199,7 +203,9 @@ export class ServiceRunner {
   async #append(service: ServiceModel, command: QueuedCommandDocument, answer: Decision): Promise<TryEnd> {
     if (answer.kind === 'rejected') return this.#refuse(command, answer.code, answer.reason);
     const { limits, onCommitted } = this.#deps;
-    const { stream, commandId, data, hash, meta, type } = command;
+    const { stream, commandId, data, hash, type } = command;
+    const call = { kind: 'service', name: service.name, type, input: data, meta: command.meta, attempt: 1 } as const;
+    const meta = this.#intercept === undefined ? command.meta : this.#intercept.meta(call);
     const own = { stream, commandId, stored: data, hash, meta, command: { type } };
     const commit = commitOf(limits, own, answer.events, answer.events.length === 0 ? undefined : 1);
     const deadline = Date.now() + limits.timeoutMs;
