@@ -1,7 +1,7 @@
 /**
  * Soak: seeded random faults under load, then every invariant.
  *
- *     npm run soak -- [--minutes 15] [--seed N] [--per-second 60] [--profile production]
+ *     npm run soak -- [--minutes 15] [--seed N] [--per-second 60] [--profile production] [--only 'worker killed']
  *
  * Prints each fault as it is injected, at the end one table of invariants and one of figures, and ends with 1 when one is
  * violated; history and logs are then kept in .millrace/faults.
@@ -10,7 +10,7 @@ import { randomInt } from 'node:crypto';
 import { rm } from 'node:fs/promises';
 import { parseArgs } from 'node:util';
 import { openDataRoot } from '../setup/data-root.ts';
-import { type Crew, chosen } from './harness/injections.ts';
+import { type Crew, chosen, injections } from './harness/injections.ts';
 import { pause, percentile, untilShown } from './harness/moments.ts';
 import type { ProfileName } from './harness/profiles.ts';
 import { Stage } from './harness/stage.ts';
@@ -23,12 +23,17 @@ const { values } = parseArgs({
     seed: { type: 'string', default: String(randomInt(1_000_000)) },
     'per-second': { type: 'string', default: '60' },
     profile: { type: 'string', default: 'production' },
+    only: { type: 'string' },
   },
 });
 const [minutes, seed, perSecond] = [Number(values.minutes), Number(values.seed), Number(values['per-second'])];
 const profile: ProfileName = values.profile === 'fast' ? 'fast' : 'production';
-if (!(minutes > 0) || !Number.isInteger(seed) || !(perSecond > 0)) {
-  console.error('npm run soak -- [--minutes 15] [--seed N] [--per-second 60] [--profile fast|production]');
+const unknown = values.only !== undefined && injections.every(({ name }) => name !== values.only);
+if (unknown || !(minutes > 0) || !Number.isInteger(seed) || !(perSecond > 0)) {
+  console.error(
+    'npm run soak -- [--minutes 15] [--seed N] [--per-second 60] [--profile fast|production] [--only NAME]',
+  );
+  console.error(`NAME is one of: ${injections.map(({ name }) => name).join(', ')}`);
   process.exit(2);
 }
 const dataRoot = await openDataRoot();
@@ -67,7 +72,7 @@ async function run(stage: Stage): Promise<boolean> {
     const untilMs = performance.now() + minutes * 60_000;
     while (performance.now() < untilMs) {
       await pause(500 + stage.random.below(3_000));
-      const { name, inject } = chosen(stage);
+      const { name, inject } = chosen(stage, values.only);
       counts.set(name, (counts.get(name) ?? 0) + 1);
       await inject(stage, crew);
       const tookMs = await untilShown(stage, DRAIN_MAX_MS);

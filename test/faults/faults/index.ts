@@ -14,6 +14,7 @@ import { hotStream, sameKey } from './f16-f17-races.ts';
 import { historyLost } from './f18-history-lost.ts';
 import { twoSequencers } from './f20-two-sequencers.ts';
 import { swizzledLinks } from './f21-swizzle.ts';
+import { poison } from './f23-poison.ts';
 import { slowSubscriber } from './f25-slow-subscriber.ts';
 import { reconnects } from './f26-reconnects.ts';
 import { clockSkew } from './f27-clock-skew.ts';
@@ -42,6 +43,7 @@ export const faults: readonly Fault[] = [
   historyLost,
   twoSequencers,
   swizzledLinks,
+  poison,
   slowSubscriber,
   reconnects,
   clockSkew,

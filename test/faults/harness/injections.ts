@@ -140,8 +140,9 @@ export const injections: readonly Injection[] = [
   },
 ];
 
-/** One by its weight. */
-export function chosen(stage: Stage): Injection {
-  const bag = injections.flatMap((injection) => Array.from({ length: injection.weight }, () => injection));
+/** One by its weight; always the same with `only`. */
+export function chosen(stage: Stage, only?: string): Injection {
+  const among = injections.filter(({ name }) => only === undefined || name === only);
+  const bag = among.flatMap((injection) => Array.from({ length: injection.weight }, () => injection));
   return stage.random.pick(bag);
 }

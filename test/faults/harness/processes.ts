@@ -14,6 +14,8 @@ export interface StartRole {
   readonly port?: number;
   /** Over the profile's. */
   readonly env?: Readonly<Record<string, string>>;
+  /** Default: the bank. */
+  readonly app?: string;
   /** Preloads, as paths in the repository. */
   readonly preloads?: readonly string[];
   /** It is meant to end by itself, as at a crash point. Default false. */
@@ -39,7 +41,7 @@ export class RoleProcess {
     this.#mayEnd = start.mayEnd ?? false;
     const log = openSync(logFile, 'a');
     const preloads = (start.preloads ?? []).flatMap((path) => ['--import', join(root, path)]);
-    const args = ['start', '--role', start.role, '--app', 'examples/bank/app.ts'];
+    const args = ['start', '--role', start.role, '--app', start.app ?? 'examples/bank/app.ts'];
     this.#child = spawn(
       process.execPath,
       ['--conditions=millrace-source', '--import', 'tsx', ...preloads, 'test/setup/processes/cli.ts', ...args],
