@@ -7,16 +7,15 @@ import { backoffMs } from './backoff.ts';
 import { Careful, type Crashes } from './careful.ts';
 import type { CommitPipeline, LostEnd, Step } from './commit-pipeline.ts';
 import type { DecodeOnce } from './decode-once.ts';
-import { ABSENT, stateOf } from './document-cache.ts';
 import type { Errand } from './errand.ts';
 import { ErrandQueue, type ErrandQueueOptions } from './errand-queue.ts';
+import { fetchDocuments } from './fetch-documents.ts';
 import { type HandleOptions, handleTasks } from './handle-tasks.ts';
 import type { Handler } from './handler.ts';
-import { readLeads, targetsOf } from './key-route.ts';
 import type { OwnedLogReader } from './log-reader.ts';
 import { type FailureCause, failureOf, standStillMs } from './partition-failure.ts';
 import { PartitionHead } from './partition-head.ts';
-import { type Stretch, stretchOf, type Task } from './stretch.ts';
+import { type Stretch, stretchOf } from './stretch.ts';
 
 export interface RunnerOptions {
   readonly logId: string;
@@ -38,6 +37,8 @@ export interface RunnerOptions {
 }
 
 const STRETCH_MAX_EVENTS = 1_000;
+/** Of watched partitions one event each is handled before the next read. */
+const WATCHED_MAX_EVENTS = 200;
 /** A partition whose record is not there (yet). */
 const ABSENT_PAUSE_MS = 500;
 /** Memory for documents of one consumer. */
@@ -253,7 +254,10 @@ export class ConsumerRunner {
 
   async #advanceFrom(heads: readonly PartitionHead[]): Promise<readonly PartitionHead[]> {
     const after = Math.min(...heads.map(({ scanned }) => scanned));
-    const events = await this.#read(after);
+    const events = await this.#read(
+      after,
+      heads.some((head) => head.isWatched) ? WATCHED_MAX_EVENTS : STRETCH_MAX_EVENTS,
+    );
     const to = events.at(-1)?._id ?? after;
     if (to === after && after < this.#options.reader.end) {
       throw new MillraceError(
@@ -264,7 +268,7 @@ export class ConsumerRunner {
     const near = heads.filter(({ scanned }) => scanned <= to);
     const stretch = stretchOf({ ...this.#options, events, heads: near });
     const epochs = near.map(({ epoch }) => epoch);
-    await this.#fetchDocuments(stretch.tasks);
+    await fetchDocuments(this.#options, stretch.tasks);
     // Others: meanwhile a transaction below this one failed, and what was read belongs to another past.
     const sure = near.filter((head, index) => head.epoch === epochs[index] && head.tip !== undefined);
     const watched = sure.filter((head) => head.isWatched);
@@ -273,11 +277,11 @@ export class ConsumerRunner {
     return heads.filter((head) => !near.includes(head));
   }
 
-  async #read(after: number): Promise<readonly LogDocument[]> {
+  async #read(after: number, limit: number): Promise<readonly LogDocument[]> {
     const { reader } = this.#options;
     const ahead = this.#ahead?.after === after ? this.#ahead.events : undefined;
     this.#ahead = undefined;
-    const events = await (ahead ?? reader.read(after, STRETCH_MAX_EVENTS));
+    const events = await (ahead ?? reader.read(after, limit));
     const last = events.at(-1)?._id ?? after;
     if (events.length === STRETCH_MAX_EVENTS && last < reader.end) {
       const next = reader.read(last, STRETCH_MAX_EVENTS);
@@ -285,27 +289,6 @@ export class ConsumerRunner {
       this.#ahead = { after: last, events: next };
     }
     return events;
-  }
-
-  /** Documents that are not in memory: one read for all partitions. */
-  async #fetchDocuments(tasks: ReadonlyMap<PartitionHead, readonly Task[]>): Promise<void> {
-    await readLeads(this.handler, tasks);
-    const missing = new Map<string, PartitionHead>();
-    for (const [head, list] of tasks) {
-      for (const { keys } of list) {
-        for (const { id } of targetsOf(this.handler, head, keys) ?? []) {
-          if (!head.blocked.has(id) && head.documents.get(id) === undefined) missing.set(id, head);
-        }
-      }
-    }
-    if (missing.size === 0) return;
-    const epochs = new Map(Array.from(tasks.keys(), (head) => [head, head.epoch]));
-    const { build } = this.handler;
-    const found = build === undefined ? [] : await this.#options.store.documents(build, [...missing.keys()]);
-    const states = new Map(found.map((document) => [document._id, stateOf(document)]));
-    for (const [key, head] of missing) {
-      if (head.epoch === epochs.get(head)) head.documents.set(key, states.get(key) ?? ABSENT);
-    }
   }
 
   /** Handles a partition's share of a stretch. Up to where it came is one step of the next transaction. */

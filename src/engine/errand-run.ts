@@ -229,7 +229,10 @@ async function readDeadLetters({ deadLetters, decode }: ErrandRunOptions, cases:
     (key.parkedCount > LARGE_COUNT ? large : small).push(id);
   }
   const [records, ...parked] = await Promise.all([
-    deadLetters.byIds(blocked.map(({ id }) => id)),
+    deadLetters.byIds(
+      blocked.map(({ id }) => id),
+      { withEvents: blocked.some(({ pending }) => pending.errand.waiting === true) },
+    ),
     small.length === 0 ? [] : deadLetters.parked(small, small.length * LARGE_COUNT),
     ...large.map((id) => deadLetters.parked([id], EVENTS_MAX_COUNT)),
   ]);

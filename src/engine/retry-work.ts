@@ -12,7 +12,7 @@ export type DoErrand = <R>(partition: number, errand: Errand<R>) => Promise<R>;
 /** After trouble with the surroundings. */
 export const DISTURBED_MS = 1_000;
 /** Jobs of one consumer that one process has in hand: errands of a partition are written together. */
-export const RETRIES_AT_ONCE = 256;
+export const RETRIES_AT_ONCE = 500;
 
 /**
  * One job: a try of its dead letter, in the partition's transaction. Trouble of MongoDB or of the process is no try: the job

@@ -46,8 +46,8 @@ export interface ParkedEvent extends Pick<ParkedEventDocument, '_id' | 'deadLett
  * process read or wrote. Not here: writes, which are part of the partition's transaction (`SideWrites`), and what people ask.
  */
 export interface DeadLetterStore {
-  /** In no order, each with the event at its position as the log has it. */
-  byIds(ids: readonly string[]): Promise<readonly LoadedDeadLetter[]>;
+  /** In no order; `withEvents`: each with the event at its position as the log has it. */
+  byIds(ids: readonly string[], options?: { readonly withEvents: boolean }): Promise<readonly LoadedDeadLetter[]>;
   /** A try is about to begin (1), or was begun and its outcome lost (-1); beside revisions. */
   begin(id: string, by: 1 | -1): Promise<void>;
   /** All blocked keys of these partitions. */
@@ -105,11 +105,11 @@ export function createDeadLetterStore(db: Db, logId: string, reads: CausalReads)
   const letters = db.collection<DeadLetterDocument>('dead_letters');
   const parkedEvents = db.collection<ParkedEventDocument>('parked_events');
   return {
-    byIds: (ids) =>
+    byIds: (ids, options) =>
       reads.run(async (session) => {
         const found: LoadedDeadLetter[] = [];
         for (const some of inParts(ids)) {
-          const stages = [{ $match: { _id: { $in: [...some] } } }, ...WITH_EVENT];
+          const stages = [{ $match: { _id: { $in: [...some] } } }, ...(options?.withEvents === true ? WITH_EVENT : [])];
           const cursor = letters.aggregate<DeadLetterDocument & { event?: LogDocument }>(stages, { session });
           for (const { event, ...record } of await cursor.toArray()) found.push({ record, event });
         }

@@ -273,7 +273,8 @@ function sideUpdate(id: string, operation: Exclude<SideOperation, { kind: 'remov
     const kept = fields.filter(([, value]) => value !== undefined);
     const gone = fields.filter(([, value]) => value === undefined).map(([name]) => [name, '']);
     const u = {
-      ...(kept.length > 0 && { $set: Object.fromEntries(kept) }),
+      // Also when empty: without any operator it would be a replacement.
+      $set: Object.fromEntries(kept),
       ...(gone.length > 0 && { $unset: Object.fromEntries(gone) }),
       ...(Object.keys(operation.increase).length > 0 && { $inc: operation.increase }),
     };
