@@ -44,6 +44,8 @@ export const FLOW_MAX_STEPS = 2_000;
 export interface SettledOptions {
   /** Default 10,000. Throws NOT_SETTLED naming what is under way. */
   readonly timeoutMs?: number | undefined;
+  /** Timers and delayed commands that are due within this time count as under way, too; default 0. */
+  readonly dueWithinMs?: number | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 

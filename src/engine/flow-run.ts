@@ -48,7 +48,7 @@ export class FlowRun {
   }
 
   /** `recent`: also what was committed a moment ago and is not in the log yet, which costs more. */
-  async look(options: { readonly recent?: boolean } = {}): Promise<FlowLook> {
+  async look(options: { readonly recent?: boolean; readonly dueWithinMs?: number } = {}): Promise<FlowLook> {
     const { model, reads, decode } = this.#deps;
     const added = await this.#readEvents();
     this.#handlings.add(added);
@@ -75,7 +75,7 @@ export class FlowRun {
       sagas,
     });
     const now = Date.now();
-    const quiet = this.#handlings.complete && steps.every((step) => isSettled(step, now));
+    const quiet = this.#handlings.complete && steps.every((step) => isSettled(step, now + (options.dueWithinMs ?? 0)));
     const truncated = this.#full || steps.length > FLOW_MAX_STEPS;
     const shown = steps.slice(0, FLOW_MAX_STEPS).map((step) => this.#timed(step, now));
     const last = shown.at(-1);

@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import { idProblem } from '../define/stream-key.ts';
 import { MillraceError } from '../errors.ts';
 import type { Flow, FlowReader, FlowStep, SettledOptions } from './flow-contract.ts';
@@ -22,6 +23,8 @@ const NAMED_COUNT = 10;
 export function createFlowReader(deps: FlowReaderDeps): FlowReader & { close(): void } {
   const streams = createOpenStreams();
   const closing = new AbortController();
+  // Everybody who waits listens.
+  setMaxListeners(0, closing.signal);
   const listen = hearing(deps);
   return {
     async flow(correlationId) {
@@ -54,9 +57,9 @@ function check(correlationId: unknown): void {
  * A quiet look may have come between a step and what it wrote: only when another look that began later sees nothing new, and
  * nothing of the flow lies outside the log, it is over.
  */
-async function isLevel(deps: FlowDeps, run: FlowRun, count: number): Promise<boolean> {
+async function isLevel(deps: FlowDeps, run: FlowRun, count: number, dueWithinMs = 0): Promise<boolean> {
   if (!(await deps.reads.placedBeforeRecent())) return false;
-  const again = await run.look({ recent: true });
+  const again = await run.look({ recent: true, dueWithinMs });
   return again.quiet && again.steps.length === count;
 }
 
@@ -65,7 +68,7 @@ async function waitUntilSettled(
   listen: (wake: () => void) => () => void,
   closing: AbortSignal,
   correlationId: string,
-  { timeoutMs = SETTLED_DEFAULT_MS, signal }: SettledOptions,
+  { timeoutMs = SETTLED_DEFAULT_MS, dueWithinMs = 0, signal }: SettledOptions,
 ): Promise<Flow> {
   check(correlationId);
   if (!(timeoutMs >= 0 && timeoutMs <= SETTLED_MAX_MS)) {
@@ -77,15 +80,15 @@ async function waitUntilSettled(
   const stop = listen(waker.wake);
   try {
     for (let pauseMs = LOOK_MIN_MS; ; pauseMs = Math.min(LOOK_MAX_MS, pauseMs * 1.5)) {
-      const look = await run.look();
+      const look = await run.look({ dueWithinMs });
       const { steps, truncated } = look;
       // Without a step there is nothing that could be over: the first command may be on its way.
-      if (look.quiet && steps.length > 0 && (await isLevel(deps, run, steps.length))) {
+      if (look.quiet && steps.length > 0 && (await isLevel(deps, run, steps.length, dueWithinMs))) {
         return { correlationId, settled: true, truncated, steps };
       }
       if (closing.aborted) throw new MillraceError('SHUTTING_DOWN', 'This process is stopping. Ask another one.');
       const remainingMs = deadline - Date.now();
-      if (remainingMs <= 0 || signal?.aborted === true) throw notSettled(correlationId, steps);
+      if (remainingMs <= 0 || signal?.aborted === true) throw notSettled(correlationId, steps, dueWithinMs);
       await new Promise((resolve) => setTimeout(resolve, Math.min(LOOK_MIN_MS, remainingMs)));
       await waker.sleep(Math.min(pauseMs, remainingMs));
     }
@@ -94,8 +97,8 @@ async function waitUntilSettled(
   }
 }
 
-function notSettled(correlationId: string, steps: readonly FlowStep[]): MillraceError {
-  const now = Date.now();
+function notSettled(correlationId: string, steps: readonly FlowStep[], dueWithinMs: number): MillraceError {
+  const now = Date.now() + dueWithinMs;
   const open = steps
     .filter((step) => !isSettled(step, now))
     .map(({ id, kind, name, subject, status }) => ({ id, kind, name, subject, status }));

@@ -15,6 +15,7 @@ export type { SpecOptions } from './context.ts';
 export type { ProjectorResult, ProjectorSpecRunner } from './projector-spec.ts';
 export type { GivenEvent } from './recorder.ts';
 export type { SagaSpecOptions, SagaSpecRunner, SagaStage, SpecRefusal } from './saga-spec.ts';
+export { type SentOutcome, type SettleOptions, type SettlingApp, settled } from './settled.ts';
 
 /**
  * Runs an aggregate, a projector or a saga by itself: no store, no clock, no I/O, and the same ids and times in every run. The

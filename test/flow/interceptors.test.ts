@@ -3,13 +3,17 @@ import { z } from 'zod';
 import {
   aggregate,
   baggageOf,
+  command,
   type HandlerCall,
   interceptor,
   module,
+  observer,
   projector,
   query,
   type RunningApp,
   readSettings,
+  saga,
+  service,
   start,
   view,
 } from '../../src/index.ts';
@@ -46,6 +50,44 @@ const textOf = query({
   output: z.string().nullable(),
   run: async ({ id }, read) => (await read(noteView).get(id))?.text ?? null,
 });
+const printer = service({
+  name: 'printer',
+  events: { Printed: z.object({ text: z.string() }) },
+  commands: { Print: z.object({ text: z.string() }) },
+  attempts: 3,
+  backoff: { type: 'fixed', delayMs: 20 },
+  handle: {
+    Print: async (data, { attempt }) => {
+      if (data.text === 'jam' && attempt < 2) throw new Error('paper jam');
+      return { type: 'Printed', data };
+    },
+  },
+});
+const printing = saga({
+  name: 'printing',
+  from: [note, printer],
+  startFrom: 'start',
+  initial: () => 0,
+  on: {
+    Written: (_state, { data, stream }) => ({
+      send: [command(printer, stream.id, { type: 'Print', data })],
+      timers: { later: { afterMs: 20 } },
+    }),
+  },
+  onTimer: { later: () => ({ end: true }) },
+});
+const archive = observer({
+  name: 'archive',
+  from: [printer],
+  startFrom: 'start',
+  attempts: 3,
+  backoff: { type: 'fixed', delayMs: 20 },
+  on: {
+    Printed: async ({ data }, { attempt }) => {
+      if (data.text === 'jam' && attempt < 2) throw new Error('shelf full');
+    },
+  },
+});
 const watch = interceptor({
   name: 'watch',
   before: ({ kind, type }) => {
@@ -65,7 +107,9 @@ beforeAll(async () => {
     REDIS_URL: redisUrl,
     REDIS_PREFIX: prefix,
   });
-  const modules = [module({ name: 'notes', parts: [note, noteView, notes, textOf, watch] })];
+  const modules = [
+    module({ name: 'notes', parts: [note, noteView, notes, textOf, printer, printing, archive, watch] }),
+  ];
   app = await start({ modules, settings, logger: createLogger({ level: 'silent', pretty: false }) });
 });
 afterAll(() => app.stop());
@@ -80,7 +124,7 @@ test('an interceptor sees the command, the event and the query, with the callerâ
   const outcome = await app.send(note, 'n1', { type: 'Write', data: { text: 'a' } }, { meta });
   if (outcome.kind !== 'accepted') throw new Error(outcome.kind);
   expect(await app.ask(textOf, { id: 'n1' }, { atLeast: outcome.token })).toBe('a');
-  expect(kinds('one')).toEqual(['aggregate note Write', 'projector notes Written']);
+  expect(kinds('one').slice(0, 2)).toEqual(['aggregate note Write', 'projector notes Written']);
   expect(calls.find(({ call }) => call.kind === 'query')).toMatchObject({
     call: { name: 'textOf', input: { id: 'n1' } },
     result: 'a',
@@ -136,4 +180,29 @@ test('metadata that is not well-formed is refused with its place', async () => {
     kind: 'invalid',
     issues: [{ path: ['meta', 'correlationId'] }, { path: ['meta', 'causationId'] }, { path: ['meta', 'baggage'] }],
   });
+});
+
+test('sagas, services and observers have them too, each try with its number', async () => {
+  const meta = { correlationId: 'six', baggage: 'shop=7' };
+  await app.send(note, 'n6', { type: 'Write', data: { text: 'jam' } }, { meta });
+  const flow = await app.settled('six', { dueWithinMs: 1_000 });
+  expect(flow.steps.filter(({ status }) => status === 'DEAD')).toEqual([]);
+  const own = calls.filter(({ call }) => call.meta?.correlationId === 'six').map(({ call }) => call);
+  expect(own.map(({ kind, name, type, attempt }) => `${kind} ${name} ${type} #${attempt}`).sort()).toEqual([
+    'aggregate note Write #1',
+    'observer archive Printed #2',
+    'projector notes Written #1',
+    'saga printing Written #1',
+    'service printer Print #2',
+  ]);
+  const failed = errors.filter(({ call }) => call.meta?.correlationId === 'six');
+  expect(failed.map(({ call, error }) => [call.kind, call.attempt, String(error)]).sort()).toEqual([
+    ['observer', 1, 'Error: shelf full'],
+    ['service', 1, 'Error: paper jam'],
+  ]);
+  const timer = calls.filter(({ call }) => call.kind === 'saga' && call.type === 'later');
+  expect(timer.length).toBeGreaterThan(0);
+  // The baggage of the first command goes on; every command adds its own where it is not there yet.
+  const printed = flow.steps.find(({ name }) => name === 'Printed')?.event;
+  expect(Object.fromEntries(baggageOf(printed?.meta ?? {}))).toEqual({ shop: '7', build: '7 of Write' });
 });
