@@ -1,5 +1,7 @@
+import { until } from '../../setup/until.ts';
 import { expectAtMost, expectEqual, type Fault } from '../harness/fault.ts';
 import { pause } from '../harness/moments.ts';
+import type { RoleProcess } from '../harness/processes.ts';
 
 const DRAIN_MAX_MS = 10_000;
 
@@ -14,14 +16,20 @@ export const workersKilled: Fault = {
     const { workers } = await stage.populate({ gateways: 1, workers: 3 });
     const living = [...workers];
     const over = new AbortController();
-    const sending = stage.clients.run({ clientCount: 8, perSecond: events / (kills * 1.2), signal: over.signal });
+    const sending = stage.clients.run({ clientCount: 8, perSecond: events / (kills * 1.5), signal: over.signal });
     for (let kill = 0; kill < kills; kill++) {
-      await pause(300 + stage.random.below(400));
-      const [victim] = living.splice(stage.random.below(living.length), 1);
-      await victim?.kill();
-      living.push(await stage.begin('worker'));
-      // One of the three is always up: it takes half a second to start another.
-      await pause(500);
+      await pause(200 + stage.random.below(400));
+      // Only those that work are killed, and one of them is left.
+      const working = await until(
+        'two workers work',
+        () => (worksOf(living).length >= 2 ? worksOf(living) : undefined),
+        {
+          timeoutMs: 30_000,
+        },
+      );
+      const victim = stage.random.pick(working);
+      await victim.kill();
+      living.splice(living.indexOf(victim), 1, await stage.begin('worker'));
     }
     over.abort();
     await sending;
@@ -31,3 +39,6 @@ export const workersKilled: Fault = {
     return { kills, 'drain ms': drainMs, acknowledged: stage.history.of('ok').length };
   },
 };
+
+const worksOf = (workers: readonly RoleProcess[]): readonly RoleProcess[] =>
+  workers.filter((worker) => worker.ended === undefined && worker.logged('worker started') > 0);

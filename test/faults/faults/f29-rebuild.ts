@@ -14,7 +14,7 @@ export const rebuild: Fault = {
   timeoutMs: 240_000,
   async run(stage, size) {
     const { gateways, workers } = await stage.populate({ gateways: 2, workers: 2, accounts: 100 });
-    await stage.clients.send(size === 'brief' ? 1_000 : 10_000, 64, 0);
+    await deposits(stage, size === 'brief' ? 1_000 : 10_000);
     await stage.drained(60_000);
     const before = await stateHash(stage);
     const end = await stage.store.log.end();
@@ -42,6 +42,15 @@ export const rebuild: Fault = {
     return { events: end, 'replayed in ms': Math.round(tookMs), 'events/s': perSecond, 'drain ms': drainMs };
   },
 };
+
+async function deposits(stage: Stage, count: number): Promise<void> {
+  const { clients, random } = stage;
+  let left = count;
+  const client = async (_: unknown, index: number): Promise<void> => {
+    while (left-- > 0) await clients.command(index, 'deposit', random.pick(clients.accounts), 1 + random.below(9));
+  };
+  await Promise.all(Array.from({ length: 64 }, client));
+}
 
 /** Without what the marks tell of revisions, which count transactions and not events. */
 async function stateHash(stage: Stage): Promise<string> {
