@@ -66,6 +66,8 @@ export class Stage {
   readonly links: TcpProxy[] = [];
   readonly #linked: boolean;
   readonly #followers: EventFollower[] = [];
+  /** The first position that each of them is to see. */
+  readonly #firsts: number[] = [];
   #balances: BalanceFollower | undefined;
   #ports: number[] = [];
 
@@ -193,8 +195,9 @@ export class Stage {
     return { gateways, workers };
   }
 
-  /** A subscriber of all events from the start of the log, and one of all balances. */
+  /** A subscriber of all events from now on (nothing may be under way), and one of all balances. */
   async follow(): Promise<EventFollower> {
+    this.#firsts.push((await this.store.log.end()) + 1);
     const follower = new EventFollower(() => this.#ports, this.#followers.length).start();
     this.#followers.push(follower);
     this.#balances ??= new BalanceFollower(() => this.#ports, 1).start();
@@ -264,7 +267,7 @@ export class Stage {
       checkEffects(stored),
       checkLedger(history, stored),
       checkTransfers(history, stored),
-      ...this.#followers.map((follower) => checkFollower(follower, stored, 1)),
+      ...this.#followers.map((follower, index) => checkFollower(follower, stored, this.#firsts[index] ?? 1)),
       ...(this.#balances === undefined ? [] : [checkBalances(this.#balances, stored)]),
       {
         name: 'checkpoints: never back, never beyond the log',
