@@ -11,7 +11,7 @@ export const flushAll: Fault = {
     await stage.populate({ gateways: 1, workers: 2 });
     const shown: number[] = [];
     let keysLost = 0;
-    await underLoad(stage, { perSecond: 200 }, async () => {
+    await underLoad(stage, { perSecond: 100 }, async () => {
       for (let flush = 0; flush < (size === 'brief' ? 2 : 5); flush++) {
         await pause(1_000 + stage.random.below(1_000));
         keysLost += await redisKeys(stage, '*');

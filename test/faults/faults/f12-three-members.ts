@@ -75,7 +75,7 @@ export const rollback: Fault = {
     await stage.populate({ gateways: 2, workers: 2 });
     let lost = { commits: 0, positions: 0 };
     let backMs = 0;
-    await underLoad(stage, { perSecond: 200, clientCount: 32 }, async () => {
+    await underLoad(stage, { perSecond: 120, clientCount: 32 }, async () => {
       await pause(2_000);
       const primary = await stage.members.primary();
       const others = stage.members.members.filter((member) => member !== primary);

@@ -10,7 +10,7 @@ export const twoSequencers: Fault = {
   async run(stage, size) {
     const { workers } = await stage.populate({ gateways: 1, workers: 2 });
     const takenOverMs: number[] = [];
-    await underLoad(stage, { perSecond: 200 }, async () => {
+    await underLoad(stage, { perSecond: 100 }, async () => {
       for (let round = 0; round < (size === 'brief' ? 1 : 4); round++) {
         const leader = await sequencerOf(stage, workers);
         await pause(stage.random.below(300));
