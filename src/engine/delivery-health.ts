@@ -67,7 +67,13 @@ async function failingPartitions(store: HealthStore, model: Pick<Model, 'consume
         `${eventType} for key "${key}" fails with ${code} (${message}) since ${since.toISOString()}, ${attempts} attempts`,
     ];
   });
-  return [...standing, ...waiting.map(reasonOf)];
+  const paused = generations.filter((of) =>
+    readings.some((one) => one.paused && one.consumer === of.consumer && one.generation === of.generation),
+  );
+  const resting = paused.map(
+    ({ consumer, generation }) => `consumer "${consumer}" (generation ${generation}) is paused by an operator`,
+  );
+  return [...standing, ...resting, ...waiting.map(reasonOf)];
 }
 
 function reasonOf({ consumer, generation, deadCount, retryingCount, parkedCount, example }: BlockedSummary): string {

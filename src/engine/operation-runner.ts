@@ -1,4 +1,5 @@
 import type { Logger } from '../logger.ts';
+import type { SeenDeadLetter } from '../store/dead-letter-reads.ts';
 import type { AuditDocument, DeadLetterDocument, OperationDocument } from '../store/documents.ts';
 import type { OperatorStore } from '../store/operator-store.ts';
 import type { GenerationRef } from '../store/partitions.ts';
@@ -92,7 +93,7 @@ export class OperationRunner {
     return false;
   }
 
-  async #act(operation: OperationDocument, letters: readonly DeadLetterDocument[]): Promise<void> {
+  async #act(operation: OperationDocument, letters: readonly SeenDeadLetter[]): Promise<void> {
     const { generationOf, errand } = this.#options;
     // Of a consumer that nobody runs any more: nothing to do but to retire it.
     const ours = letters.filter(({ consumer, generation }) => generationOf(consumer) === generation);
@@ -112,7 +113,7 @@ export class OperationRunner {
 }
 
 /** What the operation does to one dead letter, counted in the same transaction; nothing when it is not as it was. */
-function errandOf(operation: OperationDocument, seen: DeadLetterDocument): Errand<void> {
+function errandOf(operation: OperationDocument, seen: SeenDeadLetter): Errand<void> {
   const errand = operation.kind === 'skipDeadLetters' ? skipErrand(seen._id) : releaseErrand(seen._id);
   const run = (desk: ErrandDesk): void => {
     if (!isAsSeen(operation, seen, desk.record)) return;
@@ -128,11 +129,7 @@ function errandOf(operation: OperationDocument, seen: DeadLetterDocument): Erran
   return { ...errand, run };
 }
 
-function isAsSeen(
-  operation: OperationDocument,
-  seen: DeadLetterDocument,
-  record: DeadLetterDocument | undefined,
-): boolean {
+function isAsSeen(operation: OperationDocument, seen: SeenDeadLetter, record: DeadLetterDocument | undefined): boolean {
   if (record === undefined || record.operation === operation._id) return false;
   if (operation.kind === 'skipDeadLetters') return record.position === (operation.position ?? seen.position);
   if (record.state !== seen.state) return false;
@@ -147,6 +144,12 @@ function skipEntry(
   after: DeadLetterDocument | undefined,
 ): AuditDocument {
   const target = before._id;
-  const shown = { before: deadLetterOf(before), after: after === undefined ? null : deadLetterOf(after) };
+  const shown = { before: entryOf(before), after: after === undefined ? null : entryOf(after) };
   return { _id: newId(), logId, at: new Date(), action: 'deadLetter.skip', actor, reason, target, ...shown };
+}
+
+/** Without the stack: an entry is kept for ever. */
+function entryOf(document: DeadLetterDocument): object {
+  const { error, ...rest } = deadLetterOf(document);
+  return { ...rest, error: { ...error, stack: null } };
 }

@@ -24,6 +24,12 @@ export interface DeadLetterPlace {
   readonly id: string;
 }
 
+/** What is needed to do something about it. */
+export type SeenDeadLetter = Pick<
+  DeadLetterDocument,
+  '_id' | 'consumer' | 'generation' | 'partition' | 'state' | 'position'
+>;
+
 export interface DeadLetterGroup {
   readonly fingerprint: string;
   readonly count: number;
@@ -68,14 +74,16 @@ export interface DeadLetterReads {
   /** By consumer and generation, those that have any. */
   counts(): Promise<readonly DeadLetterCount[]>;
   /** In order of id, after an id. */
-  inOrderOfId(match: DeadLetterMatch, after: string | null, limit: number): Promise<readonly DeadLetterDocument[]>;
+  inOrderOfId(match: DeadLetterMatch, after: string | null, limit: number): Promise<readonly SeenDeadLetter[]>;
 }
+
+const FINGERPRINT_INDEX = { logId: 1, 'error.fingerprint': 1, _id: 1 } as const;
 
 /** Indexes of the reads. Fields of them change seldom: an attempt that fails touches none. */
 export async function ensureDeadLetterReads(db: Db): Promise<void> {
   await db.collection('dead_letters').createIndexes([
     { name: 'oldest', key: { logId: 1, firstFailedAt: 1, _id: 1 } },
-    { name: 'fingerprint', key: { logId: 1, 'error.fingerprint': 1 } },
+    { name: 'fingerprint_id', key: FINGERPRINT_INDEX },
     { name: 'correlation', key: { logId: 1, correlationId: 1 } },
   ]);
 }
@@ -139,8 +147,11 @@ export function createDeadLetterReads(db: Db, logId: string): DeadLetterReads {
     counts: () => letters.aggregate<DeadLetterCount>(countStages(logId)).toArray(),
     inOrderOfId: (match, after, limit) =>
       letters
-        .find({ $and: [filterOf(logId, match), after === null ? {} : { _id: { $gt: after } }] }, { limit })
+        .find({ $and: [filterOf(logId, match), { _id: { $gt: after ?? '' } }] }, { limit, batchSize: limit })
         .sort({ _id: 1 })
+        // Both give the order: nothing is sorted in memory, however many match.
+        .hint(match.fingerprint === undefined ? { _id: 1 } : FINGERPRINT_INDEX)
+        .project<SeenDeadLetter>({ consumer: 1, generation: 1, partition: 1, state: 1, position: 1 })
         .toArray(),
   };
 }

@@ -59,6 +59,8 @@ test('a paused consumer stands still while others go on, and says why; resumed, 
     failingSince: null,
   });
   expect(await place('a')).toEqual({ place: 'one', moves: 1 });
+  const ready = await (await fetch(`${parcels.url}/ready`)).text();
+  expect(ready).toContain('consumer \\"places\\" (generation 1) is paused by an operator');
   // Nobody wrote for it: not even its revisions moved.
   const key = ({ _id, revision, checkpoint }: PartitionDocument) => `${_id} ${revision} ${checkpoint}`;
   expect((await partitions()).map(key)).toEqual(before.map(key));

@@ -120,9 +120,15 @@ test('10,000 failures with three causes are three groups; a retry of one can be 
   // The rest of them, fast; and those that are not mended are dead again.
   const rest = (await data(RETRY, { filter, rate: 5_000 })).retryDeadLetters;
   expect(rest.totalCount).toBe(2_500 - done);
-  await until('the group is gone', async () => ((await groups()).length === 2 ? true : undefined), {
-    timeoutMs: 30_000,
-  });
+  const ofGroup = { 'error.fingerprint': stamps.fingerprint };
+  await until(
+    'the group is gone',
+    async () => ((await parcels.letters.countDocuments(ofGroup)) === 0 ? true : undefined),
+    {
+      timeoutMs: 30_000,
+    },
+  );
+  expect(await groups()).toHaveLength(2);
   expect(await healedCount()).toBe(2_500);
   const again = (await data(RETRY, { filter: { fingerprint: torn.fingerprint, key: 'parcel-2' } })).retryDeadLetters;
   await until('it is over', async () => {
