@@ -7,6 +7,7 @@ export const gatewayKilledBeforeReply: Fault = {
   id: 'F3',
   title: 'a gateway is killed between append and reply; clients send again with the same commandId',
   target: '0 lost, the same result for each repetition, one effect',
+  profiles: ['production'],
   async run(stage, size) {
     await stage.populate({ gateways: 1, workers: 1, accounts: 10 });
     const [first] = stage.ports;

@@ -47,6 +47,7 @@ export const redisAway: Fault = {
   id: 'F9',
   title: 'Redis is away for 9 s',
   target: 'first job < 3 s after its return; mutations p99 < 500 ms meanwhile',
+  profiles: ['production'],
   stage: stageOptions,
   run: (stage, size) => away(stage, size === 'brief' ? 3_000 : 9_000),
 };

@@ -13,6 +13,7 @@ export const stepDown: Fault = {
   id: 'F12a',
   title: 'the primary of three members steps down, again and again',
   target: 'writes back < 10 s each; the change stream goes on, no history lost',
+  profiles: ['production'],
   stage: { mongo: 'three' },
   timeoutMs: 300_000,
   async run(stage, size) {
@@ -44,6 +45,7 @@ export const primaryKilled: Fault = {
   id: 'F12b',
   title: 'the primary of three members is killed',
   target: 'writes back < 15 s',
+  profiles: ['production'],
   stage: { mongo: 'three' },
   timeoutMs: 300_000,
   async run(stage) {

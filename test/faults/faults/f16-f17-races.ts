@@ -38,6 +38,7 @@ export const sameKey: Fault = {
   id: 'F16',
   title: '100 commands with one commandId at once, over HTTP and WebSocket, two gateways',
   target: '1 event, 100 identical results, another payload is IDEMPOTENCY_CONFLICT; < 2 s',
+  profiles: ['production'],
   async run(stage) {
     await stage.populate({ gateways: 2, workers: 1, accounts: 1 });
     const operation = await stage.clients.command(0, 'deposit', 'a0', 1);
@@ -81,6 +82,7 @@ export const hotStream: Fault = {
   id: 'F17',
   title: '50 writers on one account, each expects the version that it knows and tries again',
   target: 'versions 1 … n without gaps; every writer succeeds; < 10 retries a commit',
+  profiles: ['production'],
   async run(stage, size) {
     await stage.populate({ gateways: 2, workers: 1, accounts: 1 });
     const each = size === 'brief' ? 2 : 6;

@@ -9,6 +9,7 @@ export const historyLost: Fault = {
   id: 'F18',
   title: 'the history of the change stream is lost while no sequencer runs, and once under it',
   target: 'caught up < 5 s, at most 3 attempts to open, no loop over a dead token',
+  profiles: ['production'],
   // The smallest oplog, and a checkpoint each second: only then is it truncated.
   stage: { mongo: { oplogMB: 1, args: ['--syncdelay', '1'] } },
   async run(stage, size) {

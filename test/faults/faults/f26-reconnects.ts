@@ -7,6 +7,7 @@ export const reconnects: Fault = {
   id: 'F26',
   title: '10 subscribers of `events` lose their connection hard, at random, while 1,000 events are written',
   target: '0 gaps, 0 repetitions over all reconnects (views: a new snapshot each time, and they converge)',
+  profiles: ['production'],
   async run(stage, size) {
     await stage.populate({ gateways: 2, workers: 2 });
     const followers = [];

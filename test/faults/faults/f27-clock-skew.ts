@@ -8,6 +8,7 @@ export const clockSkew: Fault = {
   id: 'F27',
   title: 'workers whose clocks are an hour wrong, a gateway five minutes ahead',
   target: 'no effect on what is lost, twice or in order; leases and lives are judged by the server’s clock',
+  profiles: ['production'],
   async run(stage, size) {
     const skewed = (ms: number) => ({ preloads: [PRELOAD], env: { CLOCK_SKEW_MS: String(ms) } });
     const [early, late] = await Promise.all([

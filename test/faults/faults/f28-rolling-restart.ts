@@ -7,6 +7,7 @@ export const rollingRestart: Fault = {
   id: 'F28',
   title: 'all processes are restarted one after the other under load, as a deployment does',
   target: 'exit < 10 s with code 0; sockets get 1001 or 1012; 0 errors to a client that sends again',
+  profiles: ['production'],
   timeoutMs: 300_000,
   async run(stage, size) {
     let { gateways, workers } = await stage.populate({ gateways: 2, workers: 2 });

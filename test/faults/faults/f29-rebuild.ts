@@ -11,6 +11,7 @@ export const rebuild: Fault = {
   id: 'F29',
   title: 'all views, partitions and Redis are deleted; 10,000 events are replayed, also while commands come',
   target: 'the same state as before; > 2,000 events/s',
+  profiles: ['production'],
   timeoutMs: 240_000,
   async run(stage, size) {
     const { gateways, workers } = await stage.populate({ gateways: 2, workers: 2, accounts: 100 });

@@ -15,7 +15,7 @@ export interface Fault {
   readonly title: string;
   /** What the figures are held against, in words. */
   readonly target: string;
-  /** Default: both. */
+  /** Default: both. Those that locks and sweeps have no part in need those of production only. */
   readonly profiles?: readonly ProfileName[];
   readonly stage?: Pick<StageOptions, 'mongo' | 'redis' | 'linked'>;
   /** Of one run. Default 120,000. */
