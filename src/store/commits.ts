@@ -4,14 +4,13 @@ import {
   type Db,
   type Document,
   type MongoClient,
-  MongoError,
   MongoServerError,
   type Timestamp,
 } from 'mongodb';
 import { isMillraceError, MillraceError } from '../errors.ts';
 import { WRITE_CONCERN } from './connect.ts';
 import type { CommitDocument } from './documents.ts';
-import { askedAgain, FIRST_TRY_MAX_MS, inTime } from './in-time.ts';
+import { askedAgain, FIRST_TRY_MAX_MS, inTime, ON_ITS_WAY, unanswered } from './in-time.ts';
 
 /** What became of one member of an insert. Only `inserted` and `taken` are answers; `unknown` proves nothing. */
 export type InsertResult =
@@ -116,8 +115,6 @@ export function createCommitStore(client: MongoClient, db: Db): CommitStore {
       const session = reading(operationTime);
       try {
         return await commits.find(filter, session === undefined ? {} : { session }).toArray();
-      } catch (error) {
-        throw unread(error);
       } finally {
         await session?.endSession();
       }
@@ -142,7 +139,7 @@ export function createCommitStore(client: MongoClient, db: Db): CommitStore {
           }
           return;
         } catch (thrown) {
-          const error = unread(thrown);
+          const error = unanswered(thrown);
           // The connection died in the moment of asking: go on behind what has come.
           if (patient || !isMillraceError(error, 'MONGODB_UNREACHABLE')) throw error;
           patient = true;
@@ -165,15 +162,6 @@ export function createCommitStore(client: MongoClient, db: Db): CommitStore {
     byCommand: async (stream, commandId, operationTime) =>
       (await find({ stream, 'command.id': commandId }, operationTime))[0],
   };
-}
-
-/** What keeps a read from being answered, as MONGODB_UNREACHABLE: it may be asked again. Anything else as it is. */
-function unread(error: unknown): unknown {
-  if (isMillraceError(error)) return error;
-  if (error instanceof MongoServerError && !(typeof error.code === 'number' && TRANSIENT.has(error.code))) return error;
-  const ofSystem = error instanceof Error && 'code' in error && typeof error.code === 'string';
-  if (!(error instanceof MongoError) && !ofSystem) return error;
-  return new MillraceError('MONGODB_UNREACHABLE', `MongoDB could not be read: ${error.message}`, { cause: error });
 }
 
 /** A server that is silent for so long will not answer; what became of the documents is then unknown. */
@@ -206,9 +194,6 @@ function createWriter(client: MongoClient, db: Db): CommitWriter {
   };
 }
 
-/** The server is on its way down or to another primary: says nothing about the document. */
-const TRANSIENT = new Set([6, 7, 64, 89, 91, 189, 9_001, 10_058, 10_107, 11_600, 11_602, 13_435, 13_436]);
-
 function explainInsert(reply: Document, count: number): InsertResult[] {
   if (reply.writeConcernError !== undefined) {
     const error = new MongoServerError(reply.writeConcernError);
@@ -218,7 +203,7 @@ function explainInsert(reply: Document, count: number): InsertResult[] {
   for (const { index, code, errmsg, keyPattern } of Array.isArray(reply.writeErrors) ? reply.writeErrors : []) {
     const error = new MongoServerError({ message: String(errmsg), code });
     if (code === DUPLICATE_KEY) results[Number(index)] = { kind: 'taken', by: indexOf(keyPattern) };
-    else results[Number(index)] = TRANSIENT.has(code) ? { kind: 'unknown', error } : { kind: 'failed', error };
+    else results[Number(index)] = ON_ITS_WAY.has(code) ? { kind: 'unknown', error } : { kind: 'failed', error };
   }
   return results;
 }

@@ -1,3 +1,4 @@
+import { MongoError, MongoServerError } from 'mongodb';
 import { isMillraceError, MillraceError } from '../errors.ts';
 
 /** Rejects with MONGODB_UNREACHABLE when there is no answer within `ms`; the call goes on, and nobody hears its answer. */
@@ -14,16 +15,36 @@ export function inTime<T>(call: Promise<T>, ms: number, name: string): Promise<T
 /** After this a read that has no answer is asked once more. */
 export const FIRST_TRY_MAX_MS = 3_000;
 
+/** Codes of a server that is on its way down or to another primary: they say nothing about what was asked. */
+export const ON_ITS_WAY = new Set([6, 7, 64, 89, 91, 189, 9_001, 10_058, 10_107, 11_600, 11_602, 13_435, 13_436]);
+
+/** What keeps a question from being answered, as MONGODB_UNREACHABLE: it may be asked again. Anything else as it is. */
+export function unanswered(error: unknown): unknown {
+  if (isMillraceError(error)) return error;
+  if (error instanceof MongoServerError && !(typeof error.code === 'number' && ON_ITS_WAY.has(error.code)))
+    return error;
+  // The driver passes what it gets from a socket that is half closed.
+  const ofSystem = error instanceof Error && 'code' in error && typeof error.code === 'string';
+  if (!(error instanceof MongoError) && !ofSystem) return error;
+  return new MillraceError('MONGODB_UNREACHABLE', `MongoDB could not be asked: ${error.message}`, { cause: error });
+}
+
 /**
- * A read, asked once more when the first try got no answer within FIRST_TRY_MAX_MS, with the rest of `ms`. Asking on a connection
- * that dies in this very moment leaves the driver waiting for ever (mongodb 7.8 waits for the "drain" of a socket that is
- * destroyed already), and whoever waits for the read would stand still long after the server is back.
+ * A read, asked once more when the first try failed because of the surroundings, or got no answer within FIRST_TRY_MAX_MS,
+ * with the rest of `ms`. Asking on a connection that dies in this very moment leaves the driver waiting for ever (mongodb 7.8
+ * waits for the "drain" of a socket that is destroyed already), and whoever waits for the read would stand still long after
+ * the server is back.
  */
 export async function askedAgain<T>(ask: () => Promise<T>, ms: number, name: string): Promise<T> {
   try {
     return await inTime(ask(), FIRST_TRY_MAX_MS, name);
-  } catch (error) {
+  } catch (thrown) {
+    const error = unanswered(thrown);
     if (!isMillraceError(error, 'MONGODB_UNREACHABLE')) throw error;
-    return inTime(ask(), Math.max(0, ms - FIRST_TRY_MAX_MS), name);
+  }
+  try {
+    return await inTime(ask(), Math.max(0, ms - FIRST_TRY_MAX_MS), name);
+  } catch (error) {
+    throw unanswered(error);
   }
 }
