@@ -56,6 +56,12 @@ export class Handlings {
     return this.#events.length === 0;
   }
 
+  /** Whether a handler is known to run, or to be tried again, by itself. */
+  get busy(): boolean {
+    for (const { current } of this.#open) if (current.state !== 'DEAD') return true;
+    return false;
+  }
+
   add(events: readonly LogDocument[]): void {
     for (const event of events) this.#events.push({ event, routed: new Set() });
   }

@@ -39,9 +39,12 @@ export class FlowSource implements PullSource<FlowStep> {
       return undefined;
     }
     this.#dirty = false;
+    const since = performance.now();
     const { steps, quiet } = await this.#run.look();
     this.#quiet = quiet && steps.length > 0;
-    this.#notBeforeMs = performance.now() + (this.#quiet ? QUIET_MS : BUSY_MS);
+    // Not sooner than a look takes: many who watch must not keep what they watch from happening.
+    const tookMs = performance.now() - since;
+    this.#notBeforeMs = performance.now() + Math.max(this.#quiet ? QUIET_MS : BUSY_MS, 2 * tookMs);
     this.#lookAt(performance.now() + POLL_MS);
     this.#waiting = steps.filter((step) => this.#isNews(step));
     return this.#waiting.shift();

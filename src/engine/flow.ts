@@ -7,6 +7,7 @@ import { type FlowDeps, FlowRun } from './flow-run.ts';
 import { isSettled } from './flow-steps.ts';
 import { FlowSource } from './flow-watch.ts';
 import { createOpenStreams } from './open-streams.ts';
+import { Turns } from './turns.ts';
 import { wakeable } from './wakeable.ts';
 
 export type FlowReaderDeps = FlowDeps & FlowHearing;
@@ -16,6 +17,8 @@ const SETTLED_MAX_MS = 600_000;
 /** Between two looks of one who waits, whatever is heard meanwhile. */
 const LOOK_MIN_MS = 15;
 const LOOK_MAX_MS = 250;
+/** Looks of those who wait, at once in a process. */
+const LOOKS_MAX_COUNT = 4;
 /** Steps under way that an error names. */
 const NAMED_COUNT = 10;
 
@@ -26,6 +29,7 @@ export function createFlowReader(deps: FlowReaderDeps): FlowReader & { close(): 
   // Everybody who waits listens.
   setMaxListeners(0, closing.signal);
   const listen = hearing(deps);
+  const turns = new Turns(LOOKS_MAX_COUNT);
   return {
     async flow(correlationId) {
       check(correlationId);
@@ -40,7 +44,8 @@ export function createFlowReader(deps: FlowReaderDeps): FlowReader & { close(): 
       check(correlationId);
       return streams.open<FlowStep>(signal, (wake) => new FlowSource(new FlowRun(deps, correlationId), listen, wake));
     },
-    settled: (correlationId, options = {}) => waitUntilSettled(deps, listen, closing.signal, correlationId, options),
+    settled: (correlationId, options = {}) =>
+      waitUntilSettled(deps, { listen, turns }, closing.signal, correlationId, options),
     close() {
       closing.abort();
       streams.close();
@@ -63,9 +68,19 @@ async function isLevel(deps: FlowDeps, run: FlowRun, count: number, dueWithinMs 
   return again.quiet && again.steps.length === count;
 }
 
+/** Runs a look when few others of this process are under way; undefined when the process stops first. */
+async function inTurn<T>(turns: Turns, closing: AbortSignal, look: () => Promise<T>): Promise<T | undefined> {
+  const giveBack = await turns.take(closing);
+  try {
+    return giveBack && (await look());
+  } finally {
+    giveBack?.();
+  }
+}
+
 async function waitUntilSettled(
   deps: FlowReaderDeps,
-  listen: (wake: () => void) => () => void,
+  { listen, turns }: { readonly listen: (wake: () => void) => () => void; readonly turns: Turns },
   closing: AbortSignal,
   correlationId: string,
   { timeoutMs = SETTLED_DEFAULT_MS, dueWithinMs = 0, signal }: SettledOptions,
@@ -76,20 +91,28 @@ async function waitUntilSettled(
   }
   const deadline = Date.now() + timeoutMs;
   const run = new FlowRun(deps, correlationId);
+  const settledNow = async (): Promise<Flow | undefined> => {
+    if (await run.isBusy()) return undefined;
+    const { steps, truncated, quiet } = await run.look({ dueWithinMs });
+    // Without a step there is nothing that could be over: the first command may be on its way.
+    if (!quiet || steps.length === 0 || !(await isLevel(deps, run, steps.length, dueWithinMs))) return undefined;
+    return { correlationId, settled: true, truncated, steps };
+  };
   const waker = wakeable(signal === undefined ? closing : AbortSignal.any([closing, signal]));
   const stop = listen(waker.wake);
   try {
     for (let pauseMs = LOOK_MIN_MS; ; pauseMs = Math.min(LOOK_MAX_MS, pauseMs * 1.5)) {
-      const look = await run.look({ dueWithinMs });
-      const { steps, truncated } = look;
-      // Without a step there is nothing that could be over: the first command may be on its way.
-      if (look.quiet && steps.length > 0 && (await isLevel(deps, run, steps.length, dueWithinMs))) {
-        return { correlationId, settled: true, truncated, steps };
-      }
+      const since = performance.now();
+      const flow = await inTurn(turns, closing, settledNow);
+      if (flow !== undefined) return flow;
       if (closing.aborted) throw new MillraceError('SHUTTING_DOWN', 'This process is stopping. Ask another one.');
       const remainingMs = deadline - Date.now();
-      if (remainingMs <= 0 || signal?.aborted === true) throw notSettled(correlationId, steps, dueWithinMs);
-      await new Promise((resolve) => setTimeout(resolve, Math.min(LOOK_MIN_MS, remainingMs)));
+      if (remainingMs <= 0 || signal?.aborted === true) {
+        throw notSettled(correlationId, (await run.look()).steps, dueWithinMs);
+      }
+      // Not sooner than it took: many who wait must not keep what they wait for from happening.
+      const restMs = Math.max(LOOK_MIN_MS, performance.now() - since);
+      await new Promise((resolve) => setTimeout(resolve, Math.min(restMs, remainingMs)));
       await waker.sleep(Math.min(pauseMs, remainingMs));
     }
   } finally {

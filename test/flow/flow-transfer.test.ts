@@ -173,3 +173,19 @@ test('commandStatus goes on to the consumers of the events and ends when they ha
     ],
   });
 });
+
+test('settled never comes early: forty transfers at once, each seen to its very end', async () => {
+  const sides = Array.from({ length: 8 }, (_, n) => `side${n}`);
+  await Promise.all(sides.map((id, n) => open(id, n % 2 === 0 ? 1_000 : 0)));
+  const ends = await Promise.all(
+    Array.from({ length: 40 }, async (_, n) => {
+      const id = `many${n}`;
+      // Every other one is refused for want of money, or not: the one before may have brought some.
+      await request(id, sides[n % 8]!, sides[(n + 1) % 8]!, id);
+      const { steps } = await bank.app.settled(id, { timeoutMs: 30_000 });
+      const end = steps.find(({ name }) => name === 'TransferCompleted' || name === 'TransferFailed');
+      return [end?.status, steps.find(({ name }) => name === 'notify')?.status].join();
+    }),
+  );
+  expect(new Set(ends)).toEqual(new Set(['DONE,DONE']));
+});

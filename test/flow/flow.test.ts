@@ -8,6 +8,7 @@ import type { FlowStep } from '../../src/index.ts';
 import { aggregate, module, projector, query, readSettings, view } from '../../src/index.ts';
 import { createLogger } from '../../src/logger.ts';
 import { type RunningApp, startApp } from '../../src/start.ts';
+import { type Connection, connect } from '../../src/store/connect.ts';
 import { socketUrl, values } from '../setup/gateway.ts';
 import { testServers } from '../setup/servers.ts';
 
@@ -58,9 +59,11 @@ const items = projector({
 const count = query({ name: 'count', input: z.object({}), output: z.int(), run: async () => 1 });
 
 let app: RunningApp;
+let connection: Connection;
 const sockets: ReturnType<typeof createClient>[] = [];
 beforeAll(async () => {
   const { mongoUrl, redisUrl, database, prefix } = testServers();
+  connection = await connect({ url: mongoUrl, database, appName: 'test' });
   const settings = readSettings({
     MONGODB_URL: mongoUrl,
     MONGODB_DATABASE: database,
@@ -75,6 +78,7 @@ beforeAll(async () => {
 afterAll(async () => {
   for (const socket of sockets) await socket.dispose();
   await app.stop();
+  await connection.client.close();
 });
 
 const client = () => {
@@ -214,4 +218,26 @@ test('the query gives the whole flow', async () => {
   expect(await answer.json()).toMatchObject({
     data: { flow: { correlationId, settled: true, truncated: false, steps: { length: 5 } }, none: null },
   });
+});
+
+test('every read of a flow is served by an index, and appends do not pay for it', async () => {
+  const db = connection.db;
+  const explain = async (collection: string, filter: object): Promise<string> => {
+    const plan = await db.collection(collection).find(filter).explain('queryPlanner');
+    return JSON.stringify(plan.queryPlanner.winningPlan);
+  };
+  const by = { 'meta.correlationId': { $eq: 'x' } };
+  expect(await explain('commits', { ...by, version: { $eq: null } })).toContain('"receipt_correlation"');
+  expect(await explain('rejections', by)).toContain('"correlation"');
+  expect(await explain('queued_commands', by)).toContain('"correlation"');
+  expect(await explain('events', by)).toContain('"correlation_position"');
+  // Only receipts without events are in the index of commits.
+  const withEvents = await db.collection('commits').countDocuments({ version: { $exists: true } });
+  const inIndex = await db
+    .collection('commits')
+    .find({ ...{ version: { $eq: null } } })
+    .hint('receipt_correlation')
+    .toArray();
+  expect(withEvents).toBeGreaterThan(500);
+  expect(inIndex.length).toBeLessThan(10);
 });
