@@ -19,7 +19,7 @@ const OPEN = `mutation($id: ID!, $commandId: ID!) { outcome: openAccount(id: $id
 const moving = (field: string): string =>
   `mutation($id: ID!, $commandId: ID!, $amount: SafeInt!) { outcome: ${field}(id: $id, commandId: $commandId, input: { amount: $amount }) { ${ACCEPTED} } }`;
 const TRANSFER = `mutation($id: ID!, $commandId: ID!, $amount: SafeInt!, $from: String!, $to: String!) { outcome: requestTransfer(id: $id, commandId: $commandId, input: { from: $from, to: $to, amount: $amount }) { ${ACCEPTED} } }`;
-const CHARGE = `mutation($commandId: ID!, $account: String!, $amount: SafeInt!, $sendAt: DateTime) { outcome: chargeCard(commandId: $commandId, sendAt: $sendAt, input: { accountId: $account, card: "4000111122223333", amount: $amount }) { ${ACCEPTED} } }`;
+const CHARGE = `mutation($commandId: ID!, $account: String!, $card: String!, $amount: SafeInt!, $sendAt: DateTime) { outcome: chargeCard(commandId: $commandId, sendAt: $sendAt, input: { accountId: $account, card: $card, amount: $amount }) { ${ACCEPTED} } }`;
 const QUERIES = {
   open: OPEN,
   deposit: moving('deposit'),
@@ -219,6 +219,9 @@ function codeOf(error: unknown): string {
   return error instanceof Error ? error.name : String(error);
 }
 
+/** A card of its own for each charge (two charges of one card wait for each other) that is not declined. */
+const cardOf = (commandId: string): string => `4${commandId.replace(/\D/g, '').slice(-14).padStart(14, '0')}1`;
+
 function variablesOf({ kind, account, commandId, amount, between, to, sendAt }: Operation): object {
   switch (kind) {
     case 'open':
@@ -229,7 +232,7 @@ function variablesOf({ kind, account, commandId, amount, between, to, sendAt }: 
     case 'transfer':
       return { id: account, commandId, amount, from: between?.[0], to: between?.[1] };
     case 'charge':
-      return { commandId, amount, account: to, sendAt };
+      return { commandId, amount, account: to, card: cardOf(commandId), sendAt };
   }
 }
 
