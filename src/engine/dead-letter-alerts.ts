@@ -34,6 +34,8 @@ export class DeadLetterAlerts {
   readonly #stop = new AbortController();
   /** Groups that were told, or that others tell, as they were then: nothing to ask for while they stay so. */
   readonly #quiet = new Map<string, { readonly state: string; readonly untilMs: number }>();
+  /** Being told: one that hangs holds up no other. */
+  readonly #underWay = new Map<string, Promise<void>>();
   #rounds: Repeating | undefined;
 
   constructor(options: DeadLetterAlertsOptions) {
@@ -57,6 +59,7 @@ export class DeadLetterAlerts {
   async stop(): Promise<void> {
     this.#stop.abort();
     if (this.#rounds !== undefined) await atMost(STOP_MAX_MS, this.#rounds.stop());
+    await atMost(STOP_MAX_MS, Promise.all(this.#underWay.values()));
   }
 
   async #look(): Promise<void> {
@@ -69,7 +72,11 @@ export class DeadLetterAlerts {
     );
     const known = new Set(told.map(({ id }) => id));
     for (const id of this.#quiet.keys()) if (!known.has(id)) this.#quiet.delete(id);
-    await Promise.all(told.map(({ alert, group, id }) => this.#tell(alert, group, id)));
+    for (const { alert, group, id } of told) {
+      if (this.#underWay.has(id)) continue;
+      const done = this.#tell(alert, group, id).finally(() => this.#underWay.delete(id));
+      this.#underWay.set(id, done);
+    }
   }
 
   async #tell(alert: DeadLetterAlert, group: DeadGroup, id: string): Promise<void> {

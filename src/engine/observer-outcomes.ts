@@ -1,7 +1,7 @@
 import type { Step } from './commit-pipeline.ts';
 import { deadLetterOf, failedEvent } from './dead-letter.ts';
+import type { ObserverRunnerOptions } from './observer-options.ts';
 import type { ObserverPartition } from './observer-partition.ts';
-import type { ObserverRunnerOptions } from './observer-runner.ts';
 import { failureOf, standStillMs } from './partition-failure.ts';
 import type { TaskOutcome } from './task-window.ts';
 

@@ -44,12 +44,21 @@ export class ObserverPartition {
     return this.window.size === 0 && this.scanned >= end;
   }
 
+  /** Processes died at what is in hand: one event at a time. */
+  get isWatched(): boolean {
+    return this.head.watchedUntil > this.reached;
+  }
+  /** How many more events may be taken in hand. */
+  get room(): number {
+    return this.isWatched ? Math.min(1, this.window.room) : this.window.room;
+  }
+
   /** More of the log fits. */
   wants(end: number): boolean {
     const { head, window } = this;
     if (!head.dirty || head.released || head.resting || head.tip === undefined || this.stuck !== undefined)
       return false;
-    return this.scanned < end && window.room >= WINDOW_MAX_COUNT / 2;
+    return this.scanned < end && (this.isWatched ? window.size === 0 : window.room >= WINDOW_MAX_COUNT / 2);
   }
 
   /** Takes what is settled, to be written with this revision. */

@@ -1,6 +1,6 @@
 import { MillraceError } from '../errors.ts';
+import type { ObserverRunnerOptions } from './observer-options.ts';
 import type { ObserverPartition } from './observer-partition.ts';
-import type { ObserverRunnerOptions } from './observer-runner.ts';
 import { type Stretch, stretchOf } from './stretch.ts';
 
 type Options = Pick<ObserverRunnerOptions, 'model' | 'consumer' | 'partitionCount' | 'decode' | 'reader'>;
@@ -51,7 +51,7 @@ function take(
     // Of a blocked key up to its failing event: handled before a reset.
     return keys.some((key) => document._id > (head.blocked.get(key)?.position ?? -1));
   });
-  const taken = tasks.slice(0, window.room);
+  const taken = tasks.slice(0, partition.room);
   for (const { keys, ...task } of taken) for (const key of keys) window.add({ ...task, key });
   const next = tasks[taken.length];
   const stuck = stretch.stuck.get(partition);

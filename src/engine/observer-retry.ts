@@ -12,6 +12,8 @@ export interface ObserverRetryDeps {
   readonly handles: (type: string) => boolean;
   /** One try of the handler. */
   readonly try: (event: AnyRecorded, attempt: number) => Promise<TryEnd>;
+  /** Around the try of the record's own event. */
+  readonly withCare: (record: DeadLetterDocument, run: () => Promise<TryEnd>) => Promise<TryEnd>;
   readonly onFailed: (end: RetryFailed) => void;
 }
 
@@ -64,7 +66,10 @@ async function tryAll(
   const since = performance.now();
   for (const [index, { position, decode }] of waiting.entries()) {
     if (tried.size >= WRITE_AFTER_COUNT || performance.now() - since > WRITE_AFTER_MS) break;
-    const end = await tryOne(deps, decode, index === 0 ? record.attempts + 1 : 1);
+    const end =
+      index === 0
+        ? await deps.withCare(record, () => tryOne(deps, decode, record.attempts + 1))
+        : await tryOne(deps, decode, 1);
     if (end.kind === 'postponed') return { tried, laterMs: end.againInMs };
     if (end.kind === 'stopped') return { tried, laterMs: DISTURBED_MS };
     tried.set(position, end);

@@ -3,28 +3,23 @@ import type { ObserverModel } from '../define/model.ts';
 import { atMost } from '../queue/at-most.ts';
 import type { RetryJob, RetryOutcome } from '../queue/retries.ts';
 import { backoffMs } from './backoff.ts';
+import { Careful } from './careful.ts';
 import type { LostEnd, Step } from './commit-pipeline.ts';
-import type { RunnerOptions } from './consumer-runner.ts';
 import type { Errand } from './errand.ts';
 import { ErrandQueue } from './errand-queue.ts';
 import { observerHandler } from './handler.ts';
 import { readPartitions } from './learn-partitions.ts';
+import { ObserverCare } from './observer-care.ts';
+import type { ObserverRunnerOptions } from './observer-options.ts';
 import { handOver } from './observer-outcomes.ts';
 import { ObserverPartition } from './observer-partition.ts';
 import { readOn } from './observer-reading.ts';
 import { runObserverRetry } from './observer-retry.ts';
-import type { ObserverTries, Try, TryEnd } from './observer-tries.ts';
+import type { Try, TryEnd } from './observer-tries.ts';
 import { PartitionHead } from './partition-head.ts';
 import type { DoErrand } from './retry-work.ts';
 import type { Runner } from './runner.ts';
 import type { WindowTask } from './task-window.ts';
-
-export interface ObserverRunnerOptions extends Omit<RunnerOptions, 'handler'> {
-  readonly consumer: ObserverModel;
-  readonly tries: ObserverTries;
-  /** Position up to which events were handled before a reset; undefined: none. */
-  readonly replayUntil: () => Promise<number | undefined>;
-}
 
 const ABSENT_PAUSE_MS = 500;
 const TROUBLE_PAUSE_MS = 1_000;
@@ -43,6 +38,8 @@ export class ObserverRunner implements Runner {
   readonly #options: ObserverRunnerOptions;
   readonly #partitions: readonly ObserverPartition[];
   readonly #errands: ErrandQueue;
+  readonly #care: ObserverCare;
+  readonly #watch: Careful;
   readonly #underWay = new Set<Promise<void>>();
   readonly #retries = new Map<string, Promise<RetryOutcome>>();
   /** No more tries begin. */
@@ -72,6 +69,8 @@ export class ObserverRunner implements Runner {
       onWritten: options.onErrandsWritten,
       onDone: () => this.#touch(this.#partitions),
     });
+    this.#care = new ObserverCare(options);
+    this.#watch = new Careful(options.store, options.crashes);
     setMaxListeners(0, this.#leave.signal, this.#abort.signal);
   }
 
@@ -121,6 +120,7 @@ export class ObserverRunner implements Runner {
       {
         ...{ logId, errand: doErrand, onFailed: ({ record, error }) => onFailing(record, error) },
         handles: (type) => this.consumer.handles.has(type),
+        withCare: (record, run) => this.#care.retry(record, run),
         try: (event, attempt) => this.#retryNow({ event, attempt, partition: job.partition }),
       },
       job,
@@ -189,6 +189,7 @@ export class ObserverRunner implements Runner {
       head.working = false;
       head.settle();
     }
+    await atMost(ABORTED_MAX_MS, this.#options.onStopped?.() ?? Promise.resolve());
   }
 
   #at(partitions: Iterable<number>): readonly ObserverPartition[] {
@@ -258,7 +259,10 @@ export class ObserverRunner implements Runner {
     if (learned.some(({ head, reading }) => head.brokenAt(reading.revision))) {
       this.#replayUntil = (await this.#options.replayUntil()) ?? 0;
     }
-    for (const one of learned) this.#at([one.head.ref.partition])[0]?.learn(one);
+    for (const one of learned) {
+      this.#at([one.head.ref.partition])[0]?.learn(one);
+      this.#watch.watch(one.head, one.reading, this.#options.reader.end);
+    }
     for (const partition of doubted) {
       if (partition.head.tip !== undefined) continue;
       partition.head.notBeforeMs = performance.now() + ABSENT_PAUSE_MS;
@@ -274,7 +278,9 @@ export class ObserverRunner implements Runner {
   #advance(partition: ObserverPartition): void {
     const { head, window } = partition;
     if (head.tip === undefined) return;
-    if (!this.#leave.signal.aborted && !head.paused) {
+    // A mark and a transaction would get in each other's way.
+    const mayBegin = !partition.isWatched || (head.queuedCount === 0 && !head.busy);
+    if (!this.#leave.signal.aborted && !head.paused && mayBegin) {
       for (const task of window.begin(partition.isBlocked)) void this.#follow(this.#first(partition, task));
     }
     if (head.busy) return;
@@ -302,7 +308,9 @@ export class ObserverRunner implements Runner {
     const onBegin = (): void => partition.window.running(task);
     const one = { event, attempt: 1, partition: partition.ref.partition, patient: true, onBegin };
     try {
-      return await this.#options.tries.try({ ...one, ...this.#signals(partition) });
+      return await this.#care.first(partition.head, task, () =>
+        this.#options.tries.try({ ...one, ...this.#signals(partition) }),
+      );
     } catch (trouble) {
       this.#options.onTrouble(trouble);
       partition.head.notBeforeMs = performance.now() + TROUBLE_PAUSE_MS;

@@ -19,8 +19,10 @@ export function observerRunner(
   const { store, instanceId, logger } = deps;
   const ref = { consumer: consumer.name, generation: consumer.generation };
   let told: Promise<void> = Promise.resolve();
+  let isOpen = false;
   const onBreaker: TriesOptions['onBreaker'] = (state) => {
     const record = state && breakerRecord(state);
+    isOpen = record !== undefined;
     if (record === undefined) logger.info({ consumer: consumer.name }, 'an observer works again');
     else if (record.state === 'OPEN') {
       const { code, failureCount, until } = record;
@@ -32,8 +34,12 @@ export function observerRunner(
     // One after the other: the last state must stand.
     told = told.then(() => store.consumers.tellBreaker(ref, instanceId, record)).catch(onTrouble);
   };
+  const onStopped = (): Promise<void> => {
+    told = told.then(() => (isOpen ? store.consumers.tellBreaker(ref, instanceId, undefined) : undefined));
+    return told.catch(() => undefined);
+  };
   const tries = new ObserverTries({ consumer, logId, store, onBreaker, onTrouble });
-  return new ObserverRunner({ ...options, tries, replayUntil: () => store.consumers.replayUntil(ref) });
+  return new ObserverRunner({ ...options, tries, onStopped, replayUntil: () => store.consumers.replayUntil(ref) });
 }
 
 const MESSAGE_MAX_LENGTH = 300;
