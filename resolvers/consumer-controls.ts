@@ -2,8 +2,8 @@ import type { GatewayContext } from '../src/gateway/context.ts';
 import { type ConsumerState, MillraceError, type ResetPreview, type StartFrom } from '../src/index.ts';
 import type { MillraceBuilder } from './builder.ts';
 import { consumerType } from './consumers.ts';
-import { positionOf } from './dead-letters.ts';
 import { callOf } from './operations.ts';
+import { positionOf } from './positions.ts';
 import { claim, once } from './registry.ts';
 import { timeOf } from './times.ts';
 
