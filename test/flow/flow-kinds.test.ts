@@ -72,6 +72,23 @@ const mail = observer({
   },
 });
 
+/** Several correlation keys: the parcel, and where it goes. */
+const manyKeys = saga({
+  name: 'street',
+  from: [parcel],
+  startFrom: 'start',
+  ...fixed,
+  keys: (event) => (event.type === 'Sent' ? [event.stream.id, `to ${event.data.to}`] : [event.stream.id]),
+  initial: () => null,
+  on: {
+    Sent: (_state, { data }) => {
+      if (data.to === 'ghost') throw new Error('no such street');
+      return { state: null };
+    },
+    Returned: () => ({ state: null }),
+  },
+});
+
 let app: RunningApp;
 beforeAll(async () => {
   const { mongoUrl, redisUrl, database, prefix } = testServers();
@@ -81,7 +98,7 @@ beforeAll(async () => {
     REDIS_URL: redisUrl,
     REDIS_PREFIX: prefix,
   });
-  const modules = [module({ name: 'post', parts: [parcel, courier, delivery, mail] })];
+  const modules = [module({ name: 'post', parts: [parcel, courier, delivery, mail, manyKeys] })];
   app = await start({ modules, settings, logger: createLogger({ level: 'silent', pretty: false }) });
 });
 afterAll(() => app.stop());
@@ -101,6 +118,7 @@ test('a command of a service is a step of its own, between the saga and its even
       'COMMAND Send DONE #1 <',
       'EVENT Sent DONE #1 < COMMAND Send',
       'SAGA delivery DONE #1 < EVENT Sent',
+      'SAGA street DONE #1 < EVENT Sent',
       'OBSERVER mail DONE #1 < EVENT Sent',
       'SERVICE Deliver DONE #1 < SAGA delivery',
       'EVENT Delivered DONE #1 < SERVICE Deliver',
@@ -123,6 +141,15 @@ test('a service and an observer whose tries are used up are dead steps, and the 
   const full = await settled(app, send('full'));
   expect(lines(full.steps)).toContain('OBSERVER mail DEAD #2 < EVENT Sent HANDLER_FAILED');
   expect([storm.settled, full.settled]).toEqual([true, true]);
+});
+
+test('an instance of several keys that fails is found by any of them, and what waits behind it', async () => {
+  const id = randomUUID();
+  const first = await settled(app, app.send(parcel, id, { type: 'Send', data: { to: 'ghost' } }));
+  expect(lines(first.steps)).toContain('SAGA street DEAD #2 < EVENT Sent HANDLER_FAILED');
+  const second = await settled(app, app.send(parcel, id, { type: 'Return', data: {} }));
+  expect(lines(second.steps)).toContain('SAGA street DEAD #0 < EVENT Returned PARKED');
+  expect(second.settled).toBe(true);
 });
 
 test('a timer that fired is the cause of what it sent; one that waits for tomorrow keeps nobody waiting', async () => {
