@@ -1,58 +1,14 @@
 import { randomUUID } from 'node:crypto';
-import { graphql } from 'graphql';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { beforeAll, describe, expect, test } from 'vitest';
 import { z } from 'zod';
-import { schemaOf } from '../../resolvers/index.ts';
-import type { GatewayContext } from '../../src/gateway/context.ts';
-import {
-  aggregate,
-  command,
-  type Module,
-  module,
-  type Reaction,
-  type RunningApp,
-  readSettings,
-  type SagaTimelineStep,
-  saga,
-  start,
-} from '../../src/index.ts';
-import { createLogger } from '../../src/logger.ts';
-import { type Connection, connect } from '../../src/store/connect.ts';
+import { aggregate, module, type RunningApp, type SagaTimelineStep, saga } from '../../src/index.ts';
 import type { LogDocument, QueuedCommandDocument } from '../../src/store/documents.ts';
-import { type TestServers, testServers } from '../setup/servers.ts';
+import { sagaApps } from '../setup/saga-apps.ts';
 import { order, shopModule } from '../setup/shop.ts';
 import { until } from '../setup/until.ts';
 
-const servers = testServers();
-const loops = testServers();
-const apps: RunningApp[] = [];
-let connection: Connection;
-let loopsDb: Connection;
-
-async function startShop(module: Module, of: TestServers = servers): Promise<RunningApp> {
-  const settings = readSettings({
-    MONGODB_URL: of.mongoUrl,
-    MONGODB_DATABASE: of.database,
-    REDIS_URL: of.redisUrl,
-    REDIS_PREFIX: of.prefix,
-    COMMAND_MAX_DEPTH: '20',
-  });
-  const logger = createLogger({ level: process.env.TEST_LOG === '1' ? 'debug' : 'silent', pretty: false });
-  const app = await start({ modules: [module], settings, logger });
-  apps.push(app);
-  return app;
-}
-beforeAll(async () => {
-  connection = await connect({ url: servers.mongoUrl, database: servers.database, appName: 'test' });
-  loopsDb = await connect({ url: loops.mongoUrl, database: loops.database, appName: 'test' });
-});
-afterAll(async () => {
-  for (const app of apps) await app.stop();
-  for (const { db, client } of [connection, loopsDb]) {
-    await db.dropDatabase().catch(() => undefined);
-    await client.close();
-  }
-});
+const shop = sagaApps();
+const parcels = sagaApps();
 
 const place = (app: RunningApp, id: string, sku = 'tea', amount = 7) =>
   app.send(order, id, { type: 'PlaceOrder', data: { sku, amount } });
@@ -62,7 +18,7 @@ async function eventsOf(id: string): Promise<readonly string[]> {
   const mine = {
     $or: [{ 'data.orderId': id }, { stream: { $in: [`default/order/${id}`, `default/shipment/${id}`] } }],
   };
-  const found = await connection.db.collection<LogDocument>('events').find(mine).sort({ _id: 1 }).toArray();
+  const found = await shop.db.collection<LogDocument>('events').find(mine).sort({ _id: 1 }).toArray();
   return found.map(({ type }) => type);
 }
 const ended = (app: RunningApp, id: string) =>
@@ -83,7 +39,7 @@ const shown = ({ kind, name, sent }: SagaTimelineStep) => ({
 describe('an order', () => {
   let app: RunningApp;
   beforeAll(async () => {
-    app = await startShop(shopModule({ startFrom: 'start' }).module);
+    app = await shop.start(shopModule({ startFrom: 'start' }).module);
   });
 
   test('is paid, shipped and completed by its saga, and its timeline tells how', async () => {
@@ -102,7 +58,7 @@ describe('an order', () => {
       { kind: 'event', name: 'Paid', sent: [['Ship', 'ACCEPTED']] },
       { kind: 'event', name: 'Shipped', sent: [['CompleteOrder', 'ACCEPTED']] },
     ]);
-    const queued = await connection.db
+    const queued = await shop.db
       .collection<QueuedCommandDocument>('queued_commands')
       .find({ 'sender.key': id })
       .toArray();
@@ -119,208 +75,93 @@ describe('an order', () => {
     const steps = await app.runtime.sagaTimeline(record);
     expect(steps[2]).toMatchObject({ kind: 'refusal', name: 'Ship', refusal: { code: 'SOLD_OUT' } });
     expect(steps[1]?.sent).toMatchObject([{ type: 'Ship', state: 'REJECTED', refusal: { code: 'SOLD_OUT' } }]);
-    const left = await connection.db.collection('queued_commands').countDocuments({ 'sender.key': id, tell: true });
+    const left = await shop.db.collection('queued_commands').countDocuments({ 'sender.key': id, tell: true });
     expect(left).toBe(0);
   });
 });
 
-const loopEvents = (id: string): Promise<number> =>
-  loopsDb.db.collection<LogDocument>('events').countDocuments({ stream: `default/ping/${id}` });
-const loop = aggregate({
-  name: 'ping',
-  events: { Pinged: z.object({ note: z.string() }) },
-  commands: { Ping: z.object({ note: z.string() }) },
-  initial: () => null,
-  evolve: { Pinged: () => null },
-  decide: { Ping: (_s, data) => ({ type: 'Pinged', data }) },
-});
-const ping = (app: RunningApp, id: string, note: string) => app.send(loop, id, { type: 'Ping', data: { note } });
-type Answer = Reaction<{ readonly seen: readonly string[] }>;
-/** A saga whose handlers a test replaces while it runs, as a deployment would. */
-const code: { pinged: (note: string, id: string) => Answer | undefined; rang: () => Answer | undefined } = {
-  pinged: () => undefined,
-  rang: () => undefined,
-};
-const pinging = saga({
-  name: 'pinging',
-  from: [loop],
-  attempts: 1,
-  initial: (): { readonly seen: readonly string[] } => ({ seen: [] }),
-  on: {
-    Pinged: (state, { data }, { id }) => code.pinged(data.note, id) ?? { state: { seen: [...state.seen, data.note] } },
-  },
-  onTimer: { bell: (state) => code.rang() ?? { state: { seen: [...state.seen, 'bell'] } } },
-});
-
-describe('an instance', () => {
+describe('several correlation keys', () => {
+  const parcel = aggregate({
+    name: 'parcel',
+    events: {
+      Packed: z.object({ orders: z.array(z.string()), code: z.string() }),
+      Moved: z.object({ code: z.string(), to: z.string() }),
+    },
+    commands: {
+      Pack: z.object({ orders: z.array(z.string()), code: z.string() }),
+      Move: z.object({ code: z.string(), to: z.string() }),
+    },
+    initial: () => null,
+    evolve: { Packed: () => null, Moved: () => null },
+    decide: {
+      Pack: (_s, data) => ({ type: 'Packed', data }),
+      Move: (_s, data) => ({ type: 'Moved', data }),
+    },
+  });
+  let broken = false;
+  const tracking = saga({
+    name: 'tracking',
+    from: [parcel],
+    attempts: 1,
+    keys: (event) =>
+      event.type === 'Packed'
+        ? [...event.data.orders.map((id) => `order:${id}`), `parcel:${event.stream.id}`]
+        : [`code:${event.data.code}`],
+    starts: ['Packed'],
+    initial: (): { readonly at: readonly string[] } => ({ at: [] }),
+    on: {
+      Packed: (_s, { data }) => {
+        if (broken) throw new Error('a bug');
+        return { keys: [`code:${data.code}`] };
+      },
+      Moved: ({ at }, { data }) => ({ state: { at: [...at, data.to] } }),
+    },
+  });
   let app: RunningApp;
   beforeAll(async () => {
-    const modules = module({ name: 'loops', parts: [loop, pinging] });
-    // Its past is of no concern to a new saga.
-    const before = await startShop(module({ name: 'loops', parts: [loop] }), loops);
-    for (let i = 0; i < 100; i++) await ping(before, 'old', String(i));
-    await until('the past is in the log', async () => (await loopEvents('old')) === 100 || undefined);
-    await before.stop();
-    app = await startShop(modules, loops);
+    app = await parcels.start(module({ name: 'parcels', parts: [parcel, tracking] }));
   });
-  const saw = (id: string, notes: readonly string[]) =>
-    until(`${id} saw ${notes.join(', ')}`, async () => {
-      const state = (await app.runtime.saga('pinging', id))?.state;
-      return JSON.stringify(state) === JSON.stringify({ seen: notes }) || undefined;
+  const pack = (id: string, orders: readonly string[]) =>
+    app.send(parcel, id, { type: 'Pack', data: { orders: [...orders], code: `c-${id}` } });
+  const move = (id: string, to: string) =>
+    app.send(parcel, `scanner-${to}`, { type: 'Move', data: { code: `c-${id}`, to } });
+  const at = (key: string, places: readonly string[]) =>
+    until(`${key} is at ${places.join(', ')}`, async () => {
+      const record = await app.runtime.saga('tracking', key);
+      return JSON.stringify(record?.state) === JSON.stringify({ at: places }) ? record : undefined;
     });
-  const dead = (id: string) =>
-    until(`${id} has a dead letter`, async () => {
-      const record = await app.runtime.saga('pinging', id);
-      if (record === undefined) return undefined;
-      const letter = await app.runtime.sagaDeadLetter(record);
-      return letter?.state === 'DEAD' ? { record, letter } : undefined;
+
+  test('lead to one instance: those of the first event and those that it learns', async () => {
+    await pack('p', ['1', '2']);
+    await move('p', 'harbour');
+    const record = await at('order:2', ['harbour']);
+    expect(record).toMatchObject({ id: 'order:1', keys: ['order:1', 'order:2', 'parcel:p', 'code:c-p'] });
+    await move('p', 'door');
+    await at('code:c-p', ['harbour', 'door']);
+    // Nobody packed it: there is no instance, and none begins.
+    await move('q', 'nowhere');
+    await pack('last', ['9']);
+    await at('parcel:last', []);
+    expect(await app.runtime.saga('tracking', 'code:c-q')).toBeUndefined();
+  });
+
+  test('of an event that failed lead to its dead letter: what comes later under any of them waits', async () => {
+    broken = true;
+    await pack('x', ['5', '6']);
+    const letter = await until('the dead letter', async () => {
+      const record = await app.runtime.saga('tracking', 'order:5');
+      return record && (await app.runtime.sagaDeadLetter(record));
     });
-  const heal = async (id: string, deadLetter: string): Promise<void> => {
-    await app.runtime.operators.retryDeadLetters({ ids: [deadLetter] }, undefined, { actor: 'test', reason: 'mended' });
-    await until(`${id} flows`, async () => {
-      const record = await app.runtime.saga('pinging', id);
-      return (record && (await app.runtime.sagaDeadLetter(record))) === undefined || undefined;
+    await pack('x', ['6', '7']);
+    await until('it waits', async () => {
+      const [edge] = (await app.runtime.operators.deadLetters({ ids: [letter.id] }, {})).edges;
+      return edge?.node.parkedCount === 1 || undefined;
     });
-  };
-
-  test('of a new saga begins with what happens from now on', async () => {
-    await ping(app, 'old', 'now');
-    await saw('old', ['now']);
-  });
-
-  test('that fails stands still alone, shows why, and goes on with the same state when the code is mended', async () => {
-    await ping(app, 'a', '1');
-    await saw('a', ['1']);
-    code.pinged = (note, id) => {
-      if (id === 'a' && note === '2') throw new Error('a bug');
-      return undefined;
-    };
-    for (const note of ['2', '3']) await ping(app, 'a', note);
-    await ping(app, 'b', '1');
-    await saw('b', ['1']);
-    const { record, letter } = await dead('a');
-    expect(letter).toMatchObject({ consumer: 'pinging', input: 'event', inputType: 'Pinged', attempts: 1 });
-    const timeline = await app.runtime.sagaTimeline(record);
-    expect(timeline.map(({ number, error }) => [number, error?.message])).toEqual([
-      [1, undefined],
-      [2, 'a bug'],
-    ]);
-    code.pinged = () => undefined;
-    await heal('a', letter.id);
-    await saw('a', ['1', '2', '3']);
-  });
-
-  test.each([
-    ['an unknown aggregate', { aggregate: 'pong', id: 'x', type: 'Ping', data: { note: '' } }, 0],
-    ['data that its schema refuses', { aggregate: 'ping', id: 'x', type: 'Ping', data: { note: 7 } }, 1],
-  ])('that sends to %s writes nothing at all, and says why', async (_what, dispatch, issueCount) => {
-    const id = `bad-${issueCount}`;
-    code.pinged = (_note, key) =>
-      key === id
-        ? {
-            state: { seen: ['half'] },
-            send: [command(loop, 'target', { type: 'Ping', data: { note: id } }), dispatch],
-            timers: { bell: { afterMs: 0 } },
-          }
-        : undefined;
-    await ping(app, id, '1');
-    const { record, letter } = await dead(id);
-    expect(letter).toMatchObject({ error: { code: 'SAGA_COMMAND_INVALID' }, attempts: 1 });
-    expect(letter.error.issues ?? []).toHaveLength(issueCount);
-    expect(record).toMatchObject({ state: null, stepCount: 0 });
-    for (const name of ['queued_commands', 'timers']) {
-      const found = name === 'timers' ? { key: id } : { 'sender.key': id };
-      expect(await loopsDb.db.collection(name).countDocuments(found)).toBe(0);
-    }
-    code.pinged = () => undefined;
-  });
-
-  test('whose commands cause one another without end is stopped, and says so', async () => {
-    code.pinged = (_note, id) =>
-      id === 'loop' ? { send: [command(loop, id, { type: 'Ping', data: { note: 'again' } })] } : undefined;
-    await ping(app, 'loop', '0');
-    const { letter } = await dead('loop');
-    expect(letter.error.code).toBe('CHAIN_TOO_LONG');
-    expect(await loopEvents('loop')).toBe(21);
-    code.pinged = () => undefined;
-  });
-
-  test('hears a timer that became due while it was dead when it flows again', async () => {
-    code.pinged = (note) => {
-      if (note === 'boom') throw new Error('a bug');
-      return note === 'set' ? { state: { seen: ['set'] }, timers: { bell: { afterMs: 400 } } } : undefined;
-    };
-    for (const note of ['set', 'boom']) await ping(app, 'late', note);
-    const { letter } = await dead('late');
-    const rung = { key: 'late' };
-    await until(
-      'the bell rang',
-      async () => (await loopsDb.db.collection('timers').findOne(rung)) === null || undefined,
-    );
-    expect((await app.runtime.saga('pinging', 'late'))?.timers).toMatchObject([{ name: 'bell' }]);
-    code.pinged = () => undefined;
-    await heal('late', letter.id);
-    await saw('late', ['set', 'boom', 'bell']);
-  });
-
-  test('is woken by its timer, and by one whose handler failed when it is tried again', async () => {
-    const bell = (afterMs: number): Answer => ({ state: { seen: ['set'] }, timers: { bell: { afterMs } } });
-    code.pinged = (note) => (note === 'set' ? bell(50) : undefined);
-    await ping(app, 'timed', 'set');
-    await saw('timed', ['set', 'bell']);
-    expect(await loopsDb.db.collection('timers').countDocuments({ key: 'timed' })).toBe(0);
-
-    code.rang = () => {
-      throw new Error('the bell is broken');
-    };
-    await ping(app, 'timed', 'set');
-    const { letter } = await dead('timed');
-    expect(letter).toMatchObject({ input: 'timer', inputType: 'bell', error: { message: 'the bell is broken' } });
-    await ping(app, 'timed', 'after');
-    code.rang = () => undefined;
-    await heal('timed', letter.id);
-    await saw('timed', ['set', 'bell', 'after']);
-  });
-
-  test('is read by GraphQL with its timeline, timers and dead letter', async () => {
-    code.pinged = () => ({
-      state: { seen: ['set'] },
-      send: [command(loop, 'silent', { type: 'Ping', data: { note: 'x' } })],
-      timers: { bell: { afterMs: 3_600_000 } },
-    });
-    await ping(app, 'shown', 'set');
-    await saw('shown', ['set']);
-    code.pinged = () => undefined;
-    await until('its command is settled', async () => (await loopEvents('silent')) === 1 || undefined);
-    const schema = schemaOf([module({ name: 'loops', parts: [loop, pinging] })]);
-    const source = `{
-      saga(name: "pinging", id: "shown") {
-        status state keys timers { name }
-        timeline { number kind name position sent { type state } timers { name dueAt } error { code } }
-        deadLetter { id }
-      }
-      sagas(saga: "pinging", status: ACTIVE, first: 2) { edges { node { id } } pageInfo { hasNextPage } }
-    }`;
-    const context = { runtime: app.runtime } as GatewayContext;
-    const shown = await until('the timeline says so', async () => {
-      const { data, errors } = await graphql({ schema, source, contextValue: context });
-      if (errors !== undefined) throw errors[0];
-      return JSON.stringify(data).includes('ACCEPTED') ? data : undefined;
-    });
-    expect(shown).toMatchObject({
-      saga: {
-        status: 'ACTIVE',
-        state: { seen: ['set'] },
-        keys: ['shown'],
-        timers: [{ name: 'bell' }],
-        timeline: [
-          { number: 1, kind: 'EVENT', name: 'Pinged', sent: [{ type: 'Ping', state: 'ACCEPTED' }], error: null },
-        ],
-        deadLetter: null,
-      },
-      sagas: { pageInfo: { hasNextPage: true } },
-    });
-    const unknown = await graphql({ schema, source: '{ saga(name: "x", id: "y") { id } }', contextValue: context });
-    expect(unknown.errors?.[0]?.originalError).toMatchObject({ code: 'UNKNOWN_CONSUMER' });
+    broken = false;
+    await app.runtime.operators.retryDeadLetters({ ids: [letter.id] }, undefined, { actor: 'test', reason: 'mended' });
+    await at('order:7', []);
+    await move('x', 'harbour');
+    const record = await at('order:7', ['harbour']);
+    expect(record).toMatchObject({ id: 'order:5', stepCount: 3 });
   });
 });
