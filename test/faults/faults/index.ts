@@ -5,6 +5,7 @@ import { gatewayKilledBeforeReply } from './f03-gateway-killed-before-reply.ts';
 import { workerPaused } from './f04-worker-paused.ts';
 import { redisKilledEmpty, redisTailCut } from './f06-f07-redis-lost.ts';
 import { flushAll } from './f08-flushall.ts';
+import { flushAllFull } from './f08b-flushall-full.ts';
 import { redisAway, redisAwayLong } from './f09-redis-away.ts';
 import { redisOutOfMemory } from './f10-redis-out-of-memory.ts';
 import { mongodKilled } from './f11-mongod-killed.ts';
@@ -30,6 +31,7 @@ export const faults: readonly Fault[] = [
   redisKilledEmpty,
   redisTailCut,
   flushAll,
+  flushAllFull,
   redisAway,
   redisAwayLong,
   redisOutOfMemory,
