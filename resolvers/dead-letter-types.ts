@@ -95,7 +95,7 @@ function parkedEventType(builder: MillraceBuilder) {
   });
 }
 
-export export function deadLetterType(builder: MillraceBuilder) {
+export function deadLetterType(builder: MillraceBuilder) {
   claim(builder, 'type DeadLetter', platform);
   claim(builder, 'type DeadLetterInput', platform);
   const state = once(builder, deadLetterStateType);

@@ -2,7 +2,7 @@ import type { SagaRecord, SagaSent, SagaTimelineStep } from '../src/index.ts';
 import type { MillraceBuilder } from './builder.ts';
 import { stateType } from './command-status.ts';
 import { connectionOf, pageArguments, pageInput } from './connections.ts';
-import { deadLetterErrorType, deadLetterType } from './dead-letters.ts';
+import { deadLetterErrorType, deadLetterType } from './dead-letter-types.ts';
 import { claim, once } from './registry.ts';
 
 const platform = 'a type of the platform';
