@@ -5,8 +5,9 @@ import type { PullSource } from './pull-stream.ts';
 /** Between two looks, whatever is heard: a busy log must not be read for a quiet flow all the time. */
 const BUSY_MS = 50;
 const QUIET_MS = 500;
-/** Nothing has to be heard: it looks by itself. */
-const POLL_MS = 1_000;
+/** Nothing has to be heard: it looks by itself, more often while something is under way. */
+const POLL_MS = 250;
+const QUIET_POLL_MS = 1_000;
 
 /** Tells each step of a flow, and again when it changed. Holds what one look found, nothing more. */
 export class FlowSource implements PullSource<FlowStep> {
@@ -35,7 +36,7 @@ export class FlowSource implements PullSource<FlowStep> {
     const next = this.#waiting.shift();
     if (next !== undefined) return next;
     if (!this.#dirty || performance.now() < this.#notBeforeMs) {
-      this.#lookAt(Math.max(this.#notBeforeMs, performance.now() + (this.#dirty ? 0 : POLL_MS)));
+      this.#lookAt(Math.max(this.#notBeforeMs, performance.now() + (this.#dirty ? 0 : this.#pollMs)));
       return undefined;
     }
     this.#dirty = false;
@@ -45,7 +46,7 @@ export class FlowSource implements PullSource<FlowStep> {
     // Not sooner than a look takes: many who watch must not keep what they watch from happening.
     const tookMs = performance.now() - since;
     this.#notBeforeMs = performance.now() + Math.max(this.#quiet ? QUIET_MS : BUSY_MS, 2 * tookMs);
-    this.#lookAt(performance.now() + POLL_MS);
+    this.#lookAt(Math.max(this.#notBeforeMs, performance.now() + this.#pollMs));
     this.#waiting = steps.filter((step) => this.#isNews(step));
     return this.#waiting.shift();
   }
@@ -54,6 +55,10 @@ export class FlowSource implements PullSource<FlowStep> {
     this.#stopped = true;
     clearTimeout(this.#timer);
     this.#unlisten();
+  }
+
+  get #pollMs(): number {
+    return this.#quiet ? QUIET_POLL_MS : POLL_MS;
   }
 
   #isNews(step: FlowStep): boolean {

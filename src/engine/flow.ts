@@ -108,7 +108,7 @@ async function waitUntilSettled(
       if (closing.aborted) throw new MillraceError('SHUTTING_DOWN', 'This process is stopping. Ask another one.');
       const remainingMs = deadline - Date.now();
       if (remainingMs <= 0 || signal?.aborted === true) {
-        throw notSettled(correlationId, (await run.look()).steps, dueWithinMs);
+        throw notSettled(correlationId, (await run.look({ recent: true })).steps, dueWithinMs);
       }
       // Not sooner than it took: many who wait must not keep what they wait for from happening.
       const restMs = Math.max(LOOK_MIN_MS, performance.now() - since);
