@@ -12,6 +12,7 @@ import type {
   SagaKeyDocument,
   TimerDocument,
 } from './documents.ts';
+import { askedAgain } from './in-time.ts';
 import { type GenerationRef, partitionId } from './partitions.ts';
 import { createTransactions, type TransactionEnd } from './transactions.ts';
 
@@ -79,6 +80,8 @@ export interface ConsumerControlStore {
 }
 
 const LETTERS_PER_TURN = 200;
+const READ_MAX_MS = 30_000;
+const asked = <T>(read: () => Promise<T>): Promise<T> => askedAgain(read, READ_MAX_MS, 'a read of consumers');
 
 export function createConsumerControlStore(client: MongoClient, db: Db, logId: string): ConsumerControlStore {
   const consumers = db.collection<ConsumerDocument>('consumers');
@@ -100,11 +103,13 @@ export function createConsumerControlStore(client: MongoClient, db: Db, logId: s
 
   return {
     list: () =>
-      consumers
-        .find({ _id: { $gte: `${logId}/`, $lt: `${logId}0` }, retiredAt: { $exists: false } })
-        .sort({ consumer: 1, generation: 1 })
-        .toArray(),
-    find: async (ref) => (await consumers.findOne({ _id: { $eq: idOf(ref) } })) ?? undefined,
+      asked(() =>
+        consumers
+          .find({ _id: { $gte: `${logId}/`, $lt: `${logId}0` }, retiredAt: { $exists: false } })
+          .sort({ consumer: 1, generation: 1 })
+          .toArray(),
+      ),
+    find: async (ref) => (await asked(() => consumers.findOne({ _id: { $eq: idOf(ref) } }))) ?? undefined,
     pause: (ref, paused, audit) =>
       change(ref, { paused: { $exists: false } }, { $set: { paused }, $inc: { pauseCount: 1 } }, audit),
     async fence(ref) {

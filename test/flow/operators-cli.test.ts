@@ -65,7 +65,7 @@ test('consumers are listed, paused, reset after a look at what that does, and re
     'consumer.reset',
     'consumer.pause',
   ]);
-});
+}, 60_000);
 
 test('dead letters are listed, grouped, shown, tried dry, retried and skipped, with the same audit as by GraphQL', async () => {
   bugs.trouble = (to) => (to === 'pit' ? new RangeError('deep') : to === 'fog' ? new Error('thick') : undefined);
