@@ -105,8 +105,11 @@ export class Desk implements ErrandDesk {
   }
 
   block({ begun: _ended, ...record }: DeadLetterDocument): void {
+    const { record: before } = this;
     this.record = record;
-    this.side.put('dead_letters', record);
+    // Released by the thousand, records keep their long texts: only what changes is written.
+    if (before?.error === record.error) this.side.set('dead_letters', record._id, changedFields(before, record));
+    else this.side.put('dead_letters', record);
   }
 
   fail(failed: FailedInput): DeadLetterDocument {
@@ -133,4 +136,11 @@ export class Desk implements ErrandDesk {
   #refusePoison(): void {
     if (this.#input.poison !== undefined) throw this.#input.poison;
   }
+}
+
+/** What is other in `after`; undefined for what is there no more. */
+function changedFields(before: DeadLetterDocument, after: DeadLetterDocument): Readonly<Record<string, unknown>> {
+  const [old, now] = [new Map(Object.entries(before)), new Map(Object.entries(after))];
+  const names = [...new Set([...old.keys(), ...now.keys()])];
+  return Object.fromEntries(names.flatMap((name) => (old.get(name) === now.get(name) ? [] : [[name, now.get(name)]])));
 }
