@@ -44,7 +44,9 @@ export function flowSteps(facts: FlowFacts): readonly FlowStep[] {
     if (eventIds.has(causationId)) return saga === undefined ? causationId : handlingId(causationId, saga);
     return commandIds.get(causationId) ?? null;
   };
-  for (const [stream, id] of commandsOf(facts)) add(commandStep(facts, stream, id, parentOf));
+  const caused = new Map(facts.events.map((event) => [commandKey(event), event]));
+  const withCaused = { ...facts, caused };
+  for (const [stream, id] of commandsOf(facts)) add(commandStep(withCaused, stream, id, parentOf));
   const seen = new Map(facts.events.map((event) => [event.id, event]));
   for (const head of facts.heads.values()) {
     for (const { id, type } of head.events) if (!seen.has(id)) add(unplacedStep(head, id, type));
@@ -73,12 +75,15 @@ function* commandsOf(facts: FlowFacts): Generator<readonly [stream: string, id: 
 
 type ParentOf = (id: string, meta: EventMeta, sender: string | undefined) => string | null;
 
-function commandStep(facts: FlowFacts, stream: string, id: string, parentOf: ParentOf): FlowStep {
+/** `caused`: an event of each command, by `commandKey`. */
+type CommandFacts = FlowFacts & { readonly caused: ReadonlyMap<string, LogDocument> };
+
+function commandStep(facts: CommandFacts, stream: string, id: string, parentOf: ParentOf): FlowStep {
   const key = commandKey({ stream, commandId: id });
   const queued = facts.queued.get(key);
   const head = facts.heads.get(key);
   const rejection = facts.rejections.get(key);
-  const event = facts.events.find((one) => one.commandId === id && one.stream === stream);
+  const event = facts.caused.get(key);
   const meta = queued?.meta ?? head?.meta ?? rejection?.meta ?? event?.meta;
   const common = {
     id: commandStepId(stream, id),

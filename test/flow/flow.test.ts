@@ -158,7 +158,7 @@ describe('a flow', () => {
     broken.delete('x1');
   });
 
-  test('of 500 commands is whole, and what is beyond 2,000 steps is said to be missing', async () => {
+  test('of 300 commands is whole, and what is beyond 2,000 steps is said to be missing', async () => {
     const correlationId = randomUUID();
     await Promise.all(Array.from({ length: 300 }, (_, n) => place(`c${n}`, `i${n}`, correlationId)));
     const whole = await app.settled(correlationId, { timeoutMs: 20_000 });
@@ -168,6 +168,16 @@ describe('a flow', () => {
     const cut = await app.settled(correlationId, { timeoutMs: 20_000 });
     expect(cut.steps).toHaveLength(2_000);
     expect([cut.truncated, cut.steps.at(-1)?.truncated, cut.steps.at(-2)?.truncated]).toEqual([true, true, false]);
+    const query = `{ flow(correlationId: "${correlationId}") { settled truncated
+      steps { id parentId kind name subject status attempts startedAt durationMs error { code message } event { type position data } } } }`;
+    const answer = await fetch(`${app.url}/graphql`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify({ query }),
+    });
+    const { data, errors } = await answer.json();
+    expect(errors).toBeUndefined();
+    expect([data.flow.steps.length, data.flow.truncated]).toEqual([2_000, true]);
   });
 });
 
