@@ -67,7 +67,7 @@ export class Desk implements ErrandDesk {
 
   handle(event: AnyRecorded): void {
     const { handler, ref } = this.#input;
-    this.#refusePoison();
+    this.refusePoison();
     // What newer code no longer handles does nothing.
     if (!this.consumer.handles.has(event.type)) return;
     const input = { key: this.key, state: this.document, partition: ref.partition };
@@ -95,7 +95,7 @@ export class Desk implements ErrandDesk {
     { next, side }: Effect,
     { position, commandId }: { readonly position: number; readonly commandId: string },
   ): void {
-    this.#refusePoison();
+    this.refusePoison();
     if (next !== undefined) {
       const { revision } = this.#input;
       this.document = changed(this.document, next ?? undefined, { position, revision, commandId });
@@ -133,7 +133,7 @@ export class Desk implements ErrandDesk {
     this.#input.handler.released?.(this);
   }
 
-  #refusePoison(): void {
+  refusePoison(): void {
     if (this.#input.poison !== undefined) throw this.#input.poison;
   }
 }

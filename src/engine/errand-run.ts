@@ -32,7 +32,7 @@ export interface ErrandRunOptions {
   readonly logId: string;
   readonly consumer: ConsumerModel;
   readonly handler: Handler;
-  readonly store: Pick<PartitionStore, 'documents' | 'commit'>;
+  readonly store: Pick<PartitionStore, 'documents' | 'commit' | 'mark'>;
   readonly deadLetters: Pick<DeadLetterStore, 'byIds' | 'parked' | 'begin'>;
   /** Without it nothing is done with care. */
   readonly crashes?: (() => Crashes) | undefined;
@@ -97,7 +97,8 @@ export async function runErrands(
   if (tip === undefined) return { end: { kind: 'refused' }, written: undefined, answers: [], released: [] };
   const answers: Answer[] = [];
   const cases = await readCases(options, head, errands, answers);
-  const [begun] = errands.length === 1 ? await beginCarefully(options, cases) : [];
+  const alone = errands.length === 1 ? cases[0] : undefined;
+  const begun = await beginCarefully(options, head, alone);
   const revision = tip.revision + 1;
   const desks: Desk[] = [];
   for (const one of cases) {
@@ -115,6 +116,7 @@ export async function runErrands(
       answers.push(() => pending.reject(error));
     }
   }
+  await endCarefully(options, head, alone);
   if (desks.length === 0) {
     if (begun !== undefined) await options.deadLetters.begin(begun, -1);
     return { end: { kind: 'nothing' }, written: undefined, answers, released: [] };
@@ -124,20 +126,45 @@ export async function runErrands(
   return { ...done, answers };
 }
 
-/** A try that should have been made before a process died may be what killed it: counted before it begins. */
-async function beginCarefully({ deadLetters, crashes }: ErrandRunOptions, cases: readonly Case[]): Promise<string[]> {
-  const [one] = cases;
+/**
+ * What should have been done before a process died may be what killed it: counted before it begins. The id is that of a dead
+ * letter whose count goes back when the outcome is lost.
+ */
+async function beginCarefully(
+  { deadLetters, crashes, store }: ErrandRunOptions,
+  head: PartitionHead,
+  one: Case | undefined,
+): Promise<string | undefined> {
   const record = one?.loaded?.record;
-  if (one === undefined || record === undefined || one.pending.errand.waiting !== true) return [];
-  const dueAt = record.nextAttemptAt ?? record.lastFailedAt;
-  if (crashes === undefined || !isSuspect(crashes(), Date.now() - dueAt.getTime())) return [];
-  if (isCrashed(record.begun ?? 0)) {
-    one.pending.poison ??= crashed(`${record.inputType} at position ${record.position}`);
-    return [];
+  if (one === undefined || crashes === undefined) return undefined;
+  const { errand } = one.pending;
+  const retried = errand.waiting === true && record !== undefined;
+  const dueAt = retried ? (record.nextAttemptAt ?? record.lastFailedAt) : errand.dueAt?.();
+  if (dueAt === undefined || !isSuspect(crashes(), Date.now() - dueAt.getTime())) return undefined;
+  const position = markOf(one.id);
+  const begunCount = retried ? (record.begun ?? 0) : head.mark?.position === position ? head.mark.count : 0;
+  if (isCrashed(begunCount)) {
+    one.pending.poison ??= crashed(retried ? `${record.inputType} at position ${record.position}` : `"${one.key}"`);
+    return undefined;
+  }
+  if (!retried) {
+    head.mark = { position, count: begunCount + 1 };
+    await store.mark([{ ...head.ref, mark: head.mark }]);
+    return undefined;
   }
   await deadLetters.begin(record._id, 1);
-  return [record._id];
+  return record._id;
 }
+
+/** Handlers of an errand without a record came back: its mark goes. */
+async function endCarefully({ store }: ErrandRunOptions, head: PartitionHead, one: Case | undefined): Promise<void> {
+  if (one === undefined || head.mark?.position !== markOf(one.id)) return;
+  head.mark = undefined;
+  await store.mark([{ ...head.ref, mark: undefined }]);
+}
+
+/** Tells a key's errand from events, whose positions are above 0. */
+const markOf = (id: string): number => -1 - Number.parseInt(id.slice(0, 8), 16);
 
 async function writeDesks(
   { store, handler }: ErrandRunOptions,

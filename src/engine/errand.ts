@@ -19,6 +19,8 @@ export interface Errand<R = unknown> {
   readonly waiting?: boolean;
   /** Reads of its own before `run`; in this process nobody moves the partition meanwhile. What it throws ends the errand. */
   readonly load?: (() => Promise<void>) | undefined;
+  /** Since when it waits, known after `load`: one that waits since before processes died may be what killed them. */
+  readonly dueAt?: () => Date | undefined;
   /**
    * Decides and says what is to be written, at once. May run again on other grounds when the transaction was lost. What it
    * throws goes to who asked, and nothing of this errand is written.
@@ -54,6 +56,8 @@ export interface ErrandDesk {
   readonly side: SideWrites;
   /** Runs the consumer's handler for an event and this key. Throws what the handler throws, and then did nothing. */
   handle(event: AnyRecorded): void;
+  /** Throws when the errand must not run its handler: that killed the process each time, or could not be stored. */
+  refusePoison(): void;
   /** Runs the failing input again that is no event. Throws what it throws. */
   retryInput(): void;
   /** Gives up the failing input, unless it is an event. */

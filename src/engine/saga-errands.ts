@@ -45,7 +45,7 @@ export function timerErrand(
     if (end === 'failed') desk.side.remove('timers', handler.timerId(key, name));
     return end;
   };
-  return { of: { key }, run };
+  return { of: { key }, dueAt: () => dueAt, run };
 }
 
 /** A command of this instance was refused. */
@@ -69,7 +69,7 @@ export function refusalErrand(
     if (end !== 'failed') desk.side.set('queued_commands', command._id, { tell: undefined });
     return end;
   };
-  return { of: { key: sender.key }, load, run };
+  return { of: { key: sender.key }, load, dueAt: () => command?.finishedAt, run };
 }
 
 /** Handles it, or makes a dead letter of it. */
@@ -85,6 +85,7 @@ function attempt(
   },
 ): SagaErrandEnd {
   try {
+    desk.refusePoison();
     const effect = handler.react(input, desk);
     if (effect !== undefined) desk.apply(effect, { position: desk.checkpoint, commandId: says.eventId ?? '' });
     return effect === undefined ? 'stale' : 'handled';
