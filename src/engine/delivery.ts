@@ -7,7 +7,7 @@ import type { WakeUps } from '../queue/wake-ups.ts';
 import type { DeliveryStore } from '../store/delivery-store.ts';
 import type { GenerationRef, PartitionFailure } from '../store/partitions.ts';
 import type { Crashes } from './careful.ts';
-import { CommitPipeline, type WrittenStep } from './commit-pipeline.ts';
+import { CommitPipeline, type LostEnd, type Step, type WrittenStep } from './commit-pipeline.ts';
 import { ConsumerRunner, type RunnerOptions } from './consumer-runner.ts';
 import { type DecodeOnce, decodeOnce } from './decode-once.ts';
 import type { Errand } from './errand.ts';
@@ -73,7 +73,7 @@ export class Delivery {
       onLost: (steps, end) => {
         if (end.kind === 'conflict') void options.membership.buryDead();
         if (end.kind === 'failed' || end.kind === 'unknown' || end.kind === 'unstorable') this.#trouble(end.error);
-        for (const step of steps) this.#runners.get(step.head.ref.consumer)?.lost(step, end, steps.length === 1);
+        for (const step of steps) this.#lost(step, end, steps.length === 1);
       },
     });
   }
@@ -123,7 +123,13 @@ export class Delivery {
 
   /** Runs a partition here, whoever else may; for the sweep. */
   wake(consumer: string, partitions: Iterable<number>): void {
-    this.#runners.get(consumer)?.wake(partitions, { doubt: true });
+    const runner = this.#runners.get(consumer);
+    const { wakeUps, retries } = this.#options;
+    // Handlers of observers must not run in two processes: a job goes to one, and not while another has the partition.
+    if (runner instanceof ObserverRunner && !this.#alone && retries?.available() === true) {
+      const { name, version } = runner.consumer;
+      wakeUps?.wake({ consumer: name, version }, partitions);
+    } else runner?.wake(partitions, { doubt: true });
   }
 
   /**
@@ -206,6 +212,16 @@ export class Delivery {
     this.#options.retries?.work({ consumer: name, version }, (job) => this.retry(name, job), RETRIES_AT_ONCE);
   }
 
+  #lost(step: Step, end: LostEnd, alone: boolean): void {
+    const { consumer, partition } = step.head.ref;
+    const runner = this.#runners.get(consumer);
+    runner?.lost(step, end, alone);
+    // Another process has it, and its job is there.
+    const isHeld = runner !== undefined && this.#held.get(runner)?.has(partition) === true;
+    if (runner instanceof ObserverRunner && end.kind === 'refused' && !this.#alone && !isHeld)
+      runner.release(partition);
+  }
+
   /** No other process has these consumers: Redis is not in the way. */
   get #alone(): boolean {
     return this.#options.wakeUps === undefined || this.#options.membership.alone;
@@ -245,8 +261,11 @@ export class Delivery {
     }
     clearTimeout(timer);
     // Events were still coming: another process may take it now.
-    if (end.signal.aborted) this.#giveBack(runner, partition);
-    else end.abort();
+    const giveBack = end.signal.aborted;
+    if (!giveBack) end.abort();
+    // Handlers may be at work: whoever takes it must find it as they leave it.
+    if (!this.#alone) await runner.settled?.(partition);
+    if (giveBack) this.#giveBack(runner, partition);
   }
 
   /** A consumer was paused or resumed: the partitions say which. */

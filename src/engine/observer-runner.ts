@@ -20,6 +20,7 @@ import { PartitionHead } from './partition-head.ts';
 import type { DoErrand } from './retry-work.ts';
 import type { Runner } from './runner.ts';
 import type { WindowTask } from './task-window.ts';
+import { UnderWay } from './under-way.ts';
 
 const ABSENT_PAUSE_MS = 500;
 const TROUBLE_PAUSE_MS = 1_000;
@@ -40,7 +41,7 @@ export class ObserverRunner implements Runner {
   readonly #errands: ErrandQueue;
   readonly #care: ObserverCare;
   readonly #watch: Careful;
-  readonly #underWay = new Set<Promise<void>>();
+  readonly #underWay: UnderWay;
   readonly #retries = new Map<string, Promise<RetryOutcome>>();
   /** No more tries begin. */
   readonly #leave = new AbortController();
@@ -69,6 +70,7 @@ export class ObserverRunner implements Runner {
       onWritten: options.onErrandsWritten,
       onDone: () => this.#touch(this.#partitions),
     });
+    this.#underWay = new UnderWay(options.onTrouble);
     this.#care = new ObserverCare(options);
     this.#watch = new Careful(options.store, options.crashes);
     setMaxListeners(0, this.#leave.signal, this.#abort.signal);
@@ -86,11 +88,9 @@ export class ObserverRunner implements Runner {
   }
 
   runUntilLevel(partition: number): Promise<void> {
-    const head = this.heads[partition];
-    if (head === undefined || this.#leave.signal.aborted) return Promise.resolve();
-    const level = new Promise<void>((resolve) => head.waiters.push(resolve));
+    if (this.#leave.signal.aborted) return Promise.resolve();
     this.wake([partition], { doubt: true });
-    return level;
+    return this.settled(partition);
   }
 
   /** What is in hand is brought to its end: whoever takes the partition then does nothing twice. */
@@ -132,14 +132,23 @@ export class ObserverRunner implements Runner {
   /** Whoever runs the partition meanwhile: nothing but a stop ends it. */
   #retryNow(one: Pick<Try, 'event' | 'attempt' | 'partition'>): Promise<TryEnd> {
     const signals = { stop: this.#abort.signal, wait: this.#leave.signal };
-    return this.#follow(this.#options.tries.try({ ...one, patient: false, ...signals }));
+    return this.#underWay.follow(this.#options.tries.try({ ...one, patient: false, ...signals }));
   }
 
   doubt(): void {
     for (const head of this.heads) head.doubted = true;
   }
 
+  settled(partition: number): Promise<void> {
+    const head = this.heads[partition];
+    if (head === undefined || this.#stopped) return Promise.resolve();
+    const settled = new Promise<void>((resolve) => head.waiters.push(resolve));
+    this.#touch(this.#at([partition]));
+    return settled;
+  }
+
   quietMs(partition: number): number {
+    if ((this.#partitions[partition]?.window.size ?? 0) > 0) return 0;
     return performance.now() - (this.heads[partition]?.handledAtMs ?? -Infinity);
   }
 
@@ -174,10 +183,10 @@ export class ObserverRunner implements Runner {
 
   async stop(): Promise<void> {
     this.leave();
-    await atMost(STOP_GRACE_MS, Promise.all(this.#underWay));
+    await this.#underWay.ended(STOP_GRACE_MS);
     this.#abort.abort();
     for (const partition of this.#partitions) partition.abort();
-    await atMost(ABORTED_MAX_MS, Promise.all(this.#underWay));
+    await this.#underWay.ended(ABORTED_MAX_MS);
     // What ended well is written.
     this.#touch(this.#partitions);
     await this.#running;
@@ -281,7 +290,7 @@ export class ObserverRunner implements Runner {
     // A mark and a transaction would get in each other's way.
     const mayBegin = !partition.isWatched || (head.queuedCount === 0 && !head.busy);
     if (!this.#leave.signal.aborted && !head.paused && mayBegin) {
-      for (const task of window.begin(partition.isBlocked)) void this.#follow(this.#first(partition, task));
+      for (const task of window.begin(partition.isBlocked)) void this.#underWay.follow(this.#first(partition, task));
     }
     if (head.busy) return;
     if (head.errands.length > 0) {
@@ -320,16 +329,6 @@ export class ObserverRunner implements Runner {
 
   #signals({ signal, waitSignal }: ObserverPartition): Pick<Try, 'wait' | 'stop'> {
     return { stop: signal, wait: AbortSignal.any([waitSignal, this.#leave.signal]) };
-  }
-
-  #follow<T>(work: Promise<T>): Promise<T> {
-    const done = work.then(
-      () => undefined,
-      (error: unknown) => this.#options.onTrouble(error),
-    );
-    this.#underWay.add(done);
-    void done.finally(() => this.#underWay.delete(done));
-    return work;
   }
 
   /** Says how it stands: those who wait for it, and the sweep, go by that. */

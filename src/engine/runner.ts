@@ -13,6 +13,8 @@ export interface Runner {
   runUntilLevel(partition: number): Promise<void>;
   /** Ends what `runUntilLevel` waits for when what is in hand is written, level or not. */
   release(partition: number): void;
+  /** Resolves when nothing of a released partition is in hand any more; left out where that is always so. */
+  settled?(partition: number): Promise<void>;
   /** Does an errand of a partition; see ErrandQueue. */
   errand<R>(
     partition: number,
