@@ -16,7 +16,8 @@ export function exposeTimers(builder: MillraceBuilder): true {
     timers: t.field({
       type: connection,
       nullable: false,
-      description: 'What is due at a time and has not fired: the one that is due first comes first.',
+      description:
+        'What is due at a time and has not fired: the one that is due first comes first. Without timers of versions of sagas that are not deployed any more.',
       args: {
         kind: t.arg({ type: kind }),
         consumer: t.arg.string({ description: 'Name of the saga; of the aggregate or service of a delayed command.' }),

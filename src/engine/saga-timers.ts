@@ -84,7 +84,7 @@ export function sagaTimers(options: SagaTimersOptions): DueSource {
   return {
     kind: 'saga',
     times: (fromMs, toMs, limit) => store.dueTimes(running(), { from: new Date(fromMs), to: new Date(toMs) }, limit),
-    async fire(fromMs, toMs) {
+    async fire(fromMs, toMs, signal) {
       const range = { from: fromMs === undefined ? undefined : new Date(fromMs), to: new Date(toMs) };
       const asked = running();
       for await (const batch of store.due(asked, range, BATCH_COUNT)) {
@@ -93,7 +93,7 @@ export function sagaTimers(options: SagaTimersOptions): DueSource {
         const open = running();
         tellLate(fresh.filter(({ consumer }) => open.some((one) => one.consumer === consumer)));
         // The next round reads only those that take some.
-        if (open.length < asked.length) break;
+        if (open.length < asked.length || signal.aborted) break;
       }
     },
   };

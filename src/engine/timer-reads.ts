@@ -17,8 +17,8 @@ export function createTimerReads(deps: {
   readonly logId: string;
   readonly timers: Pick<TimerStore, 'now' | 'list' | 'schedules'>;
   readonly delayed: Pick<DelayedCommandStore, 'list'>;
-  /** Without it, schedules are those that the workers know. */
-  readonly model?: Pick<Model, 'schedules'>;
+  /** Without it: timers of all generations, also of those that no code runs any more, and schedules that the workers know. */
+  readonly model?: Pick<Model, 'schedules' | 'consumers'>;
 }): TimerReads {
   const { logId } = deps;
   const clock = new ServerClock(() => deps.timers.now());
@@ -72,16 +72,19 @@ interface Item {
 
 /** Both collections in one order. */
 function readItems(
-  { timers, delayed }: Parameters<typeof createTimerReads>[0],
+  { timers, delayed, model }: Parameters<typeof createTimerReads>[0],
   filter: TimerFilter,
 ): ReadItems<TimerPlace, Item> {
   const kind = filter.kind ?? undefined;
   const consumer = filter.consumer ?? undefined;
   const dueBefore = filter.dueBefore ?? undefined;
   const stored = kind === 'SAGA' ? 'saga' : kind === 'SCHEDULE' ? 'schedule' : undefined;
+  const sagas = model?.consumers
+    .filter((one) => one.kind === 'saga')
+    .map(({ name, generation }) => ({ consumer: name, generation }));
   return async (slice) => {
     const [ofTimers, ofCommands] = await Promise.all([
-      kind === 'COMMAND' ? [] : timers.list({ kind: stored, consumer, dueBefore }, slice),
+      kind === 'COMMAND' ? [] : timers.list({ kind: stored, consumer, sagas, dueBefore }, slice),
       stored === undefined ? delayed.list({ target: consumer, dueBefore }, slice) : [],
     ]);
     const items = [...ofTimers.map(timerItem), ...ofCommands.flatMap(commandItem)].sort(byPlace);

@@ -13,8 +13,11 @@ export interface DueSource {
   readonly kind: string;
   /** Times after `fromMs` up to `toMs`, ascending, at most `limit`. */
   times(fromMs: number, toMs: number, limit: number): Promise<readonly number[]>;
-  /** Tries everything that is due after `fromMs` (undefined: whenever) up to `toMs` once; what fails stays due. */
-  fire(fromMs: number | undefined, toMs: number): Promise<void>;
+  /**
+   * Tries everything that is due after `fromMs` (undefined: whenever) up to `toMs` once; what fails stays due. Begins nothing
+   * more once the signal aborts.
+   */
+  fire(fromMs: number | undefined, toMs: number, signal: AbortSignal): Promise<void>;
   /** This process looks after what is due from now on. */
   onGain?(): Promise<void>;
 }
@@ -68,7 +71,7 @@ export class Timers {
   #lease: LeaseKeeper | undefined;
   #looks: Repeating | undefined;
   #fresh = false;
-  #stopped = false;
+  readonly #stopping = new AbortController();
 
   constructor(options: TimersOptions) {
     this.#options = options;
@@ -101,7 +104,7 @@ export class Timers {
 
   /** Something was written that is due then: it need not wait for the next look. Never throws. */
   noticed(kind: string, timesMs: Iterable<number>): void {
-    if (this.#stopped) return;
+    if (this.#stopping.signal.aborted) return;
     const nowMs = this.#options.clock.now();
     const moments = new Set<number>();
     let due = false;
@@ -115,7 +118,7 @@ export class Timers {
   }
 
   async stop(): Promise<void> {
-    this.#stopped = true;
+    this.#stopping.abort();
     for (const alarm of this.#alarms.values()) clearTimeout(alarm);
     this.#alarms.clear();
     const ended = Promise.all([this.#looks?.stop(), this.#options.bells.close(END_MAX_MS), ...this.#ringing]);
@@ -147,7 +150,11 @@ export class Timers {
     }
     this.#overdue.set(source, undefined);
     const rounds = async (): Promise<void> => {
-      for (let to: number | undefined = toMs; to !== undefined && !this.#stopped; to = this.#overdue.get(source)) {
+      for (
+        let to: number | undefined = toMs;
+        to !== undefined && !this.#stopping.signal.aborted;
+        to = this.#overdue.get(source)
+      ) {
         this.#overdue.set(source, undefined);
         await this.#fire(source, undefined, to);
       }
@@ -174,7 +181,7 @@ export class Timers {
   /** Rings in this process, without Redis. */
   #setAlarm(moment: Moment): void {
     const bell = bellOf(moment);
-    if (this.#stopped || this.#alarms.has(bell)) return;
+    if (this.#stopping.signal.aborted || this.#alarms.has(bell)) return;
     const alarm = setTimeout(
       () => {
         this.#alarms.delete(bell);
@@ -194,7 +201,7 @@ export class Timers {
   async #fireMoment({ kind, atMs }: Moment): Promise<void> {
     const { sources, clock } = this.#options;
     const source = sources.find((one) => one.kind === kind);
-    if (source === undefined || this.#stopped) return;
+    if (source === undefined || this.#stopping.signal.aborted) return;
     try {
       await clock.sync(CLOCK_MAX_AGE_MS);
     } catch {
@@ -204,12 +211,12 @@ export class Timers {
     const earlyMs = atMs - clock.now();
     if (earlyMs > HORIZON_MS + LOOK_MS) return;
     if (earlyMs > 0) await new Promise((resolve) => setTimeout(resolve, earlyMs + 1));
-    if (!this.#stopped) await this.#fire(source, atMs - MOMENT_MS, atMs);
+    if (!this.#stopping.signal.aborted) await this.#fire(source, atMs - MOMENT_MS, atMs);
   }
 
   async #fire(source: DueSource, fromMs: number | undefined, toMs: number): Promise<void> {
     crashPoint('before-fire');
-    await source.fire(fromMs, toMs).catch((error: unknown) => {
+    await source.fire(fromMs, toMs, this.#stopping.signal).catch((error: unknown) => {
       const { logger } = this.#options;
       logger.warn({ kind: source.kind, error: String(error) }, 'what is due could not be fired; it is tried again');
     });

@@ -20,6 +20,8 @@ export interface DueRange {
 export interface TimerListFilter {
   readonly kind?: TimerDocument['kind'] | undefined;
   readonly consumer?: string | undefined;
+  /** Only timers of these generations, and schedules; default: of all. */
+  readonly sagas?: readonly GenerationRef[] | undefined;
   readonly dueBefore?: Date | undefined;
 }
 /** Place in the list of all timers. */
@@ -139,13 +141,15 @@ function sagasDue(logId: string, of: readonly GenerationRef[], range: DueRange):
 
 function listFilter(
   logId: string,
-  { kind, consumer, dueBefore }: TimerListFilter,
+  { kind, consumer, sagas, dueBefore }: TimerListFilter,
   { after, before, inclusive }: TimerSlice,
 ): Filter<TimerDocument> {
   // A schedule that nobody declares any more is not going to fire.
   const and: Filter<TimerDocument>[] = [{ logId, unknownSince: { $exists: false } }];
   if (kind !== undefined) and.push({ kind });
   if (consumer !== undefined) and.push({ consumer });
+  if (sagas !== undefined)
+    and.push({ $or: [{ kind: 'schedule' }, ...sagas.map((one) => ({ kind: 'saga' as const, ...one }))] });
   if (dueBefore !== undefined) and.push({ dueAt: { $lt: dueBefore } });
   if (after !== undefined) and.push(beyondPlace('dueAt', '$gt', after, inclusive));
   if (before !== undefined) and.push(beyondPlace('dueAt', '$lt', before, inclusive));

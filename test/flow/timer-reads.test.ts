@@ -1,16 +1,17 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import bank from '../../examples/bank/app.ts';
+import { schemaOf } from '../../resolvers/index.ts';
 import { type RunningApp, readSettings } from '../../src/index.ts';
 import { createLogger } from '../../src/logger.ts';
 import { startApp } from '../../src/start.ts';
 import type { TimerDocument } from '../../src/store/documents.ts';
 import { post } from '../setup/gateway.ts';
 import { startSource } from '../setup/source-process.ts';
-import { lighting, timerProcesses } from '../setup/timer-processes.ts';
+import { lampModule, lighting, timerProcesses } from '../setup/timer-processes.ts';
 import { until } from '../setup/until.ts';
 
 const MINUTE_MS = 60_000;
 const stage = await timerProcesses();
+const lamps = lampModule([lighting('0 0 1 1 *')]);
 let app: RunningApp;
 let base = 0;
 
@@ -24,11 +25,12 @@ beforeAll(async () => {
   await stage.timers.insertMany([
     stage.timer('late\u001b[2J', new Date(base - 5 * MINUTE_MS)),
     ...Array.from({ length: 30 }, (_, i) => stage.timer(`same${i}`, sameTime)),
-    { ...stage.timer('other', new Date(base + 20 * MINUTE_MS)), _id: 'other', consumer: 'other' },
+    { ...stage.timer('gone', new Date(base - 60 * MINUTE_MS)), _id: 'gone', generation: 7 },
   ]);
   const { servers } = stage;
   app = await startApp({
-    ...bank,
+    modules: [lamps],
+    schema: schemaOf([lamps]),
     role: 'gateway',
     settings: readSettings({
       MONGODB_URL: servers.mongoUrl,
@@ -95,7 +97,7 @@ describe('timers in GraphQL', () => {
       if (!page.pageInfo.hasNextPage) break;
       after = page.pageInfo.endCursor;
     }
-    expect(seen).toHaveLength(1 + 30 + 1 + 3 + 1);
+    expect(seen).toHaveLength(1 + 30 + 3 + 1);
     expect(new Set(seen.map(({ id }) => id)).size).toBe(seen.length);
     const times = seen.map(({ dueAt }) => Date.parse(String(dueAt)));
     expect(times).toEqual([...times].sort((a, b) => a - b));
@@ -109,10 +111,20 @@ describe('timers in GraphQL', () => {
     expect((await nodes({ kind: 'SCHEDULE' })).map(({ name, consumer, key }) => [name, consumer, key])).toEqual([
       ['lighting', null, null],
     ]);
-    expect((await nodes({ consumer: 'other' })).map(({ key }) => key)).toEqual(['other']);
+    expect(await nodes({ consumer: 'evening' })).toHaveLength(31);
     expect((await nodes({ consumer: 'account' })).map(({ key }) => key)).toEqual(['before', 'same', 'after']);
     expect(await nodes({ dueBefore: new Date(base + 10 * MINUTE_MS).toISOString() })).toHaveLength(2);
     expect(await nodes({ consumer: 'nobody' })).toEqual([]);
+  });
+  test('schedules tell their last time and the next', async () => {
+    const query = '{ schedules { name cron timeZone nextAt lateMs last { dueAt } failure { code } } }';
+    const { data } = await ask(query, {});
+    expect(data.schedules).toEqual([
+      {
+        ...{ name: 'lighting', cron: '0 0 1 1 *', timeZone: 'UTC', lateMs: 0, last: null, failure: null },
+        nextAt: expect.stringMatching(/^\d{4}-01-01T00:00:00.000Z$/),
+      },
+    ]);
   });
   test('bad pages, cursors and times are refused', async () => {
     const refusal = async (variables: object) =>
@@ -142,10 +154,11 @@ describe('millrace timers', () => {
     return { code: await cli.exited, lines, errors: cli.errors() };
   };
   test('shows a table for people, without what would move their cursor', async () => {
-    const { code, lines } = await run('--limit', '3');
+    const { code, lines } = await run('--limit', '3', '--consumer', 'evening');
     expect(code).toBe(0);
     expect(lines[0]).toMatch(/due +late +kind +of +name +key/);
-    expect(lines[1]).toMatch(/Z +5 min +SAGA +evening +dark +late\?\[2J$/);
+    expect(lines[1]).toMatch(/Z +1 h \d+ min +SAGA +evening +dark +gone$/);
+    expect(lines[2]).toMatch(/Z +5 min +SAGA +evening +dark +late\?\[2J$/);
     expect(lines.join('\n')).toContain('There are more');
     expect(lines.at(-1)).toMatch(/lighting +0 0 1 1 \* +UTC +\d{4}-01-01T00:00:00.000Z/);
   });

@@ -3,7 +3,7 @@ import { afterAll } from 'vitest';
 import { z } from 'zod';
 import { queuedCommand } from '../../src/engine/queued-command.ts';
 import type { DueTimer } from '../../src/engine/saga-timers.ts';
-import { aggregate, buildModel, command, module, type Schedule, saga, schedule } from '../../src/index.ts';
+import { aggregate, buildModel, command, type Module, module, type Schedule, saga, schedule } from '../../src/index.ts';
 import { createLogger } from '../../src/logger.ts';
 import { connectRedis } from '../../src/queue/redis.ts';
 import { ensureCommits } from '../../src/store/commits.ts';
@@ -39,6 +39,9 @@ export const lighting = (cron: string, light?: (dueAt: Date) => unknown): Schedu
     command: (dueAt) =>
       command(lamp, 'a', { type: 'Light', data: (light?.(dueAt) ?? { at: dueAt.toISOString() }) as never }),
   });
+
+export const lampModule = (schedules: readonly Schedule[]): Module =>
+  module({ name: 'lamps', parts: [lamp, evening, ...schedules] });
 
 /** What fired, and by how much after its time by MongoDB's clock. */
 export interface Fired {
@@ -94,7 +97,7 @@ export async function timerProcesses(servers: TestServers = testServers()) {
       const ownStore = createDeliveryStore(own.client, own.db, LOG_ID);
       const logger = createLogger({ level: 'silent', pretty: false });
       const redis = await connectRedis(servers.redisUrl, logger);
-      const model = buildModel([module({ name: 'lamps', parts: [lamp, evening, ...(options.schedules ?? [])] })]);
+      const model = buildModel([lampModule(options.schedules ?? [])]);
       const role = await startTimers(
         {
           store: ownStore,
