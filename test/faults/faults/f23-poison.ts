@@ -6,7 +6,8 @@ import type { Stage } from '../harness/stage.ts';
 const APP = 'test/faults/harness/poison-app.ts';
 const LATER = 9;
 const OTHERS = 90;
-const OTHERS_MAX_MS = 2_000;
+/** What a machine may be slower from one moment to the next. */
+const OTHERS_LATER_MS = 500;
 
 interface Tally {
   readonly _id: string;
@@ -38,17 +39,25 @@ export const poison: Fault = {
     const [bad = '', ...others] = stage.clients.accounts;
     const deposit = (account: string, amount: number) => stage.clients.command(0, 'deposit', account, amount);
 
+    const each = OTHERS / others.length;
+    let rounds = 0;
+    /** Ninety commands of the others, sent and shown. */
+    const ofOthers = async (): Promise<number> => {
+      const begun = performance.now();
+      rounds++;
+      const ofOne = async (account: string): Promise<void> => {
+        for (let n = 0; n < each; n++) await deposit(account, 1 + n);
+      };
+      await Promise.all(others.map(ofOne));
+      await untilTallied(stage, others, each * rounds);
+      return Math.round(performance.now() - begun);
+    };
+    await ofOthers();
+    const beforeMs = await ofOthers();
     await deposit(bad, 1);
     await deposit(bad, POISON_AMOUNT);
     for (let n = 0; n < LATER; n++) await deposit(bad, 10 + n);
-    const begun = performance.now();
-    await Promise.all(
-      others.map(async (account) => {
-        for (let n = 0; n < OTHERS / others.length; n++) await deposit(account, 1 + n);
-      }),
-    );
-    await untilTallied(stage, others, OTHERS / others.length);
-    const othersMs = Math.round(performance.now() - begun);
+    const othersMs = await ofOthers();
     let seen: unknown;
     const dead = await until(
       'the key is dead with nine parked events',
@@ -83,11 +92,11 @@ export const poison: Fault = {
     const left = await stage.clients.ask<DeadLetters>(0, DEAD, {});
     expectEqual('dead letters that are left', left.deadLetters.edges.length, 0);
     await stage.drained(20_000);
-    expectAtMost('others are shown in ms', othersMs, OTHERS_MAX_MS);
+    expectAtMost('others are shown in ms', othersMs, 2 * beforeMs + OTHERS_LATER_MS);
     return {
       'dead letters': 1,
       parked: LATER,
-      'others sent and shown ms': othersMs,
+      'others sent and shown ms': `${othersMs}, ${beforeMs} before`,
       'healed after the retry ms': healedMs,
     };
   },
