@@ -338,7 +338,9 @@ export class ObserverRunner implements Runner {
     head.working = window.begunCount > 0;
     const unread =
       !head.released && stuck === undefined && (head.tip === undefined ? head.dirty : partition.scanned < end);
-    head.dirty = head.paused ? head.working : window.size > 0 || unread;
+    // What does not begin any more is left to others.
+    const rests = head.paused || this.#leave.signal.aborted;
+    head.dirty = rests ? head.working : window.size > 0 || unread;
     if (partition.wants(end)) this.#touched.add(partition);
     head.settle();
   }

@@ -1,10 +1,22 @@
 import { setTimeout as wait } from 'node:timers/promises';
 import { expect, it } from 'vitest';
 import { module, observer } from '../../src/index.ts';
-import type { PartitionDocument } from '../../src/store/documents.ts';
-import { deliveryFixture } from '../setup/delivery.ts';
+import type { InstanceDocument, PartitionDocument } from '../../src/store/documents.ts';
+import { type DeliveryFixture, deliveryFixture } from '../setup/delivery.ts';
 import { counter } from '../setup/test-worker.ts';
 import { until } from '../setup/until.ts';
+
+/** Each process has looked who lives after the other had begun. */
+async function bothKnown(fixture: DeliveryFixture): Promise<void> {
+  const instances = fixture.connection.db.collection<InstanceDocument>('instances');
+  await until('both to be known', async () => {
+    const found = await instances.find().toArray();
+    const since = Math.max(...found.map(({ startedAt }) => startedAt.getTime()));
+    // They look once a second.
+    const have = found.filter(({ heartbeatAt }) => heartbeatAt.getTime() > since + 500);
+    return have.length === 2 ? true : undefined;
+  });
+}
 
 it('events are handled once, in order, while partitions go back and forth between processes', async () => {
   const fixture = await deliveryFixture();
@@ -24,10 +36,7 @@ it('events are handled once, in order, while partitions go back and forth betwee
     return [module({ name: 'spread', parts: [counter, slow] })];
   };
   await Promise.all([1, 2].map((worker) => fixture.startWorker({ modules: modulesOf(worker) })));
-  const instances = fixture.connection.db.collection('instances');
-  await until('both to be known', async () => ((await instances.countDocuments()) === 2 ? true : undefined));
-  // Each hears of the other within a heartbeat.
-  await wait(2_000);
+  await bothKnown(fixture);
   const COUNT = 500;
   for (let by = 0; by < COUNT; by += 10) {
     await fixture.append(Array.from({ length: 10 }, (_, index) => fixture.count(`k${(by + index) % 40}`, by + index)));
@@ -46,4 +55,33 @@ it('events are handled once, in order, while partitions go back and forth betwee
   const order = new Map<string, number[]>();
   for (const { id, by } of seen) order.set(id, [...(order.get(id) ?? []), by]);
   for (const numbers of order.values()) expect(numbers).toEqual([...numbers].sort((a, b) => a - b));
+}, 60_000);
+
+it('a process that stops gives its partitions back as soon as the handlers in hand have ended', async () => {
+  const fixture = await deliveryFixture();
+  const seen: number[] = [];
+  const modulesOf = (ms: number) => {
+    const slow = observer({
+      name: 'slow',
+      from: [counter],
+      startFrom: 'start',
+      on: {
+        Counted: async ({ data }) => {
+          await wait(ms);
+          seen.push(data.by);
+        },
+      },
+    });
+    return [module({ name: 'spread', parts: [counter, slow] })];
+  };
+  const workers = await Promise.all([1, 2].map(() => fixture.startWorker({ modules: modulesOf(300) })));
+  await bothKnown(fixture);
+  // Long lines of one key beside short ones: what is before them is done, what is behind them is not begun.
+  await fixture.append(Array.from({ length: 60 }, (_, index) => fixture.count(`k${index % 3}`, index)));
+  await until('some', () => (seen.length > 3 ? true : undefined));
+  const since = performance.now();
+  await workers[0]?.stop();
+  expect(performance.now() - since).toBeLessThan(4_000);
+  await until('all by the other', () => (seen.length >= 60 ? true : undefined), { timeoutMs: 30_000 });
+  expect(new Set(seen).size).toBe(60);
 }, 60_000);

@@ -303,7 +303,10 @@ describe('a breaker', () => {
     expect(record).toMatchObject({ state: expect.stringMatching(/OPEN/), message: '503' });
     expect(record.failureCount).toBeGreaterThanOrEqual(5);
     const since = Date.now();
-    await wait(1_500);
+    await until('three more pauses', async () => {
+      const [now] = Object.values((await consumerOf(fixture))?.breakers ?? {});
+      return now !== undefined && now.until.getTime() > record.until.getTime() + 900 ? true : undefined;
+    });
     // One try each 300 ms, and those that were under way when it opened.
     expect(tries).toBeLessThanOrEqual(5 + 10 + Math.ceil((Date.now() - since) / 300) + 1);
     expect((await lettersOf(fixture)).filter(({ state }) => state === 'DEAD')).toEqual([]);
