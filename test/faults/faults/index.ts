@@ -1,5 +1,5 @@
 import type { Fault } from '../harness/fault.ts';
-import { crashPointFault } from './f01-crash-points.ts';
+import { crashPointFaults } from './f01-crash-points.ts';
 import { workersKilled } from './f02-workers-killed.ts';
 import { gatewayKilledBeforeReply } from './f03-gateway-killed-before-reply.ts';
 import { workerPaused } from './f04-worker-paused.ts';
@@ -24,7 +24,7 @@ import { rebuild } from './f29-rebuild.ts';
 
 /** Every fault of the table that is tried as processes, in the order in which they run. */
 export const faults: readonly Fault[] = [
-  crashPointFault,
+  ...crashPointFaults,
   workersKilled,
   gatewayKilledBeforeReply,
   workerPaused,
