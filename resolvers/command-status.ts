@@ -59,7 +59,8 @@ function exposeQueuedCommands(builder: MillraceBuilder): void {
     t.field({
       type: connection,
       nullable: false,
-      description: 'Queued commands in one state: RECEIVED, RUNNING or DEAD. What has waited longest comes first.',
+      description:
+        'Queued commands in one state: RECEIVED, RUNNING or DEAD. What has waited longest comes first. Those that wait for their `sendAt` are among `timers`.',
       args: {
         state: t.arg({ type: state, required: true }),
         target: t.arg.string({ description: 'Name of the aggregate or service.' }),

@@ -3,6 +3,7 @@ import { policyOf } from '../src/engine/command-try.ts';
 import { CommandWorker } from '../src/engine/command-worker.ts';
 import type { CommandHandler } from '../src/engine/handle-command.ts';
 import { type CommandReceiver, createCommandReceiver } from '../src/engine/receive-command.ts';
+import { ServerClock } from '../src/engine/server-clock.ts';
 import { ServiceRunner } from '../src/engine/service-runner.ts';
 import { type CommandJobs, createCommandJobs } from '../src/queue/command-jobs.ts';
 import type { CommitStore } from '../src/store/commits.ts';
@@ -53,7 +54,8 @@ export function createCommands(
     onCommitted,
   });
   const { handle } = execution;
-  const worker = new CommandWorker({ store: store.queuedCommands, model, handle, services, jobs, logger });
+  const clock = new ServerClock(() => store.timers.now());
+  const worker = new CommandWorker({ store: store.queuedCommands, model, handle, services, jobs, clock, logger });
   let stopped: Promise<void> | undefined;
   return {
     ...receiverOf(deps, execution, true, (command) => worker.offer([command])),

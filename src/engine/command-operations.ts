@@ -60,8 +60,7 @@ export function createCommandOperations(
     },
     async retryCommand(token, options) {
       const { actor, reason } = checkCall({ actor: options.actor ?? null, reason: options.reason });
-      const dueAt = new Date(Date.now() + JOB_MS);
-      const after = await queued.revive(idOf(token), dueAt, (before) =>
+      const after = await queued.revive(idOf(token), JOB_MS, (before) =>
         auditOf(logId, 'command.retry', before, { actor, reason, state: 'RECEIVED' }),
       );
       if (after !== undefined) {

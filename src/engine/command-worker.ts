@@ -12,6 +12,7 @@ import { batchWhileBusy } from './batch-while-busy.ts';
 import { policyOf, type TryEnd, tryAggregate } from './command-try.ts';
 import type { CommandOutcome, CommandRequest } from './contract.ts';
 import { storedError } from './error-record.ts';
+import type { ServerClock } from './server-clock.ts';
 import type { ServiceRunner } from './service-runner.ts';
 import { Turns } from './turns.ts';
 
@@ -21,6 +22,8 @@ export interface CommandWorkerDeps {
   /** Carries out commands of aggregates. */
   readonly handle: (request: CommandRequest) => Promise<CommandOutcome>;
   readonly services: Pick<ServiceRunner, 'run' | 'waits' | 'letGo' | 'stop'>;
+  /** MongoDB's: what is due is due by its clock. */
+  readonly clock: ServerClock;
   /** Absent: tries that failed wait for the sweep. */
   readonly jobs?: CommandJobs | undefined;
   readonly logger: Logger;
@@ -36,6 +39,7 @@ const KEPT_MAX_COUNT = 10_000;
 const OVERDUE_MS = 2_000;
 /** Whoever has a command in hand has so long before the sweep takes it up once more. */
 const IN_HAND_MS = 4_000;
+const CLOCK_MAX_AGE_MS = 5_000;
 const WRITES_MAX_COUNT = 500;
 const AT_ONCE = { kind: 'later', delayMs: 0 } as const satisfies CommandJobEnd;
 /** Of a stop: for the last writes and jobs. */
@@ -50,6 +54,7 @@ const JOB_WAITS_MS = 1_000;
  */
 export class CommandWorker {
   readonly #deps: CommandWorkerDeps;
+  readonly #clock: ServerClock;
   readonly #running = new Map<string, Promise<CommandJobEnd>>();
   readonly #turns = new Turns(AGGREGATES_MAX_COUNT);
   readonly #stopping = new AbortController();
@@ -60,6 +65,7 @@ export class CommandWorker {
 
   constructor(deps: CommandWorkerDeps) {
     this.#deps = deps;
+    this.#clock = deps.clock;
     const { store } = deps;
     // Every command that waits for its turn listens.
     setMaxListeners(0, this.#stopping.signal);
@@ -99,10 +105,9 @@ export class CommandWorker {
 
   /** Documents that this process has just written (majority): carried out at once, without the way over Redis. */
   offer(commands: readonly QueuedCommandDocument[]): void {
-    const nowMs = Date.now();
     for (const command of commands) {
       // Timers ring those.
-      if (command.notBefore !== undefined && command.notBefore.getTime() > nowMs) continue;
+      if (command.notBefore !== undefined) continue;
       if (this.#running.size >= KEPT_MAX_COUNT || this.#stopping.signal.aborted) this.#leave(command, AT_ONCE);
       else void this.#alone(command, command.state === 'RUNNING');
     }
@@ -156,8 +161,11 @@ export class CommandWorker {
     if (command === undefined) return { kind: 'done' };
     if (command.state === 'DEAD') return { kind: 'dead', about: aboutOf(command.error) };
     if (command.state !== 'RECEIVED' && command.state !== 'RUNNING') return { kind: 'done' };
-    const waitMs = Math.max(command.notBefore?.getTime() ?? 0, command.nextAttemptAt?.getTime() ?? 0) - Date.now();
-    // The clocks of two machines may differ; a few milliseconds early is in time.
+    const waitsFor = Math.max(command.notBefore?.getTime() ?? 0, command.nextAttemptAt?.getTime() ?? 0);
+    if (waitsFor === 0) return command;
+    await this.#clock.sync(CLOCK_MAX_AGE_MS);
+    const waitMs = waitsFor - this.#clock.now();
+    // The job counts by Redis' clock; a few milliseconds early is in time.
     return waitMs > 100 ? { kind: 'later', delayMs: waitMs } : command;
   }
 
@@ -218,11 +226,7 @@ export class CommandWorker {
       case 'dead':
         return { kind: 'dead', about: aboutOf(settlement.error) };
       case 'retry':
-        return {
-          kind: 'retry',
-          delayMs: Math.max(0, settlement.nextAttemptAt.getTime() - Date.now()),
-          about: aboutOf(settlement.error),
-        };
+        return { kind: 'retry', delayMs: settlement.delayMs, about: aboutOf(settlement.error) };
       case 'postponed':
         return { kind: 'later', delayMs: end.kind === 'postponed' ? end.delayMs : 0 };
     }
@@ -246,7 +250,7 @@ export class CommandWorker {
         return {
           ...own,
           kind: 'postponed',
-          dueAt: new Date(Date.now() + end.delayMs + (end.delayMs > 0 ? OVERDUE_MS : 0)),
+          dueMs: end.delayMs + (end.delayMs > 0 ? OVERDUE_MS : 0),
         };
       case 'elsewhere':
         return undefined;
@@ -274,13 +278,13 @@ export class CommandWorker {
       return { kind: 'dead', attempts, error } as const;
     }
     logger.warn(fields, 'a queued command failed and is tried again');
-    const nextAttemptAt = new Date(Date.now() + delayAfterMs(policy, attempts, end.error));
+    const delayMs = delayAfterMs(policy, attempts, end.error);
     return {
       kind: 'retry',
       attempts,
       error,
-      nextAttemptAt,
-      dueAt: new Date(nextAttemptAt.getTime() + OVERDUE_MS),
+      delayMs,
+      dueMs: delayMs + OVERDUE_MS,
     } as const;
   }
 

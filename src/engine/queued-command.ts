@@ -9,6 +9,8 @@ import { newId } from './new-id.ts';
 /** Time that a process has before others take a command up: its writer, who carries it out at once; or whoever gets the job. */
 const DIRECT_MS = 4_000;
 const JOB_MS = 2_000;
+/** Clocks of processes differ by less. */
+const SURELY_PAST_MS = 2 * 3_600_000;
 /** The last moment that a DateTime can name. */
 const LATEST_MS = Date.UTC(9_999, 11, 31, 23, 59, 59, 999);
 
@@ -48,11 +50,10 @@ export function queuedCommand(
   if (refused !== undefined) return { kind: 'invalid', commandId: arrived.commandId, issues: [refused] };
 
   const { stream, commandId, expectedVersion, meta } = arrived;
-  const delayed = request.sendAt !== undefined && request.sendAt.getTime() > now.getTime();
+  // MongoDB's clock decides what is past; only a time that is past by any clock needs no timer.
+  const delayed = request.sendAt !== undefined && request.sendAt.getTime() > now.getTime() - SURELY_PAST_MS;
   const direct = request.direct === true && !delayed && targetKind === 'aggregate';
-  const dueMs = delayed
-    ? Number(request.sendAt) + JOB_MS
-    : now.getTime() + (request.direct === true ? DIRECT_MS : JOB_MS);
+  const dueAt = new Date(now.getTime() + (request.direct === true ? DIRECT_MS : JOB_MS));
   return {
     _id: queuedCommandId(stream, commandId),
     logId: deps.logId,
@@ -69,9 +70,9 @@ export function queuedCommand(
     state: direct ? 'RUNNING' : 'RECEIVED',
     attempts: 0,
     delivery: 1,
-    dueAt: new Date(dueMs),
     receivedAt: now,
-    ...(delayed && request.sendAt !== undefined ? { notBefore: request.sendAt } : {}),
+    // Timers see to those that wait for their time.
+    ...(delayed && request.sendAt !== undefined ? { notBefore: request.sendAt } : { dueAt }),
     ...(direct ? { startedAt: now } : {}),
     updatedAt: now,
     ...(request.sender === undefined ? {} : { sender: request.sender }),

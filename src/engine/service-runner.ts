@@ -11,6 +11,7 @@ import type { Logger } from '../logger.ts';
 import type { CommitStore } from '../store/commits.ts';
 import type { CommitDocument, QueuedCommandDocument } from '../store/documents.ts';
 import type { ExclusiveKeys } from '../store/exclusive-keys.ts';
+import { inTime } from '../store/in-time.ts';
 import type { JournalStore } from '../store/observer-journal.ts';
 import type { QueuedCommandStore } from '../store/queued-commands.ts';
 import { type RejectionStore, rejectionId } from '../store/rejections.ts';
@@ -52,6 +53,8 @@ const RUNNING_MAX_COUNT = 100;
 /** Tries whose process died under them: then it is the handler that kills it. */
 const INTERRUPTIONS_MAX_COUNT = 10;
 const UNKNOWN_SERVICE_MS = 5_000;
+/** A MongoDB that is silent for so long will not answer: another try follows. */
+const ANSWER_MAX_MS = 10_000;
 
 /**
  * Runs commands of services: one process at a time has a command (a claim that it renews), one at a time a key of `exclusive`. The
@@ -177,10 +180,11 @@ export class ServiceRunner {
   /** What an earlier try came to, whose process did not live to write it down. */
   async #earlier({ stream, commandId }: QueuedCommandDocument): Promise<TryEnd | undefined> {
     const { commits, rejections } = this.#deps;
-    const [commit, [refused]] = await Promise.all([
+    const known = Promise.all([
       commits.byCommand(stream, commandId),
       rejections.find([rejectionId(stream, commandId)]),
     ]);
+    const [commit, [refused]] = await inTime(known, ANSWER_MAX_MS, 'a look for an earlier try');
     if (commit !== undefined) return { kind: 'accepted' };
     return refused && { kind: 'rejected', code: refused.code, reason: refused.reason };
   }
@@ -230,7 +234,8 @@ export class ServiceRunner {
     const expiresAt = new Date(at.getTime() + limits.rejectionTtlS * 1_000);
     const refusal = { stream, command: { id: commandId, type, hash }, code, reason, meta, at, expiresAt };
     try {
-      const stored = await rejections.record({ _id: rejectionId(stream, commandId), ...refusal });
+      const call = rejections.record({ _id: rejectionId(stream, commandId), ...refusal });
+      const stored = await inTime(call, ANSWER_MAX_MS, 'the record of a refusal');
       return { kind: 'rejected', code: stored.code, reason: stored.reason };
     } catch (error) {
       throw new AppendFailed(error);

@@ -1,5 +1,6 @@
 import type { Db } from 'mongodb';
 import type { LeaseDocument } from './documents.ts';
+import { inTime } from './in-time.ts';
 
 /**
  * `service_keys`: which process runs a command for a key that allows one at a time. Times are the server's. A lease, no fence:
@@ -31,17 +32,19 @@ export function createExclusiveKeys(db: Db): ExclusiveKeys {
         expiresAt: { $cond: [mine, { $add: ['$$NOW', ttlMs] }, '$expiresAt'] },
       };
       const options = { upsert: true, returnDocument: 'after' } as const;
-      return (await keys.findOneAndUpdate({ _id: id }, [{ $set: take }], options))?.holder === holder;
+      const call = keys.findOneAndUpdate({ _id: id }, [{ $set: take }], options);
+      return (await inTime(call, ANSWER_MAX_MS, 'a lease of a key'))?.holder === holder;
     },
     async renew(ids, holder, ttlMs) {
       const mine = { _id: { $in: [...ids] }, holder };
-      const { matchedCount } = await keys.updateMany(mine, [{ $set: { expiresAt: { $add: ['$$NOW', ttlMs] } } }]);
+      const call = keys.updateMany(mine, [{ $set: { expiresAt: { $add: ['$$NOW', ttlMs] } } }]);
+      const { matchedCount } = await inTime(call, ANSWER_MAX_MS, 'a renewal of keys');
       if (matchedCount === ids.length) return [];
       const kept = new Set((await keys.find(mine, { projection: { _id: 1 } }).toArray()).map(({ _id }) => _id));
       return ids.filter((id) => !kept.has(id));
     },
     async release(id, holder) {
-      await keys.deleteOne({ _id: id, holder });
+      await inTime(keys.deleteOne({ _id: id, holder }), ANSWER_MAX_MS, 'a release of a key');
     },
   };
 }

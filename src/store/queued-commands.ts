@@ -1,6 +1,7 @@
 import type { AnyBulkWriteOperation, Db, Document, Filter, MongoClient } from 'mongodb';
 import { ignoreExisting } from './commits.ts';
 import type { AuditDocument, QueuedCommandDocument, StoredError } from './documents.ts';
+import { askedAgain, inTime } from './in-time.ts';
 import { isDuplicateKey } from './mongo-errors.ts';
 import { beyondPlace, type TimerSlice } from './timers.ts';
 
@@ -26,11 +27,12 @@ export type Settlement = { readonly id: string; readonly holder?: string } & (
       readonly kind: 'retry';
       readonly attempts: number;
       readonly error: StoredError;
-      readonly nextAttemptAt: Date;
-      readonly dueAt: Date;
+      /** Until the next try; until the sweep sees to it. */
+      readonly delayMs: number;
+      readonly dueMs: number;
     }
   /** Not counted: the surroundings failed, or the process stops. */
-  | { readonly kind: 'postponed'; readonly dueAt: Date }
+  | { readonly kind: 'postponed'; readonly dueMs: number }
 );
 
 export type Claim =
@@ -54,8 +56,11 @@ export interface QueuedCommandStore {
   renew(ids: readonly string[], holder: string, ttlMs: number): Promise<readonly string[]>;
   /** An accepted command stays accepted; what is settled stays so otherwise. */
   settle(settlements: readonly Settlement[]): Promise<void>;
-  /** Open commands that are due by then, the longest due first. */
-  due(until: Date, limit: number): Promise<readonly QueuedCommandDocument[]>;
+  /**
+   * Open commands that are due at this time of the server's, the longest due first; and those that are due so late that only a
+   * clock which is ahead can have said so.
+   */
+  due(now: Date, limit: number): Promise<readonly QueuedCommandDocument[]>;
   /** Keeps the sweep away from commands that somebody has in hand. */
   defer(ids: readonly string[], ms: number): Promise<void>;
   /** DEAD ones by when they died; others by when they are due. */
@@ -64,7 +69,7 @@ export interface QueuedCommandStore {
     slice: TimerSlice,
   ): Promise<readonly QueuedCommandDocument[]>;
   /** A DEAD command waits again, its tries counted from 0. Undefined, and nothing written, when it is not DEAD. */
-  revive(id: string, dueAt: Date, audit: AuditOf): Promise<QueuedCommandDocument | undefined>;
+  revive(id: string, dueMs: number, audit: AuditOf): Promise<QueuedCommandDocument | undefined>;
   /** One that has not begun, or is DEAD, is given up for good. Undefined, and nothing written, when it is neither. */
   cancel(id: string, reason: string, audit: AuditOf): Promise<QueuedCommandDocument | undefined>;
 }
@@ -74,8 +79,12 @@ export type AuditOf = (before: QueuedCommandDocument) => AuditDocument;
 const COLLECTION = 'queued_commands';
 /** How long a settled command is kept; DEAD ones stay. */
 export const SETTLED_TTL_MS = 7 * 86_400_000;
+/** Nobody keeps the sweep away for so long, but for the wait for a next try. */
+const DUE_MAX_MS = 60_000;
 /** The sweep looks this long after a claim has run out. */
 const AFTER_CLAIM_MS = 250;
+/** A server that is silent for so long will not answer. */
+const ANSWER_MAX_MS = 10_000;
 const OPEN = ['RECEIVED', 'RUNNING'] as const;
 
 export async function ensureQueuedCommands(db: Db, existing: ReadonlySet<string>): Promise<void> {
@@ -89,7 +98,27 @@ export async function ensureQueuedCommands(db: Db, existing: ReadonlySet<string>
   ]);
 }
 
+/** Every call ends within ANSWER_MAX_MS; one that a silent MongoDB does not answer throws MONGODB_UNREACHABLE. */
 export function createQueuedCommandStore(client: MongoClient, db: Db): QueuedCommandStore {
+  const store = patientStore(client, db);
+  const read = <T>(ask: () => Promise<T>): Promise<T> => askedAgain(ask, ANSWER_MAX_MS, 'a read of queued commands');
+  const written = <T>(call: Promise<T>): Promise<T> => inTime(call, ANSWER_MAX_MS, 'a write of queued commands');
+  return {
+    insert: (commands) => written(store.insert(commands)),
+    find: (ids) => read(() => store.find(ids)),
+    begin: (ids, graceMs) => written(store.begin(ids, graceMs)),
+    claim: (id, holder, ttlMs) => written(store.claim(id, holder, ttlMs)),
+    renew: (ids, holder, ttlMs) => written(store.renew(ids, holder, ttlMs)),
+    settle: (settlements) => written(store.settle(settlements)),
+    due: (now, limit) => read(() => store.due(now, limit)),
+    defer: (ids, ms) => written(store.defer(ids, ms)),
+    list: (filter, slice) => read(() => store.list(filter, slice)),
+    revive: (id, dueMs, audit) => written(store.revive(id, dueMs, audit)),
+    cancel: (id, reason, audit) => written(store.cancel(id, reason, audit)),
+  };
+}
+
+function patientStore(client: MongoClient, db: Db): QueuedCommandStore {
   const queued = db.collection<QueuedCommandDocument>(COLLECTION);
   const find = async (ids: readonly string[]): Promise<QueuedCommandDocument[]> =>
     ids.length === 0 ? [] : queued.find({ _id: { $in: [...ids] } }).toArray();
@@ -155,16 +184,17 @@ export function createQueuedCommandStore(client: MongoClient, db: Db): QueuedCom
     async settle(settlements) {
       if (settlements.length > 0) await queued.bulkWrite(settlements.map(settleOperation), { ordered: false });
     },
-    due: (until, limit) =>
-      queued
-        .find({ dueAt: { $lte: until } })
-        .sort({ dueAt: 1, _id: 1 })
-        .limit(limit)
-        .toArray(),
+    async due(now, limit) {
+      const never = { $gt: new Date(now.getTime() + DUE_MAX_MS) };
+      const due = queued.find({ dueAt: { $lte: now } }).sort({ dueAt: 1, _id: 1 });
+      const misdated = queued.find({ dueAt: never, nextAttemptAt: { $exists: false } });
+      const [first, then] = await Promise.all([due.limit(limit).toArray(), misdated.limit(limit).toArray()]);
+      return [...first, ...then];
+    },
     async defer(ids, ms) {
       if (ids.length === 0) return;
       const later = { dueAt: { $add: ['$$NOW', ms] } };
-      await queued.updateMany({ _id: { $in: [...ids] }, dueAt: { $lte: new Date() } }, [{ $set: later }]);
+      await queued.updateMany({ _id: { $in: [...ids] }, dueAt: { $exists: true } }, [{ $set: later }]);
     },
     list({ state, target }, { after, before, inclusive, turned, limit }) {
       const field = state === 'DEAD' ? 'finishedAt' : 'dueAt';
@@ -179,7 +209,8 @@ export function createQueuedCommandStore(client: MongoClient, db: Db): QueuedCom
         .limit(limit)
         .toArray();
     },
-    revive(id, dueAt, audit) {
+    revive(id, dueMs, audit) {
+      const dueAt = { $add: ['$$NOW', dueMs] };
       const again = { state: 'RECEIVED', attempts: 0, interruptions: 0, dueAt, updatedAt: '$$NOW' };
       const update = [
         { $set: { ...again, delivery: { $add: ['$delivery', 1] } } },
@@ -259,13 +290,14 @@ function settleOperation(settlement: Settlement): AnyBulkWriteOperation<QueuedCo
       };
     }
     case 'retry': {
-      const { attempts, error, nextAttemptAt, dueAt } = settlement;
-      const set = { state: 'RUNNING', attempts, error, nextAttemptAt, dueAt, updatedAt: at } as const;
-      return { updateOne: { filter, update: { $set: set, $unset: { claim: true } } } };
+      const { attempts, error, delayMs, dueMs } = settlement;
+      const times = { nextAttemptAt: { $add: ['$$NOW', delayMs] }, dueAt: { $add: ['$$NOW', dueMs] } };
+      const set = { state: 'RUNNING', attempts, error: { $literal: error }, ...times, updatedAt: '$$NOW' };
+      return { updateOne: { filter, update: [{ $set: set }, { $unset: 'claim' }] } };
     }
-    case 'postponed':
-      return {
-        updateOne: { filter, update: { $set: { dueAt: settlement.dueAt, updatedAt: at }, $unset: { claim: true } } },
-      };
+    case 'postponed': {
+      const set = { dueAt: { $add: ['$$NOW', settlement.dueMs] }, updatedAt: '$$NOW' };
+      return { updateOne: { filter, update: [{ $set: set }, { $unset: 'claim' }] } };
+    }
   }
 }

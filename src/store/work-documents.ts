@@ -26,7 +26,7 @@ export interface QueuedCommandDocument {
   readonly attempts: number;
   /** Counts retries by operators: part of the job's id. */
   readonly delivery: number;
-  /** While it is open: the sweep takes it up after this time, unless it made progress. */
+  /** While it is open: the sweep takes it up after this time, unless it made progress. Absent while it waits for `notBefore`. */
   readonly dueAt?: Date;
   /** Services: the process that runs it now; `until` by the server's clock. */
   readonly claim?: { readonly holder: string; readonly until: Date };

@@ -181,6 +181,8 @@ test('a command is carried out at its time, and one that waits can be cancelled'
 
   const past = await queue(randomUUID(), 1, { sendAt: new Date(0) });
   expect(await end(past.token)).toMatchObject({ status: 'ACCEPTED', sendAt: null });
+  const justPast = await queue(randomUUID(), 1, { sendAt: new Date() });
+  expect(await end(justPast.token)).toMatchObject({ status: 'ACCEPTED', attempts: 1 });
 
   const lateMs: number[] = [];
   const due = Array.from({ length: 200 }, (_, index) => new Date(Date.now() + 1_500 + index * 5));
