@@ -119,7 +119,7 @@ export function createQueuedCommandStore(client: MongoClient, db: Db): QueuedCom
 }
 
 function patientStore(client: MongoClient, db: Db): QueuedCommandStore {
-  const queued = db.collection<QueuedCommandDocument>(COLLECTION);
+  const queued = db.collection<QueuedCommandDocument>(COLLECTION, { timeoutMS: ANSWER_MAX_MS });
   const find = async (ids: readonly string[]): Promise<QueuedCommandDocument[]> =>
     ids.length === 0 ? [] : queued.find({ _id: { $in: [...ids] } }).toArray();
   return {
