@@ -2,6 +2,7 @@ import type { Db, Document, Filter } from 'mongodb';
 import type { CausalReads } from './causal-reads.ts';
 import { ignoreExisting } from './commits.ts';
 import type { QueuedCommandDocument, SagaDocument, SagaKeyDocument } from './documents.ts';
+import { askedAgain } from './in-time.ts';
 import type { GenerationRef } from './partitions.ts';
 import { viewCollectionName } from './view-documents.ts';
 
@@ -68,6 +69,8 @@ export async function ensureSagaCollection(db: Db, { consumer, generation }: Gen
   ]);
 }
 
+const READ_MAX_MS = 30_000;
+
 export function createSagaStore(db: Db, logId: string, reads: CausalReads): SagaStore {
   const queued = db.collection<QueuedCommandDocument>('queued_commands');
   const sagaKeys = db.collection<SagaKeyDocument>('saga_keys');
@@ -98,10 +101,12 @@ export function createSagaStore(db: Db, logId: string, reads: CausalReads): Saga
         tell: true,
       }));
       const filter: Document = { $or, logId };
-      return queued
-        .find(filter, { readConcern: { level: 'majority' } })
-        .limit(limit)
-        .toArray();
+      const read = () =>
+        queued
+          .find(filter, { readConcern: { level: 'majority' } })
+          .limit(limit)
+          .toArray();
+      return askedAgain(read, READ_MAX_MS, 'a read of refusals');
     },
     async instance(of, id) {
       return (await collectionOf(of).findOne({ _id: id }, { readConcern: { level: 'majority' } })) ?? undefined;
