@@ -1,0 +1,136 @@
+import { afterAll, expect, test } from 'vitest';
+import { schemaOf } from '../../resolvers/index.ts';
+import { module, observer, readSettings, saga, start } from '../../src/index.ts';
+import { post } from '../setup/gateway.ts';
+import { parcel } from '../setup/operators.ts';
+import { testServers } from '../setup/servers.ts';
+import { logger } from '../setup/test-worker.ts';
+import { until } from '../setup/until.ts';
+
+/** What operators do with observers, which act on the outside world, and sagas, which have instances. */
+const told: string[] = [];
+let broken = false;
+const notices = observer({
+  name: 'notices',
+  from: [parcel],
+  startFrom: 'start',
+  attempts: 1,
+  on: {
+    Moved: ({ stream, data }) => {
+      if (broken) throw new Error('the line is dead');
+      told.push(`${stream.id} ${data.to}`);
+    },
+  },
+});
+const trips = saga({
+  name: 'trips',
+  from: [parcel],
+  startFrom: 'start',
+  attempts: 1,
+  initial: () => ({ moves: 0 }),
+  on: {
+    Moved: (state) => {
+      if (broken) throw new Error('lost the way');
+      return { state: { moves: state.moves + 1 } };
+    },
+  },
+});
+const servers = testServers();
+const modules = [module({ name: 'kinds', parts: [parcel, notices, trips] })];
+const app = await start({
+  modules,
+  schema: schemaOf(modules),
+  settings: readSettings({
+    MONGODB_URL: servers.mongoUrl,
+    MONGODB_DATABASE: servers.database,
+    REDIS_URL: servers.redisUrl,
+    REDIS_PREFIX: servers.prefix,
+    SWEEP_INTERVAL_MS: '250',
+    PORT: '0',
+  }),
+  logger,
+});
+afterAll(() => app.stop());
+
+async function data(query: string) {
+  const answer = await post(app.url ?? '', JSON.stringify({ query }));
+  if (answer.errors.length > 0) throw new Error(JSON.stringify(answer.errors));
+  return answer.data;
+}
+const code = async (query: string) =>
+  (await post(app.url ?? '', JSON.stringify({ query }))).errors[0]?.extensions.code ?? 'no error';
+const move = (id: string, to: string) => app.send(parcel, id, { type: 'Move', data: { to } });
+const hears = (count: number) =>
+  until(`${count} notices`, () => (told.length === count ? true : undefined), { seen: () => told });
+const level = (name: string) =>
+  until(`${name} is level`, async () => {
+    const { consumers } = await data('{ consumers { name caughtUp } }');
+    return consumers.find((one: { name: string }) => one.name === name).caughtUp ? true : undefined;
+  });
+const reset = async (name: string, args: string) => {
+  await data(`mutation { pauseConsumer(name: "${name}", reason: "r") { state } }`);
+  const { resetConsumer } = await data(
+    `mutation { resetConsumer(name: "${name}", ${args}, reason: "r") { documentCount deadLetterCount effects } }`,
+  );
+  await data(`mutation { resumeConsumer(name: "${name}", reason: "r") { state } }`);
+  await level(name);
+  return resetConsumer;
+};
+const letters = async (consumer: string) => {
+  const query = `{ deadLetters(filter: { consumer: "${consumer}", state: DEAD }) { edges { node { id key position } } } }`;
+  return (await data(query)).deadLetters.edges.map(({ node }: { node: { id: string } }) => node);
+};
+
+test('dead letters of observers and sagas are tried dry where that does nothing, retried and skipped', async () => {
+  broken = true;
+  await move('a', 'one');
+  await move('b', 'two');
+  const [notice, trip] = await until('both have two dead letters', async () => {
+    const [of, other] = [await letters('notices'), await letters('trips')];
+    return of.length === 2 && other.length === 2 ? [of[0], other[0]] : undefined;
+  });
+  broken = false;
+  const dry = async (id: string) =>
+    (await data(`{ previewRetry(filter: { ids: ["${id}"] }) { dryRun { result } } }`)).previewRetry.dryRun.result;
+  expect(await dry(notice.id)).toBe('NOT_TRIED');
+  expect(await dry(trip.id)).toBe('WOULD_SUCCEED');
+  await data(`mutation { skipDeadLetter(id: "${notice.id}", reason: "nobody cares") { id } }`);
+  await data('mutation { retryDeadLetters(filter: {}, reason: "the line is back") { id } }');
+  await until('all are healed', async () => {
+    const { deadLetters } = await data('{ deadLetters { edges { node { id } } } }');
+    return deadLetters.edges.length === 0 ? true : undefined;
+  });
+  await hears(1);
+});
+
+test('an observer that is set back passes what it had handled, unless it is told to repeat it', async () => {
+  await move('a', 'three');
+  await hears(2);
+  await level('notices');
+  const kept = await reset('notices', 'to: { start: true }');
+  expect(kept.effects.join(' ')).toMatch(/passed without side effects/);
+  await move('a', 'four');
+  await hears(3);
+  expect(told.at(-1)).toBe('a four');
+  await level('notices');
+  const repeated = await reset('notices', 'to: { start: true }, repeatEffects: true');
+  expect(repeated.effects.join(' ')).toMatch(/happen again/);
+  // Four events in the log.
+  await hears(7);
+});
+
+test('a saga goes back only without its instances', async () => {
+  await level('trips');
+  const preview = 'previewReset(name: "trips", to: { start: true }';
+  expect(await code(`{ ${preview}) { position } }`)).toBe('BAD_INPUT');
+  const { previewReset } = await data(`{ ${preview}, dropInstances: true) { documentCount eventCount } }`);
+  expect(previewReset).toEqual({ documentCount: 2, eventCount: 4 });
+  await reset('trips', 'to: { start: true }, dropInstances: true');
+  const moves = async (id: string) => (await data(`{ saga(name: "trips", id: "${id}") { state } }`)).saga?.state;
+  expect(await moves('a')).toEqual({ moves: 3 });
+  expect(await moves('b')).toEqual({ moves: 1 });
+  // Forward with them.
+  const forward = await reset('trips', 'to: { now: true }');
+  expect(forward.documentCount).toBe(0);
+  expect(await moves('a')).toEqual({ moves: 3 });
+});
