@@ -124,7 +124,8 @@ test('an interceptor sees the command, the event and the query, with the callerâ
   const outcome = await app.send(note, 'n1', { type: 'Write', data: { text: 'a' } }, { meta });
   if (outcome.kind !== 'accepted') throw new Error(outcome.kind);
   expect(await app.ask(textOf, { id: 'n1' }, { atLeast: outcome.token })).toBe('a');
-  expect(kinds('one').slice(0, 2)).toEqual(['aggregate note Write', 'projector notes Written']);
+  expect(kinds('one')[0]).toBe('aggregate note Write');
+  expect(kinds('one')).toContain('projector notes Written');
   expect(calls.find(({ call }) => call.kind === 'query')).toMatchObject({
     call: { name: 'textOf', input: { id: 'n1' } },
     result: 'a',
@@ -153,7 +154,7 @@ test('a refusal is an answer and no error; a `before` that throws fails the comm
     { meta: { correlationId: 'three' } },
   );
   expect(refused.kind).toBe('rejected');
-  expect(calls.at(-1)?.result).toMatchObject({ rejected: 'EMPTY' });
+  expect(calls.find(({ call }) => call.meta?.correlationId === 'three')?.result).toMatchObject({ rejected: 'EMPTY' });
   closed.add('aggregate Write');
   const sent = app.send(note, 'n3', { type: 'Write', data: { text: 'x' } }, { commandId: 'kept' });
   await expect(sent).rejects.toThrow('closed for today');
@@ -166,7 +167,7 @@ test('a `before` that throws in a projector is a failure of its handler, healed 
   const sent = await app.send(note, 'n4', { type: 'Write', data: { text: 'd' } }, { meta: { correlationId: 'four' } });
   await until('the handler failed', async () => {
     const [state] = await app.runtime.consumers();
-    return state !== undefined && !state.caughtUp && state.logEnd > 0 ? state : undefined;
+    return state !== undefined && state.retryingCount > 0 ? state : undefined;
   });
   closed.clear();
   if (sent.kind !== 'accepted') throw new Error(sent.kind);
