@@ -1,4 +1,4 @@
-// npm run test:faults [-- -t F11] [-- vitest options]: every fault of test/faults, one at a time, then RESULTS.md of the figures.
+// npm run test:faults [-- -t F11] [-- vitest options]: every fault of test/faults, one at a time.
 import { runInForeground, setUp } from './setup.mjs';
 
 setUp();

@@ -2,7 +2,7 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Fault, FaultRun, Figures } from './fault.ts';
 
-/** Figures of the last run of each fault; `npm run test:faults -- --write` makes RESULTS.md of them. */
+/** Figures of the last run of each fault; test/faults/write-results.ts makes RESULTS.md of them. */
 export const FIGURES = '.millrace/fault-figures';
 
 export interface FaultRecord {
