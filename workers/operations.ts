@@ -11,7 +11,7 @@ export function startOperations(
   const runner = new OperationRunner({
     store: store.operators,
     leads: () => sweep.leads,
-    generationOf: (consumer) => delivery.consumer(consumer)?.generation,
+    consumer: (name) => delivery.consumer(name),
     errand: ({ consumer, partition }, errand) => delivery.errand(consumer, partition, errand),
     logger,
   });

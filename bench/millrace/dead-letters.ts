@@ -119,7 +119,8 @@ serve(
         const startMs = performance.now();
         const call = { actor: 'bench', reason: 'the code is mended' };
         await app.runtime.operators.retryDeadLetters({ consumer: 'balances' }, 10_000, call);
-        await until('all are healed', async () => (await deadLetters.countDocuments({ generation: dead })) === 0);
+        // One is as good as all, and finding it costs the server nothing.
+        await until('all are healed', async () => (await deadLetters.findOne({ generation: dead })) === null);
         return { perSecond: eventCount / ((performance.now() - startMs) / 1000), grownBytes };
       } finally {
         await app.stop();

@@ -108,8 +108,10 @@ export class Desk implements ErrandDesk {
     const { record: before } = this;
     this.record = record;
     // Released by the thousand, records keep their long texts: only what changes is written.
-    if (before?.error === record.error) this.side.set('dead_letters', record._id, changedFields(before, record));
-    else this.side.put('dead_letters', record);
+    if (before?.error === record.error) {
+      // A try that was begun with care is over, counted since it was read.
+      this.side.set('dead_letters', record._id, { ...changedFields(before, record), begun: undefined });
+    } else this.side.put('dead_letters', record);
   }
 
   fail(failed: FailedInput): DeadLetterDocument {

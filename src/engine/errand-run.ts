@@ -62,7 +62,7 @@ export interface ErrandsEnd {
 }
 
 /** Events that one transaction of errands handles. */
-const EVENTS_MAX_COUNT = 500;
+export const EVENTS_MAX_COUNT = 500;
 const LARGE_COUNT = 50;
 
 /** The next errands that can be done together: one a key, not more events than a transaction should handle. */

@@ -1,13 +1,19 @@
 import type { DeadLetterDocument } from '../store/documents.ts';
 import type { Errand, ErrandDesk } from './errand.ts';
-import { inputOf } from './retry-errand.ts';
+import { inputOf, type RetryEnd, tryReleased } from './retry-errand.ts';
 
 /** What an operator's errand found and made of it; `after` undefined: the key flows. */
 export type OperatorEnd =
   | { readonly kind: 'gone' }
-  | { readonly kind: 'done'; readonly before: DeadLetterDocument; readonly after: DeadLetterDocument | undefined };
+  | {
+      readonly kind: 'done';
+      readonly before: DeadLetterDocument;
+      readonly after: DeadLetterDocument | undefined;
+      /** What became of the first try, where it was made at once. */
+      readonly tried?: RetryEnd;
+    };
 
-/** Tries begin anew, the first one now, whatever state it is in. Its job gets another delivery number. */
+/** Tries begin anew, the first one now by a job of its own, whatever state it is in. The job gets another delivery number. */
 export function releaseErrand(deadLetter: string): Errand<OperatorEnd> {
   const run = (desk: ErrandDesk): OperatorEnd => {
     const before = desk.record;
@@ -17,6 +23,18 @@ export function releaseErrand(deadLetter: string): Errand<OperatorEnd> {
     return { kind: 'done', before, after };
   };
   return { of: { deadLetter }, run };
+}
+
+/** The same with the first try in the same transaction: those that it heals need no job. For handlers that are pure. */
+export function retryNowErrand(logId: string, deadLetter: string): Errand<OperatorEnd> {
+  const release = releaseErrand(deadLetter);
+  const run = (desk: ErrandDesk): OperatorEnd => {
+    const released = release.run(desk);
+    if (released.kind === 'gone') return released;
+    const tried = tryReleased(logId, desk);
+    return { ...released, after: desk.record, tried };
+  };
+  return { ...release, waiting: true, run };
 }
 
 /** The failing input is left out for good. The first parked event takes its place, to be tried now; with none the key flows. */

@@ -50,6 +50,10 @@ function retry(options: RetryErrandOptions, desk: ErrandDesk): RetryEnd {
   return handleItems(options, desk, record, itemsOf(options, desk, record));
 }
 
+/** A try, within another errand, of a dead letter that this errand just released; it waits behind no job. */
+export const tryReleased = (logId: string, desk: ErrandDesk): RetryEnd =>
+  retry({ logId, deadLetter: desk.record?._id ?? '' }, desk);
+
 /** Why there is nothing to try now; undefined: there is. */
 export function retryCheck(options: RetryErrandOptions, desk: ErrandDesk): RetryEnd | undefined {
   const { record } = desk;

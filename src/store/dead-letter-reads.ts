@@ -1,6 +1,7 @@
 import type { Collection, Db, Document, Filter } from 'mongodb';
 import type { RecordSlice } from './audit.ts';
 import type { DeadLetterDocument, LogDocument, ParkedEventDocument } from './documents.ts';
+import { askedAgain } from './in-time.ts';
 
 /** What must hold for a dead letter; all of it. */
 export interface DeadLetterMatch {
@@ -27,7 +28,7 @@ export interface DeadLetterPlace {
 /** What is needed to do something about it. */
 export type SeenDeadLetter = Pick<
   DeadLetterDocument,
-  '_id' | 'consumer' | 'generation' | 'partition' | 'state' | 'position'
+  '_id' | 'consumer' | 'generation' | 'partition' | 'state' | 'position' | 'parkedCount'
 >;
 
 export interface DeadLetterGroup {
@@ -88,7 +89,25 @@ export async function ensureDeadLetterReads(db: Db): Promise<void> {
   ]);
 }
 
+const READ_MAX_MS = 30_000;
+
+/** Whoever looks waits no longer than READ_MAX_MS, whatever became of the connection. */
 export function createDeadLetterReads(db: Db, logId: string): DeadLetterReads {
+  const bare = bareReads(db, logId);
+  const asked = <T>(read: () => Promise<T>): Promise<T> => askedAgain(read, READ_MAX_MS, 'a read of dead letters');
+  return {
+    find: (id) => asked(() => bare.find(id)),
+    scan: (match, slice) => asked(() => bare.scan(match, slice)),
+    parked: (id, slice) => asked(() => bare.parked(id, slice)),
+    events: (positions) => asked(() => bare.events(positions)),
+    groups: (match, limit) => asked(() => bare.groups(match, limit)),
+    totals: (match) => asked(() => bare.totals(match)),
+    counts: () => asked(() => bare.counts()),
+    inOrderOfId: (match, after, limit) => asked(() => bare.inOrderOfId(match, after, limit)),
+  };
+}
+
+function bareReads(db: Db, logId: string): DeadLetterReads {
   const letters = db.collection<DeadLetterDocument>('dead_letters');
   const events = db.collection<LogDocument>('events');
   const parkedEvents = db.collection<ParkedEventDocument>('parked_events');
@@ -151,7 +170,7 @@ export function createDeadLetterReads(db: Db, logId: string): DeadLetterReads {
         .sort({ _id: 1 })
         // Both give the order: nothing is sorted in memory, however many match.
         .hint(match.fingerprint === undefined ? { _id: 1 } : FINGERPRINT_INDEX)
-        .project<SeenDeadLetter>({ consumer: 1, generation: 1, partition: 1, state: 1, position: 1 })
+        .project<SeenDeadLetter>({ consumer: 1, generation: 1, partition: 1, state: 1, position: 1, parkedCount: 1 })
         .toArray(),
   };
 }

@@ -2,10 +2,14 @@ import type { Db, MongoClient } from 'mongodb';
 import type { RecordSlice } from './audit.ts';
 import { createCausalReads } from './causal-reads.ts';
 import { ignoreExisting } from './commits.ts';
-import type { AuditDocument, OperationDocument } from './documents.ts';
+import type { AuditDocument, OperationDocument, OperationPartDocument } from './documents.ts';
+import { askedAgain, inTime } from './in-time.ts';
 import { createTransactions, type TransactionEnd } from './transactions.ts';
 
-/** `operations`: long work of operators. What it does to dead letters is counted by the transactions that do it. */
+/**
+ * `operations`: long work of operators. What it does to dead letters is counted by the transactions that do it, by partition in
+ * `operation_parts`; `countParts` adds that up.
+ */
 export interface OperationStore {
   find(id: string): Promise<OperationDocument | undefined>;
   /** By id, the newest first. */
@@ -19,36 +23,46 @@ export interface OperationStore {
   /** Everything up to this id was looked at. */
   reached(id: string, after: string, now: Date): Promise<void>;
   finish(id: string, now: Date): Promise<void>;
+  /** Adds to all operations of the log what was counted for them, running or not. Throws when it could not be written. */
+  countParts(now: Date): Promise<void>;
   /** Ids of the sessions of its transactions. */
   sessionIds(): readonly unknown[];
   close(): Promise<void>;
 }
 
+const READ_MAX_MS = 30_000;
+const WRITE_MAX_MS = 10_000;
+const asked = <T>(read: () => Promise<T>): Promise<T> => askedAgain(read, READ_MAX_MS, 'a read of operations');
+
 /** Creates the collection and its indexes; safe from several processes at once. */
 export async function ensureOperations(db: Db, existing: ReadonlySet<string>): Promise<void> {
-  if (!existing.has('operations')) await db.createCollection('operations').catch(ignoreExisting);
+  const missing = ['operations', 'operation_parts'].filter((name) => !existing.has(name));
+  await Promise.all(missing.map((name) => db.createCollection(name).catch(ignoreExisting)));
   await db.collection('operations').createIndexes([{ name: 'state', key: { logId: 1, state: 1 } }]);
 }
 
 export function createOperationStore(client: MongoClient, db: Db, logId: string): OperationStore {
   const operations = db.collection<OperationDocument>('operations');
+  const parts = db.collection<OperationPartDocument>('operation_parts');
   const audits = db.collection<AuditDocument>('audit');
   const transactions = createTransactions(client, createCausalReads(client), 1);
   const running = (id: string) => ({ _id: id, logId, state: 'RUNNING' }) as const;
   return {
-    find: async (id) => (await operations.findOne({ _id: { $eq: id }, logId })) ?? undefined,
+    find: async (id) => (await asked(() => operations.findOne({ _id: { $eq: id }, logId }))) ?? undefined,
     scan: ({ after, before, inclusive, turned, limit }) => {
       if (limit === 0) return Promise.resolve([]);
       const bounds = {
         ...(after !== undefined && { [inclusive ? '$lte' : '$lt']: after }),
         ...(before !== undefined && { [inclusive ? '$gte' : '$gt']: before }),
       };
-      return operations
-        .find({ logId, _id: { $gte: '', ...bounds } }, { limit, batchSize: limit })
-        .sort({ _id: turned ? 1 : -1 })
-        .toArray();
+      return asked(() =>
+        operations
+          .find({ logId, _id: { $gte: '', ...bounds } }, { limit, batchSize: limit })
+          .sort({ _id: turned ? 1 : -1 })
+          .toArray(),
+      );
     },
-    running: () => operations.find({ logId, state: 'RUNNING' }).sort({ _id: 1 }).toArray(),
+    running: () => asked(() => operations.find({ logId, state: 'RUNNING' }).sort({ _id: 1 }).toArray()),
     start: (operation, audit) =>
       transactions.run(async ({ session }) => {
         await operations.insertOne({ ...operation }, { session });
@@ -63,10 +77,27 @@ export function createOperationStore(client: MongoClient, db: Db, logId: string)
         return true;
       }),
     async reached(id, after, now) {
-      await operations.updateOne(running(id), { $set: { after, updatedAt: now } });
+      const set = { $set: { after, updatedAt: now } };
+      await inTime(operations.updateOne(running(id), set), WRITE_MAX_MS, 'how far an operation came');
     },
     async finish(id, now) {
-      await operations.updateOne(running(id), { $set: { state: 'DONE', updatedAt: now, finishedAt: now } });
+      const set = { $set: { state: 'DONE', updatedAt: now, finishedAt: now } } as const;
+      await inTime(operations.updateOne(running(id), set), WRITE_MAX_MS, 'the end of an operation');
+    },
+    async countParts(now) {
+      if ((await parts.findOne({ logId })) === null) return;
+      const end = await transactions.run(async ({ session }) => {
+        const found = await parts.find({ logId }, { session }).toArray();
+        const sums = new Map<string, number>();
+        for (const { operation, doneCount } of found) sums.set(operation, (sums.get(operation) ?? 0) + doneCount);
+        for (const [_id, doneCount] of sums) {
+          await operations.updateOne({ _id, logId }, { $inc: { doneCount }, $set: { updatedAt: now } }, { session });
+        }
+        await parts.deleteMany({ _id: { $in: found.map(({ _id }) => _id) } }, { session });
+        return true;
+      });
+      if (end.kind === 'committed') return;
+      throw 'error' in end ? end.error : new Error('What operations did was being counted at the same time.');
     },
     sessionIds: () => transactions.sessionIds(),
     close: () => transactions.close(),

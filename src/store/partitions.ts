@@ -276,9 +276,12 @@ function sideUpdate(id: string, operation: Exclude<SideOperation, { kind: 'remov
       // Also when empty: without any operator it would be a replacement.
       $set: Object.fromEntries(kept),
       ...(gone.length > 0 && { $unset: Object.fromEntries(gone) }),
-      ...(Object.keys(operation.increase).length > 0 && { $inc: operation.increase }),
     };
     return { update: { q, u }, bytes: 100 + roughBytes(operation.fields) };
+  }
+  if (operation.kind === 'count') {
+    const { _id, ...fields } = operation.document;
+    return { update: { q, u: { $inc: operation.increase, $setOnInsert: fields }, upsert: true }, bytes: 200 };
   }
   const { document, kind } = operation;
   const u = kind === 'put' ? document : { $setOnInsert: document };

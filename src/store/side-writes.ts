@@ -6,7 +6,7 @@ export type SideCollection =
   | 'timers'
   | 'saga_keys'
   | 'observer_journal'
-  | 'operations'
+  | 'operation_parts'
   | 'audit';
 
 /** What becomes of one document. */
@@ -16,14 +16,16 @@ export type SideOperation =
   /** Written unless one with this id exists. */
   | { readonly kind: 'add'; readonly document: SideDocument }
   /** Fields of a document that exists; `undefined` takes the field away. Nothing happens when there is no such document. */
-  | { readonly kind: 'set'; readonly fields: Fields; readonly increase: Increase }
+  | { readonly kind: 'set'; readonly fields: Fields }
+  /** Counters rise; the document begins with these fields when there is none. */
+  | { readonly kind: 'count'; readonly document: SideDocument; readonly increase: Increase }
   | { readonly kind: 'remove' };
 
 interface SideDocument {
   readonly _id: string;
 }
 type Fields = Readonly<Record<string, unknown>>;
-/** By how much counters of a document rise; of documents that others change at the same time. */
+/** By how much counters of a document rise. */
 type Increase = Readonly<Record<string, number>>;
 
 /**
@@ -49,19 +51,18 @@ export class SideWrites {
     const before = operations.get(id);
     if (before?.kind === 'put' || before?.kind === 'add') {
       operations.set(id, { kind: before.kind, document: { ...before.document, ...fields } });
-    } else if (before?.kind !== 'remove') {
-      operations.set(id, { kind: 'set', fields: { ...before?.fields, ...fields }, increase: before?.increase ?? {} });
+    } else if (before === undefined || before.kind === 'set') {
+      operations.set(id, { kind: 'set', fields: { ...before?.fields, ...fields } });
     }
   }
 
-  /** Of a document that exists and is not put by the same transaction. */
-  increase(collection: SideCollection, id: string, increase: Increase): void {
+  /** Of a document that is only counted: nothing else writes it in the same transaction. */
+  count(collection: SideCollection, document: SideDocument, increase: Increase): void {
     const operations = this.#of(collection);
-    const before = operations.get(id);
-    if (before !== undefined && before.kind !== 'set') return;
-    const sums = { ...before?.increase };
+    const before = operations.get(document._id);
+    const sums: Record<string, number> = { ...(before?.kind === 'count' && before.increase) };
     for (const [field, by] of Object.entries(increase)) sums[field] = (sums[field] ?? 0) + by;
-    operations.set(id, { kind: 'set', fields: before?.fields ?? {}, increase: sums });
+    operations.set(document._id, { kind: 'count', document, increase: sums });
   }
 
   remove(collection: SideCollection, id: string): void {
@@ -74,10 +75,9 @@ export class SideWrites {
       for (const [id, operation] of operations) {
         if (operation.kind === 'put') this.put(collection, operation.document);
         else if (operation.kind === 'add') this.add(collection, operation.document);
-        else if (operation.kind === 'set') {
-          this.set(collection, id, operation.fields);
-          this.increase(collection, id, operation.increase);
-        } else this.remove(collection, id);
+        else if (operation.kind === 'set') this.set(collection, id, operation.fields);
+        else if (operation.kind === 'count') this.count(collection, operation.document, operation.increase);
+        else this.remove(collection, id);
       }
     }
   }

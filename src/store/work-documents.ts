@@ -122,6 +122,15 @@ export interface OperationDocument {
   readonly finishedAt: Date | null;
 }
 
+/** `operation_parts`: what partitions did for an operation and its document does not count yet; gone when it does. */
+export interface OperationPartDocument {
+  /** `<operation>/<consumer>/<partition>`: partitions are written at the same time, so that one counter would hold all up. */
+  readonly _id: string;
+  readonly logId: string;
+  readonly operation: string;
+  readonly doneCount: number;
+}
+
 /** `observer_journal`: what `once` ran and what came of it; TTL index. */
 export interface JournalDocument {
   /** `<idempotency key>/<key>` */

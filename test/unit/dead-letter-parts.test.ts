@@ -113,12 +113,14 @@ describe('writes of a transaction beside documents', () => {
 
   it('of several authors come together in order, with counters summed', () => {
     const [first, second] = [new SideWrites(), new SideWrites()];
+    const counted = { _id: 'c', logId: 'l' };
     first.set('timers', 't', { a: 1, b: 1 });
-    first.increase('timers', 't', { n: 1 });
+    first.count('operation_parts', counted, { n: 1 });
     second.set('timers', 't', { b: undefined });
-    second.increase('timers', 't', { n: 2 });
+    second.count('operation_parts', counted, { n: 2 });
     first.merge(second);
-    expect(only(first)).toEqual({ kind: 'set', fields: { a: 1, b: undefined }, increase: { n: 3 } });
+    expect(only(first)).toEqual({ kind: 'set', fields: { a: 1, b: undefined } });
+    expect(first.of('operation_parts', 'c')).toEqual({ kind: 'count', document: counted, increase: { n: 3 } });
     expect(new SideWrites().isEmpty).toBe(true);
   });
 });
