@@ -31,7 +31,8 @@ export const gatewayKilledBeforeReply: Fault = {
     await stage.start('gateway');
     let repeated = 0;
     for (const operation of stage.history.of('ok')) {
-      if (operation.kind === 'open') continue;
+      // A charge was queued when it was first answered; by now it is carried out.
+      if (operation.kind === 'open' || operation.kind === 'charge') continue;
       const { __typename, version, duplicate, events = [] } = await stage.clients.repeat(operation);
       expectEqual(
         `the repetition of ${operation.commandId}`,
