@@ -48,6 +48,13 @@ export function createConsumerControls(deps: ConsumerControlDeps): ConsumerContr
     }
     return { consumer, ref, document };
   };
+  /** Marks the partitions as the consumer is now; who changes that afterwards marks them after this. */
+  const mark = async (ref: GenerationRef): Promise<Pick<ConsumerDocument, 'resetting'>> => {
+    const now = await consumers.find(ref);
+    if (now === undefined) return {};
+    await consumers[now.paused === undefined ? 'release' : 'fence'](ref, now.pauseCount ?? 0);
+    return now;
+  };
   const plan = async (name: string, to: StartFrom, options: ResetOptions = {}) => {
     checkStart(to);
     const found = await lookUp(name);
@@ -68,16 +75,17 @@ export function createConsumerControls(deps: ConsumerControlDeps): ConsumerContr
       const audit = auditOf(deps, 'consumer.pause', ref, call, { state: 'RUNNING' }, { state: 'PAUSED' });
       await written(() => consumers.pause(ref, paused, audit), { refusedIsFine: true });
       // Also when it was paused before: whoever did may have died in between.
-      await consumers.fence(ref);
+      await mark(ref);
     },
     async resumeConsumer(name, given) {
       const call = checkCall(given);
       const { ref, document } = await lookUp(name);
       if (document.resetting !== undefined) throw unfinished(name, document.resetting);
-      await consumers.release(ref);
       const before = { state: 'PAUSED', paused: document.paused ?? null };
       const audit = auditOf(deps, 'consumer.resume', ref, call, before, { state: 'RUNNING' });
       await written(() => consumers.resume(ref, audit), { refusedIsFine: true });
+      const { resetting } = await mark(ref);
+      if (resetting !== undefined) throw unfinished(name, resetting);
     },
     async previewReset(name, to, options) {
       const { preview } = await plan(name, to, options);
@@ -147,7 +155,8 @@ async function reset(deps: ConsumerControlDeps, found: PlannedReset, call: Opera
   const audit = auditOf(deps, 'consumer.reset', ref, call, before, preview);
   const begun = await written(() => consumers.beginReset(ref, resetting, audit), { refusedIsFine: true });
   if (begun === 'refused') throw running(ref.consumer);
-  await consumers.fence(ref);
+  const { pauseCount } = (await consumers.find(ref)) ?? document;
+  await consumers.fence(ref, pauseCount ?? 0);
   for (const { partition } of readings) {
     const done = await consumers.resetPartition({ ref: { ...ref, partition }, ...planned });
     if (consumer.kind !== 'projector') continue;

@@ -15,7 +15,7 @@ const LOOK_MS = 500;
  */
 export function watchPauses(
   options: {
-    readonly store: Pick<ConsumerControlStore, 'list' | 'fence'>;
+    readonly store: Pick<ConsumerControlStore, 'list' | 'fence' | 'release'>;
     readonly consumers: readonly Pick<ConsumerModel, 'name' | 'generation'>[];
     readonly logger: Logger;
   },
@@ -29,8 +29,9 @@ export function watchPauses(
       const found = documents.find((one) => one.consumer === name && one.generation === generation);
       const pauseCount = found?.pauseCount ?? 0;
       if (pauseCount === (known.get(name) ?? 0)) continue;
-      // Who paused it may have died before it marked the partitions.
-      if (found?.paused !== undefined) await store.fence({ consumer: name, generation });
+      // Who paused or resumed it may have died before it marked the partitions.
+      const how = found?.paused === undefined ? 'release' : 'fence';
+      await store[how]({ consumer: name, generation }, pauseCount);
       known.set(name, pauseCount);
       onChange(name);
     }

@@ -1,5 +1,6 @@
 import type { Collection, Db, Document, MongoClient, UpdateFilter } from 'mongodb';
 import type { StartFrom } from '../define/start-from.ts';
+import { MillraceError } from '../errors.ts';
 import { createCausalReads } from './causal-reads.ts';
 import { positionBefore } from './consumers.ts';
 import type {
@@ -12,7 +13,7 @@ import type {
   SagaKeyDocument,
   TimerDocument,
 } from './documents.ts';
-import { askedAgain } from './in-time.ts';
+import { askedAgain, inTime } from './in-time.ts';
 import { type GenerationRef, partitionId } from './partitions.ts';
 import { createTransactions, type TransactionEnd } from './transactions.ts';
 
@@ -49,15 +50,18 @@ export interface ConsumerControlStore {
     paused: NonNullable<ConsumerDocument['paused']>,
     audit: AuditDocument,
   ): Promise<TransactionEnd>;
-  /** Marks every partition. After it nobody writes for this generation until `release`. */
-  fence(ref: GenerationRef): Promise<void>;
-  /** Takes the marks away. */
-  release(ref: GenerationRef): Promise<void>;
-  /** Call `release` before it. `refused`: it is not paused, or a reset is unfinished. */
+  /**
+   * Marks every partition. After it nobody writes for this generation until `release`. `pauseCount`: of the pause; one that comes
+   * after a later resume does nothing.
+   */
+  fence(ref: GenerationRef, pauseCount: number): Promise<void>;
+  /** Takes the marks away. `pauseCount`: of the resume; one that comes after a later pause does nothing. */
+  release(ref: GenerationRef, pauseCount: number): Promise<void>;
+  /** Call `release` after it. `refused`: it is not paused, or a reset is unfinished. */
   resume(ref: GenerationRef, audit: AuditDocument): Promise<TransactionEnd>;
   /** `refused`: it is not paused. */
   beginReset(ref: GenerationRef, reset: Reset, audit: AuditDocument): Promise<TransactionEnd>;
-  /** Only while fenced. Idempotent. */
+  /** Idempotent. Throws FENCED when the partition is not fenced. */
   resetPartition(reset: PartitionReset): Promise<PartitionResetEnd>;
   /** What a saga's instances have beside their documents: timers, and where correlation keys lead. */
   removeOfInstances(ref: GenerationRef): Promise<void>;
@@ -81,6 +85,8 @@ export interface ConsumerControlStore {
 
 const LETTERS_PER_TURN = 200;
 const READ_MAX_MS = 30_000;
+/** A killed process leaves partitions locked for some seconds. */
+const MARK_MAX_MS = 20_000;
 const asked = <T>(read: () => Promise<T>): Promise<T> => askedAgain(read, READ_MAX_MS, 'a read of consumers');
 
 export function createConsumerControlStore(client: MongoClient, db: Db, logId: string): ConsumerControlStore {
@@ -100,6 +106,12 @@ export function createConsumerControlStore(client: MongoClient, db: Db, logId: s
       return true;
     });
   const own = (ref: GenerationRef): Document => ({ _id: { $gte: `${idOf(ref)}/`, $lt: `${idOf(ref)}0` } });
+  /** No transaction: a single write waits for the one that is under way and then comes first. Whoever comes late finds a later count. */
+  const mark = async (ref: GenerationRef, pauseCount: number, update: UpdateFilter<PartitionDocument>) => {
+    const older = { ...own(ref), pauseCount: { $not: { $gte: pauseCount } } };
+    const all = { ...update, $inc: { revision: 1 }, $currentDate: { updatedAt: true } } as const;
+    await inTime(partitions.updateMany(older, all, { maxTimeMS: MARK_MAX_MS }), MARK_MAX_MS, 'a mark of partitions');
+  };
 
   return {
     list: () =>
@@ -112,15 +124,8 @@ export function createConsumerControlStore(client: MongoClient, db: Db, logId: s
     find: async (ref) => (await asked(() => consumers.findOne({ _id: { $eq: idOf(ref) } }))) ?? undefined,
     pause: (ref, paused, audit) =>
       change(ref, { paused: { $exists: false } }, { $set: { paused }, $inc: { pauseCount: 1 } }, audit),
-    async fence(ref) {
-      // No transaction: a single write waits for the one that is under way and then comes first.
-      const mark = { $inc: { revision: 1 }, $set: { paused: true }, $currentDate: { updatedAt: true } } as const;
-      await partitions.updateMany({ ...own(ref), paused: { $ne: true } }, mark);
-    },
-    async release(ref) {
-      const unmark = { $inc: { revision: 1 }, $unset: { paused: '' }, $currentDate: { updatedAt: true } } as const;
-      await partitions.updateMany({ ...own(ref), paused: true }, unmark);
-    },
+    fence: (ref, pauseCount) => mark(ref, pauseCount, { $set: { paused: true, pauseCount } }),
+    release: (ref, pauseCount) => mark(ref, pauseCount, { $set: { pauseCount }, $unset: { paused: '' } }),
     resume: (ref, audit) =>
       change(
         ref,
@@ -182,6 +187,7 @@ async function resetPartition(db: Db, logId: string, reset: PartitionReset): Pro
   for (;;) {
     const found = await partitions.findOne({ _id });
     if (found === null) return { partition: ref.partition, checkpoint: position, revision: 0, blockedCount: 0 };
+    if (found.paused !== true) throw resumed(ref);
     const revision = found.revision + 1;
     if (documents?.how === 'bury') await bury(db.collection(documents.collection), ref.partition, revision, position);
     if (documents?.how === 'remove') {
@@ -204,6 +210,13 @@ async function resetPartition(db: Db, logId: string, reset: PartitionReset): Pro
     if (matchedCount === 1) return { partition, checkpoint: position, revision, blockedCount };
   }
 }
+
+/** Whoever was away for long must not bury what others wrote meanwhile. */
+const resumed = ({ consumer, partition }: PartitionReset['ref']): MillraceError =>
+  new MillraceError(
+    'FENCED',
+    `Partition ${partition} of consumer "${consumer}" is not paused any more: somebody else ended this reset. Look at the consumer, and reset it again if need be.`,
+  );
 
 /** Documents become tombstones whose version goes on: whoever watches them learns that they are gone, and of what comes then. */
 async function bury(documents: Collection, partition: number, revision: number, position: number): Promise<void> {

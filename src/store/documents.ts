@@ -74,6 +74,8 @@ export interface PartitionDocument {
   readonly blockedCount?: number;
   /** While set, whoever reads the partition leaves it alone: its consumer is paused. */
   readonly paused?: boolean;
+  /** Of the pause or resume of its consumer that set or took away `paused` last. */
+  readonly pauseCount?: number;
   /** An event that is about to be handled with care, after crashes, and how often that was begun. */
   readonly mark?: { readonly position: number; readonly count: number };
   /** Set while the handler fails for a key: this partition stands still at `checkpoint`. */
