@@ -143,6 +143,8 @@ export class ConsumerRunner {
     }
     // Who has a released one now, or the sweep, goes on from what is written.
     if (!head.released) this.wake([head.ref.partition]);
+    // Its errands are nobody else's.
+    else this.#start();
     head.settle();
   }
 

@@ -11,6 +11,7 @@ import { CommitPipeline, type LostEnd, type Step, type WrittenStep } from './com
 import { ConsumerRunner, type RunnerOptions } from './consumer-runner.ts';
 import { type DecodeOnce, decodeOnce } from './decode-once.ts';
 import type { Errand } from './errand.ts';
+import { storedError } from './error-record.ts';
 import { handlerOf } from './handler.ts';
 import type { HintBus } from './hint-bus.ts';
 import type { OwnedLogReader } from './log-reader.ts';
@@ -328,7 +329,10 @@ export class Delivery {
 
   #standsStill(consumer: string, { key, attempts, code }: PartitionFailure, cause: FailureCause): void {
     const { position, eventType, correlationId, error } = cause;
-    const fields = { consumer, position, eventType, key, correlationId, attempts, code, err: error };
+    // Whatever was thrown may be of any size, or throw when it is looked at.
+    const { type, message, stack } = storedError(error);
+    const err = { type, message, stack };
+    const fields = { consumer, position, eventType, key, correlationId, attempts, code, err };
     this.#options.logger.error(fields, 'the keys of an event cannot be told; its partitions stand still before it');
   }
 

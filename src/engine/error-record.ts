@@ -90,9 +90,11 @@ function issuesOf(thrown: unknown): NonNullable<StoredError['issues']> {
   if (!Array.isArray(given)) return [];
   return given.slice(0, ISSUES_MAX_COUNT).flatMap((issue: unknown) => {
     if (typeof issue !== 'object' || issue === null || !('message' in issue)) return [];
-    const path = 'path' in issue && Array.isArray(issue.path) ? issue.path : [];
-    const steps = path.map((step: unknown) => (typeof step === 'number' ? step : cut(String(step), 100)));
-    return [{ path: steps.slice(0, 20), message: cut(String(issue.message), 300) }];
+    const path = 'path' in issue && Array.isArray(issue.path) ? issue.path.slice(0, 20) : [];
+    const steps = path.map((step: unknown) =>
+      typeof step === 'number' ? step : cut(text(() => String(step)) ?? '?', 100),
+    );
+    return [{ path: steps, message: cut(text(() => String(issue.message)) ?? '?', 300) }];
   });
 }
 

@@ -49,6 +49,8 @@ export class ObserverRunner implements Runner {
   readonly #abort = new AbortController();
   /** To be looked at. */
   #touched = new Set<ObserverPartition>();
+  /** When their time has come. */
+  readonly #later = new Set<ObserverPartition>();
   #running: Promise<void> | undefined;
   #timer: NodeJS.Timeout | undefined;
   #replayUntil = 0;
@@ -208,6 +210,7 @@ export class ObserverRunner implements Runner {
   #touch(partitions: Iterable<ObserverPartition>): void {
     if (this.#stopped) return;
     for (const partition of partitions) this.#touched.add(partition);
+    for (const partition of this.#touched) this.#later.delete(partition);
     if (this.#running !== undefined || this.#touched.size === 0) return;
     this.#running = this.#run().finally(() => {
       this.#running = undefined;
@@ -244,11 +247,11 @@ export class ObserverRunner implements Runner {
     const ready = [...this.#touched].filter(({ head }) => head.notBeforeMs <= now);
     for (const partition of ready) this.#touched.delete(partition);
     if (this.#touched.size > 0 && ready.length === 0) {
-      const nextMs = Math.min(...Array.from(this.#touched, ({ head }) => head.notBeforeMs)) - now;
-      const later = this.#touched;
+      for (const partition of this.#touched) this.#later.add(partition);
       this.#touched = new Set();
+      const nextMs = Math.min(...Array.from(this.#later, ({ head }) => head.notBeforeMs)) - now;
       clearTimeout(this.#timer);
-      this.#timer = setTimeout(() => this.#touch(later), Math.max(1, nextMs));
+      this.#timer = setTimeout(() => this.#touch(this.#later), Math.max(1, nextMs));
     }
     return ready;
   }

@@ -1,5 +1,6 @@
 import { type ErrorCode, MillraceError } from '../errors.ts';
 import type { PartitionFailure } from '../store/partitions.ts';
+import { storedError } from './error-record.ts';
 
 const RETRY_FIRST_MS = 1_000;
 const RETRY_MAX_MS = 30_000;
@@ -39,7 +40,8 @@ export function failureOf(
 
 /** One short line: errors of handlers may carry whatever the handler had in hand. */
 function describe(error: unknown): string {
-  const text = error instanceof Error ? `${error.name}: ${error.message}` : `thrown: ${typeof error}`;
+  const { type, message } = storedError(error);
+  const text = error instanceof Error ? `${type}: ${message}` : `thrown: ${typeof error}`;
   const [line = ''] = text.split(/[\r\n]/, 1);
   return line.length > MESSAGE_MAX_LENGTH ? `${line.slice(0, MESSAGE_MAX_LENGTH)}…` : line;
 }

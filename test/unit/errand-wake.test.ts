@@ -1,0 +1,145 @@
+import { describe, expect, it } from 'vitest';
+import { z } from 'zod';
+import { CommitPipeline } from '../../src/engine/commit-pipeline.ts';
+import { ConsumerRunner } from '../../src/engine/consumer-runner.ts';
+import { decodeOnce } from '../../src/engine/decode-once.ts';
+import type { Errand } from '../../src/engine/errand.ts';
+import { storedError } from '../../src/engine/error-record.ts';
+import { projectorHandler } from '../../src/engine/handler.ts';
+import { ObserverRunner } from '../../src/engine/observer-runner.ts';
+import { ObserverTries } from '../../src/engine/observer-tries.ts';
+import { failureOf } from '../../src/engine/partition-failure.ts';
+import { MillraceError } from '../../src/errors.ts';
+import { aggregate, buildModel, module, observer, projector, view } from '../../src/index.ts';
+import type { PartitionReading } from '../../src/store/partitions.ts';
+import type { TransactionEnd } from '../../src/store/transactions.ts';
+import { until } from '../setup/until.ts';
+
+const counter = aggregate({
+  name: 'counter',
+  events: { Counted: z.object({ by: z.int() }) },
+  commands: { Count: z.object({ by: z.int() }) },
+  initial: () => 0,
+  evolve: { Counted: (sum, { by }) => sum + by },
+  decide: { Count: (_sum, data) => ({ type: 'Counted', data }) },
+});
+const totals = view('total', z.object({ id: z.string(), sum: z.int() }));
+const keeper = projector({
+  name: 'keeper',
+  from: [counter],
+  into: totals,
+  version: 1,
+  on: { Counted: (doc, { stream, data }) => ({ id: stream.id, sum: (doc?.sum ?? 0) + data.by }) },
+});
+const teller = observer({ name: 'teller', from: [counter], on: { Counted: () => undefined } });
+const model = buildModel([module({ name: 'counts', parts: [counter, totals, keeper, teller] })]);
+const models = {
+  projector: model.consumers.find((one) => one.kind === 'projector')!,
+  observer: model.consumers.find((one) => one.kind === 'observer')!,
+};
+
+/** What a runner needs, over partitions at position 0 whose transactions end when the test says. */
+function surroundings(consumer: string) {
+  const transactions: ((end: TransactionEnd) => void)[] = [];
+  const reading = (partition: number): PartitionReading => ({
+    ...{ consumer, generation: 1, partition, checkpoint: 0, revision: 0, failure: undefined },
+    ...{ blockedCount: 0, mark: undefined, paused: false, idleMs: 0 },
+  });
+  const store = {
+    read: () => Promise.resolve([reading(0), reading(1)]),
+    documents: () => Promise.resolve([]),
+    commit: () => new Promise<TransactionEnd>((resolve) => transactions.push(resolve)),
+    mark: () => Promise.resolve(),
+    moveEach: () => Promise.resolve(),
+  };
+  const nothing = () => Promise.resolve([]);
+  const deadLetters = { byIds: nothing, blocked: nothing, parked: nothing, begin: () => Promise.resolve() };
+  const ignore = (): void => undefined;
+  return {
+    transactions,
+    options: {
+      ...{ logId: 'main', model, partitionCount: 2, store, deadLetters, decode: decodeOnce(model) },
+      reader: { end: 0, read: nothing },
+      ...{ onTrouble: ignore, onFailing: ignore, onStandStill: ignore, onErrandsWritten: ignore },
+      crashes: () => ({ crashCount: 0, lastCrashAgeMs: Number.POSITIVE_INFINITY }),
+    },
+  };
+}
+
+const errandOf = (key: string): Errand<string> => ({ of: { key }, run: () => 'done' });
+
+async function settles(errand: Promise<unknown>): Promise<unknown> {
+  let result: unknown;
+  void errand.then((value) => {
+    result = value;
+  });
+  return until('the errand is done', () => result, { timeoutMs: 3_000 });
+}
+
+describe('an errand that waits', () => {
+  it('is done when the transaction before it was lost, also of a partition that was left to others', async () => {
+    const { options, transactions } = surroundings('keeper');
+    const pipeline = new CommitPipeline({
+      store: options.store,
+      onWritten: () => runner.written(),
+      onLost: (steps, end) => {
+        for (const step of steps) runner.lost(step, end, true);
+      },
+    });
+    const consumer = models.projector;
+    const runner: ConsumerRunner = new ConsumerRunner({
+      ...{ ...options, pipeline, consumer, handler: projectorHandler(consumer) },
+    });
+    const level = runner.runUntilLevel(0);
+    await level;
+    const head = runner.heads[0]!;
+    pipeline.reach(pipeline.step(head, undefined), 5, 1);
+    pipeline.kick();
+    const errand = runner.errand(0, errandOf('a'), { doubt: true });
+    await until('the runner has looked', () => (head.errands.length === 1 ? true : undefined));
+    runner.release(0);
+    await new Promise((resolve) => setImmediate(resolve));
+    transactions.shift()?.({ kind: 'refused' });
+    expect(await settles(errand)).toBe('done');
+    await runner.stop();
+  });
+
+  it('is done when its time has come, whatever comes for other partitions of an observer meanwhile', async () => {
+    const { options } = surroundings('teller');
+    const ignore = (): void => undefined;
+    const pipeline = new CommitPipeline({ store: options.store, onWritten: ignore, onLost: ignore });
+    const consumer = models.observer;
+    const journal = { find: () => Promise.resolve(undefined), record: () => Promise.resolve('') };
+    const rateLimits = { take: () => Promise.resolve({ taken: true, waitMs: 0 }) };
+    const tries = new ObserverTries({
+      ...{ consumer, logId: 'main', store: { journal, rateLimits }, onBreaker: ignore, onTrouble: ignore },
+    });
+    const replayUntil = () => Promise.resolve(undefined);
+    const runner = new ObserverRunner({ ...options, pipeline, consumer, tries, replayUntil });
+    const [first, second] = runner.heads;
+    first!.notBeforeMs = performance.now() + 200;
+    const errand = runner.errand(0, errandOf('a'), { doubt: true });
+    await new Promise((resolve) => setImmediate(resolve));
+    second!.notBeforeMs = performance.now() + 50;
+    runner.wake([1]);
+    expect(await settles(errand)).toBe('done');
+    await runner.stop();
+  });
+});
+
+describe('what was thrown', () => {
+  const hostile = {
+    toString: (): string => {
+      throw new Error('no text');
+    },
+  };
+
+  it('is kept and told whatever it is: issues and texts that throw when they are looked at', () => {
+    const issues = [{ message: hostile, path: [hostile, 1] }];
+    const invalid = new MillraceError('EVENT_INVALID', 'no', { details: { issues } });
+    expect(storedError(invalid).issues).toEqual([{ path: ['?', 1], message: '?' }]);
+    const silent = Object.defineProperty(new Error('x'), 'message', { get: hostile.toString });
+    const cause = { position: 1, key: 'a', eventType: 'Counted', error: silent };
+    expect(failureOf(cause, undefined).message).toContain('Error');
+  });
+});
