@@ -50,7 +50,8 @@ export interface PipelineOptions {
   readonly store: Pick<PartitionStore, 'commit' | 'moveEach'>;
   /**
    * Told once their transaction is committed. `time`: the server's time of that commit; views read after `notBefore(time)`
-   * hold what these steps wrote. Undefined when the server did not say.
+   * hold what these steps wrote. Undefined when the server did not say. Without steps: partitions that were about to be moved
+   * are at rest again.
    */
   readonly onWritten: (steps: readonly WrittenStep[], time: string | undefined) => void;
   /** These were not written, or nobody knows. They were told to forget what they know. */
@@ -190,6 +191,8 @@ export class CommitPipeline {
         head.queuedCount = Math.max(0, head.queuedCount - 1);
         head.settle();
       }
+      // Errands may have waited for it.
+      this.#options.onWritten([], undefined);
     };
     // Whether each was still where it was believed to be shows with its next transaction.
     return this.#options.store.moveEach(moves).then(done, () => {
@@ -197,6 +200,7 @@ export class CommitPipeline {
         this.#forget(head);
         head.settle();
       }
+      this.#options.onWritten([], undefined);
     });
   }
 
@@ -235,7 +239,8 @@ export class CommitPipeline {
       return;
     }
     for (const { head, revision } of steps) {
-      head.queuedCount--;
+      // Forgotten meanwhile, it has nothing queued.
+      head.queuedCount = Math.max(0, head.queuedCount - 1);
       head.committedRevision = revision;
       head.documents.shrink(revision);
     }

@@ -191,7 +191,8 @@ export class ConsumerRunner {
       try {
         await this.#options.pipeline.room();
         await this.#learn(ready);
-        for (const head of ready) if (head.tip !== undefined && head.errands.length > 0) this.#errands.begin(head);
+        // Not those whose errands came meanwhile, with events of theirs on the way.
+        for (const head of ready) if (head.tip !== undefined && head.canRunErrands) this.#errands.begin(head);
         await this.#advance(ready.filter(({ busy }) => !busy));
       } catch (error) {
         this.#options.onTrouble(error);

@@ -85,7 +85,7 @@ export function createOperationStore(client: MongoClient, db: Db, logId: string)
       await inTime(operations.updateOne(running(id), set), WRITE_MAX_MS, 'the end of an operation');
     },
     async countParts(now) {
-      if ((await parts.findOne({ logId })) === null) return;
+      if ((await asked(() => parts.findOne({ logId }))) === null) return;
       const end = await transactions.run(async ({ session }) => {
         const found = await parts.find({ logId }, { session }).toArray();
         const sums = new Map<string, number>();

@@ -104,6 +104,75 @@ describe('an errand that waits', () => {
     await runner.stop();
   });
 
+  it('waits for events of its partition that are on their way, also when it comes while others are looked at', async () => {
+    const { options, transactions } = surroundings('keeper');
+    const pipeline = new CommitPipeline({
+      store: options.store,
+      onWritten: () => runner.written(),
+      onLost: () => undefined,
+    });
+    let look: (() => void) | undefined;
+    const looked = () =>
+      new Promise<void>((resolve) => {
+        if (look === undefined) resolve();
+        else look = resolve;
+      });
+    const store = { ...options.store, read: () => looked().then(options.store.read) };
+    const consumer = models.projector;
+    const runner: ConsumerRunner = new ConsumerRunner({
+      ...{ ...options, store, pipeline, consumer, handler: projectorHandler(consumer) },
+    });
+    await Promise.all([runner.runUntilLevel(0), runner.runUntilLevel(1)]);
+    pipeline.reach(pipeline.step(runner.heads[0]!, undefined), 5, 1);
+    pipeline.kick();
+    const nobody = (): void => undefined;
+    look = nobody;
+    runner.wake([0]);
+    const level = runner.runUntilLevel(1);
+    await until('the runner looks', () => (look === nobody ? undefined : true));
+    let isRun = false;
+    const run = (): string => {
+      isRun = true;
+      return 'done';
+    };
+    const errand = runner.errand(0, { of: { key: 'a' }, run }, { doubt: false });
+    look();
+    await level;
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(isRun).toBe(false);
+    transactions.shift()?.({ kind: 'committed' });
+    expect(await settles(errand)).toBe('done');
+    expect(runner.heads[0]!.queuedCount).toBe(0);
+    await runner.stop();
+  });
+
+  it('is done after a move of its partition that it came upon', async () => {
+    const { options } = surroundings('keeper');
+    let moved: (() => void) | undefined;
+    const moveEach = () =>
+      new Promise<void>((resolve) => {
+        moved = resolve;
+      });
+    const pipeline = new CommitPipeline({
+      store: { ...options.store, moveEach },
+      onWritten: () => runner.written(),
+      onLost: () => undefined,
+    });
+    const consumer = models.projector;
+    const runner: ConsumerRunner = new ConsumerRunner({
+      ...{ ...options, pipeline, consumer, handler: projectorHandler(consumer) },
+    });
+    await runner.runUntilLevel(0);
+    const head = runner.heads[0]!;
+    head.scanned = 7;
+    pipeline.moveLazily([head]);
+    const errand = runner.errand(0, errandOf('a'), { doubt: false });
+    for (let i = 0; i < 3; i++) await new Promise((resolve) => setImmediate(resolve));
+    moved?.();
+    expect(await settles(errand)).toBe('done');
+    await runner.stop();
+  });
+
   it('is done when its time has come, whatever comes for other partitions of an observer meanwhile', async () => {
     const { options } = surroundings('teller');
     const ignore = (): void => undefined;
