@@ -16,10 +16,12 @@ export async function startSweep(
     readonly commands?: { readonly worker: CommandWorker; readonly jobs: CommandJobs } | undefined;
   } = {},
 ): Promise<RunningRole & { readonly sweep: Sweep }> {
-  const { logId, deadLetters } = deps.store;
+  const { logId, deadLetters, operators } = deps.store;
   const { model, retries } = deps;
   const { delivery, commands } = roles;
-  const tasks: SweepTask[] = [retrySweep({ logId, deadLetters, model, retries, delivery })];
+  const tasks: SweepTask[] = [
+    retrySweep({ logId, deadLetters, consumers: operators.consumers, model, retries, delivery }),
+  ];
   const { sagas } = roles;
   if (sagas !== undefined) tasks.push({ name: 'refusals', run: () => sagas.look() });
   if (commands !== undefined)

@@ -1,0 +1,92 @@
+import { beforeAll, beforeEach, expect, test } from 'vitest';
+import { z } from 'zod';
+import { retrySweep } from '../../src/engine/retry-sweep.ts';
+import { aggregate, buildModel, module, observer } from '../../src/index.ts';
+import type { RetryJob, RetryOutcome } from '../../src/queue/retries.ts';
+import { deadLetterId } from '../../src/store/dead-letters.ts';
+import type { ConsumerDocument } from '../../src/store/documents.ts';
+import { type DeliveryFixture, deliveryFixture } from '../setup/delivery.ts';
+import { until } from '../setup/until.ts';
+
+const counter = aggregate({
+  name: 'counter',
+  events: { Counted: z.object({ by: z.int() }) },
+  commands: { Count: z.object({ by: z.int() }) },
+  initial: () => 0,
+  evolve: { Counted: (sum, { by }) => sum + by },
+  decide: { Count: (_sum, data) => ({ type: 'Counted', data }) },
+});
+const tell = (name: string) => observer({ name, from: [counter], on: { Counted: () => undefined } });
+const model = buildModel([module({ name: 'counts', parts: [counter, tell('mails'), tell('calls')] })]);
+
+let fixture: DeliveryFixture;
+beforeAll(async () => {
+  fixture = await deliveryFixture();
+  for (const consumer of model.consumers) await fixture.store.consumers.ensure(consumer);
+});
+beforeEach(async () => {
+  await fixture.connection.db.collection('dead_letters').deleteMany({});
+});
+
+/** Failed tries that are due for a minute; the first key is the oldest. */
+async function overdue(consumer: string, keys: readonly string[], ageMs = 60_000): Promise<void> {
+  const { logId } = fixture.store;
+  const at = (index: number): Date => new Date(Date.now() - ageMs + index);
+  const records = keys.map((key, index) => ({
+    _id: deadLetterId(logId, { consumer, generation: 1 }, key),
+    ...{ logId, consumer, generation: 1, version: 1, partition: 0, key, state: 'RETRYING' as const },
+    ...{ delivery: 0, maxAttempts: 5, attempts: 1, parkedCount: 0, nextAttemptAt: at(index) },
+  }));
+  await fixture.connection.db.collection('dead_letters').insertMany(records as never);
+}
+
+/** A sweep without Redis; tries end when the test says. */
+function sweeping() {
+  const begun: RetryJob[] = [];
+  const ends: ((outcome: RetryOutcome) => void)[] = [];
+  const retry = (_consumer: string, job: RetryJob): Promise<RetryOutcome> => {
+    begun.push(job);
+    return new Promise((resolve) => ends.push(resolve));
+  };
+  const { logId, deadLetters, operators } = fixture.store;
+  const { consumers } = operators;
+  return {
+    begun,
+    ends,
+    task: retrySweep({ logId, deadLetters, consumers, model, retries: undefined, delivery: { retry } }),
+  };
+}
+
+test('a round of the sweep does not wait for slow tries, and begins none of them again', async () => {
+  await overdue('mails', ['a', 'b']);
+  const { task, begun, ends } = sweeping();
+  let rounds = 0;
+  const round = () => task.run({ redisLost: false }).then(() => ++rounds);
+  void round();
+  await until('a round is over while its tries go on', () => (rounds === 1 ? true : undefined), { timeoutMs: 5_000 });
+  expect(begun).toHaveLength(2);
+  await overdue('calls', ['c']);
+  await round();
+  expect(begun).toHaveLength(3);
+  for (const end of ends.splice(0)) end({ kind: 'later', delayMs: 1_000 });
+  await round();
+  expect(begun).toHaveLength(6);
+  for (const end of ends) end({ kind: 'done' });
+});
+
+test('tries of a paused consumer keep those of others from nothing, however many and old they are', async () => {
+  const { db } = fixture.connection;
+  const mails = { consumer: 'mails', generation: 1 };
+  const keys = Array.from({ length: 600 }, (_, index) => `m${index}`);
+  await overdue('mails', keys, 600_000);
+  await overdue('calls', ['c']);
+  const paused = { since: new Date(), reason: 'they all fail', actor: null };
+  await db.collection<ConsumerDocument>('consumers').updateOne(mails, { $set: { paused } });
+  const { task, begun, ends } = sweeping();
+  void task.run({ redisLost: false });
+  const id = deadLetterId(fixture.store.logId, { consumer: 'calls', generation: 1 }, 'c');
+  await until('the other consumer is tried', () => begun.find(({ deadLetter }) => deadLetter === id));
+  expect(begun).toHaveLength(1);
+  await db.collection('consumers').updateOne(mails, { $unset: { paused: true } });
+  for (const end of ends) end({ kind: 'done' });
+});
