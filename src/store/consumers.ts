@@ -4,6 +4,7 @@ import type { StartFrom } from '../define/start-from.ts';
 import { MillraceError } from '../errors.ts';
 import { ignoreExisting } from './commits.ts';
 import type { BreakerRecord, ConsumerDocument, LogDocument, PartitionDocument } from './documents.ts';
+import { askedAgain, inTime } from './in-time.ts';
 import { ensureCrashes } from './instances.ts';
 import { type GenerationRef, partitionId } from './partitions.ts';
 import { ensureSagaCollection } from './sagas.ts';
@@ -12,7 +13,8 @@ import { ensureViewCollection } from './view-documents.ts';
 /** `consumers`: what is fixed when a generation is created. */
 export interface ConsumerStore {
   /**
-   * Creates the generation with its partitions at position 0, and its view collection with indexes, unless they exist.
+   * Creates the generation with its partitions where it starts, and its view collection with indexes, unless they exist. One that
+   * was retired and comes back begins as if it were new: what it did is forgotten, and it must not do it all again.
    * Idempotent; several processes may call it at once. Returns what is fixed.
    */
   ensure(consumer: ConsumerModel): Promise<ConsumerDocument>;
@@ -32,6 +34,7 @@ export async function ensureConsumers(db: Db, existing: ReadonlySet<string>): Pr
 }
 
 const TOLD_MAX_MS = 5_000;
+const READ_MAX_MS = 30_000;
 
 export function createConsumerStore(db: Db, logId: string): ConsumerStore {
   const idOf = ({ consumer, generation }: GenerationRef): string => `${logId}/${consumer}/${generation}`;
@@ -45,7 +48,8 @@ export function createConsumerStore(db: Db, logId: string): ConsumerStore {
       if (consumer.kind === 'projector') await ensureViewCollection(db, consumer.projector.into, generation);
       if (consumer.kind === 'saga') await ensureSagaCollection(db, { consumer: name, generation });
       const known = await consumers.findOne({ _id });
-      if (known === null) {
+      const isThere = known !== null && known.retiredAt === undefined;
+      if (!isThere) {
         const startPosition = await positionBefore(events, consumer.startFrom);
         const created = {
           consumer: name,
@@ -57,9 +61,10 @@ export function createConsumerStore(db: Db, logId: string): ConsumerStore {
           ...(consumer.kind === 'projector' && { view: consumer.projector.into.name }),
           createdAt: new Date(),
         };
-        await consumers.updateOne({ _id }, { $setOnInsert: created }, { upsert: true });
+        if (known === null) await consumers.updateOne({ _id }, { $setOnInsert: created }, { upsert: true });
+        else await consumers.replaceOne({ _id, retiredAt: { $exists: true } }, created);
       }
-      const fixed = known ?? (await consumers.findOne({ _id }));
+      const fixed = isThere ? known : await consumers.findOne({ _id });
       if (fixed === null) throw new MillraceError('INTERNAL', `Consumer "${_id}" was removed while it was created.`);
       const operations = Array.from({ length: fixed.partitionCount }, (_, partition) => ({
         updateOne: {
@@ -82,12 +87,14 @@ export function createConsumerStore(db: Db, logId: string): ConsumerStore {
     },
     async replayUntil(ref) {
       const options = { projection: { replayUntil: 1 }, readConcern: { level: 'majority' } } as const;
-      return (await consumers.findOne({ _id: idOf(ref) }, options))?.replayUntil;
+      const read = () => consumers.findOne({ _id: idOf(ref) }, options);
+      return (await askedAgain(read, READ_MAX_MS, 'a read of a consumer'))?.replayUntil;
     },
     async tellBreaker(ref, instanceId, record) {
       const field = `breakers.${instanceId}`;
       const change = record === undefined ? { $unset: { [field]: true as const } } : { $set: { [field]: record } };
-      await consumers.updateOne({ _id: idOf(ref) }, change, { timeoutMS: TOLD_MAX_MS });
+      const telling = consumers.updateOne({ _id: idOf(ref) }, change, { timeoutMS: TOLD_MAX_MS });
+      await inTime(telling, TOLD_MAX_MS, 'the state of a breaker');
     },
   };
 }

@@ -1,0 +1,42 @@
+import { expect, test } from 'vitest';
+import { z } from 'zod';
+import { aggregate, buildModel, module, observer } from '../../src/index.ts';
+import type { AuditDocument, LogDocument, PartitionDocument } from '../../src/store/documents.ts';
+import { deliveryFixture } from '../setup/delivery.ts';
+
+const counter = aggregate({
+  name: 'counter',
+  events: { Counted: z.object({ by: z.int() }) },
+  commands: { Count: z.object({ by: z.int() }) },
+  initial: () => 0,
+  evolve: { Counted: (sum, { by }) => sum + by },
+  decide: { Count: (_sum, data) => ({ type: 'Counted', data }) },
+});
+const mails = observer({ name: 'mails', from: [counter], on: { Counted: () => undefined } });
+const model = buildModel([module({ name: 'counts', parts: [counter, mails] })]);
+
+test('an observer that was retired and is deployed again, in a rollback, begins as if it were new and sends nothing twice', async () => {
+  const { store, connection } = await deliveryFixture();
+  const { db } = connection;
+  const [consumer] = model.consumers;
+  if (consumer === undefined) throw new Error('the model has no consumer');
+  await store.consumers.ensure(consumer);
+  const log = [1, 2, 3].map((_id) => ({ _id, stream: 's', version: _id, type: 'Counted' }));
+  await db.collection<LogDocument>('events').insertMany(log as never);
+
+  const ref = { consumer: 'mails', generation: 1 };
+  const { consumers } = store.operators;
+  const audit = { _id: 'a', logId: store.logId, at: new Date(), action: 'consumer.retire' } as AuditDocument;
+  expect((await consumers.retire(ref, new Date(), audit)).kind).toBe('committed');
+  await consumers.removeAll(ref, []);
+  expect(await consumers.list()).toEqual([]);
+
+  // Two processes of the old version start at once.
+  const [one, two] = await Promise.all([store.consumers.ensure(consumer), store.consumers.ensure(consumer)]);
+  expect([one.startPosition, two.startPosition]).toEqual([3, 3]);
+  expect(one.retiredAt).toBeUndefined();
+  const partitions = await db.collection<PartitionDocument>('partitions').find({ consumer: 'mails' }).toArray();
+  expect(new Set(partitions.map(({ checkpoint }) => checkpoint))).toEqual(new Set([3]));
+  // Operators see it again, and can pause it.
+  expect(await consumers.list()).toMatchObject([{ consumer: 'mails', generation: 1 }]);
+});
