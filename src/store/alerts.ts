@@ -1,5 +1,6 @@
 import type { Db } from 'mongodb';
 import type { AlertDocument, DeadLetterDocument } from './documents.ts';
+import { inTime } from './in-time.ts';
 
 /** Dead letters of one consumer with the same cause. */
 export interface DeadGroup {
@@ -40,7 +41,7 @@ export function createAlertStore(db: Db, logId: string): AlertStore {
   const alerts = db.collection<AlertDocument>('alerts', { timeoutMS: ANSWER_MAX_MS });
   return {
     async groups() {
-      const found = await deadLetters
+      const reading = deadLetters
         .aggregate<Omit<DeadGroup, 'consumer' | 'fingerprint'> & { _id: { consumer: string; fingerprint: string } }>(
           [
             { $match: { logId, state: 'DEAD' } },
@@ -58,6 +59,7 @@ export function createAlertStore(db: Db, logId: string): AlertStore {
           { timeoutMS: ANSWER_MAX_MS },
         )
         .toArray();
+      const found = await inTime(reading, ANSWER_MAX_MS, 'a read of dead letters');
       return found.map(({ _id, ...rest }) => ({ ...rest, ..._id }));
     },
 
@@ -70,7 +72,7 @@ export function createAlertStore(db: Db, logId: string): AlertStore {
         ],
       };
       const due = { $lte: [{ $ifNull: ['$notBefore', new Date(0)] }, '$$NOW'] };
-      const after = await alerts.findOneAndUpdate(
+      const claiming = alerts.findOneAndUpdate(
         { _id },
         [
           { $set: { claimed: { $and: [due, isNew] } } },
@@ -85,11 +87,11 @@ export function createAlertStore(db: Db, logId: string): AlertStore {
         ],
         { upsert: true, returnDocument: 'after' },
       );
-      return after?.claimed === true;
+      return (await inTime(claiming, ANSWER_MAX_MS, 'a claim of an alert'))?.claimed === true;
     },
 
     async told(_id, { count, lastFailedAt }, windowMs) {
-      await alerts.updateOne({ _id }, [
+      const telling = alerts.updateOne({ _id }, [
         {
           $set: {
             count,
@@ -100,10 +102,12 @@ export function createAlertStore(db: Db, logId: string): AlertStore {
           },
         },
       ]);
+      await inTime(telling, ANSWER_MAX_MS, 'an alert that was told');
     },
 
     async failed(_id, againMs) {
-      await alerts.updateOne({ _id }, [{ $set: { notBefore: { $add: ['$$NOW', againMs] } } }]);
+      const later = alerts.updateOne({ _id }, [{ $set: { notBefore: { $add: ['$$NOW', againMs] } } }]);
+      await inTime(later, ANSWER_MAX_MS, 'an alert that failed');
     },
   };
 }

@@ -1,6 +1,7 @@
 import type { Db, Document, Filter } from 'mongodb';
 import { ignoreExisting } from './commits.ts';
 import type { AuditDocument } from './documents.ts';
+import { askedAgain } from './in-time.ts';
 
 /** What must hold for an entry; all of it. */
 export interface AuditMatch {
@@ -43,6 +44,8 @@ export async function ensureAudit(db: Db, existing: ReadonlySet<string>): Promis
   ]);
 }
 
+const READ_MAX_MS = 30_000;
+
 export function createAuditStore(db: Db, logId: string): AuditStore {
   const audit = db.collection<AuditDocument>('audit');
   return {
@@ -58,10 +61,12 @@ export function createAuditStore(db: Db, logId: string): AuditStore {
         }),
       };
       const direction = slice.turned ? 1 : -1;
-      return audit
-        .find({ $and: [fixed, ...placesOf(slice)] }, { limit: slice.limit, batchSize: slice.limit })
-        .sort({ at: direction, _id: direction })
-        .toArray();
+      const read = () =>
+        audit
+          .find({ $and: [fixed, ...placesOf(slice)] }, { limit: slice.limit, batchSize: slice.limit })
+          .sort({ at: direction, _id: direction })
+          .toArray();
+      return askedAgain(read, READ_MAX_MS, 'a read of the audit');
     },
   };
 }

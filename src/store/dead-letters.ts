@@ -3,6 +3,7 @@ import type { Db } from 'mongodb';
 import type { CausalReads } from './causal-reads.ts';
 import { ignoreExisting } from './commits.ts';
 import type { DeadLetterDocument, LogDocument, ParkedEventDocument } from './documents.ts';
+import { inTime } from './in-time.ts';
 import type { GenerationRef, PartitionRef } from './partitions.ts';
 
 /** A dead letter as its partition keeps it in memory: all but the error. */
@@ -117,7 +118,8 @@ export function createDeadLetterStore(db: Db, logId: string, reads: CausalReads)
       }),
     async begin(id, by) {
       const options = { writeConcern: { w: 1, journal: false }, timeoutMS: BEGIN_MAX_MS };
-      await letters.updateOne({ _id: id }, { $inc: { begun: by } }, options);
+      const counted = letters.updateOne({ _id: id }, { $inc: { begun: by } }, options);
+      await inTime(counted, BEGIN_MAX_MS, 'a count of tries');
     },
     blocked: (partitions) =>
       reads.run((session) => {

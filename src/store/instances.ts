@@ -58,7 +58,10 @@ export function createInstanceStore(client: MongoClient, db: Db): InstanceStore 
       const silent = await instances.findOne({ _id, heartbeatAt });
       if (silent === null) return false;
       // Sessions first: were the record gone first and this process killed, nobody would know them any more.
-      if (sessions.length > 0) await client.db('admin').command({ killSessions: sessions.map((id) => ({ id })) });
+      if (sessions.length > 0)
+        await client
+          .db('admin')
+          .command({ killSessions: sessions.map((id) => ({ id })) }, { timeoutMS: ANSWER_MAX_MS });
       const crash = { at: '$$NOW', expiresAt: { $add: ['$$NOW', CRASH_KEPT_MS] } };
       await crashes.updateOne({ _id }, [{ $set: crash }], { upsert: true });
       await instances.deleteOne({ _id, heartbeatAt });

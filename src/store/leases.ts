@@ -1,5 +1,6 @@
 import type { Db } from 'mongodb';
 import type { LeaseDocument } from './documents.ts';
+import { inTime } from './in-time.ts';
 
 /** Who does work that one process should do. Times are the server's. A lost lease costs work, never correctness. */
 export interface LeaseStore {
@@ -24,22 +25,24 @@ export function createLeaseStore(db: Db): LeaseStore {
         holder: { $cond: [mine, { $literal: holder }, '$holder'] },
         expiresAt: { $cond: [mine, { $add: ['$$NOW', ttlMs] }, '$expiresAt'] },
       };
-      const after = await leases.findOneAndUpdate({ _id: id }, [{ $set: take }], {
+      const taking = leases.findOneAndUpdate({ _id: id }, [{ $set: take }], {
         upsert: true,
         returnDocument: 'after',
       });
-      return after?.holder === holder;
+      return (await inTime(taking, ANSWER_MAX_MS, 'a lease'))?.holder === holder;
     },
     async release(id, holder) {
-      await leases.updateOne({ _id: id, holder }, [{ $set: { expiresAt: '$$NOW' } }]);
+      const handing = leases.updateOne({ _id: id, holder }, [{ $set: { expiresAt: '$$NOW' } }]);
+      await inTime(handing, ANSWER_MAX_MS, 'the release of a lease');
     },
     async state(id) {
-      const [found] = await leases
+      const reading = leases
         .aggregate<{ holder: string; ranOutMs: number }>([
           { $match: { _id: id } },
           { $project: { holder: 1, ranOutMs: { $subtract: ['$$NOW', '$expiresAt'] } } },
         ])
         .toArray();
+      const [found] = await inTime(reading, ANSWER_MAX_MS, 'a read of a lease');
       if (found === undefined) return undefined;
       const ranOutMs = Math.max(0, Number(found.ranOutMs));
       return { holder: ranOutMs > 0 ? undefined : found.holder, ranOutMs };

@@ -1,5 +1,6 @@
 import type { Db } from 'mongodb';
 import type { RateLimitDocument } from './documents.ts';
+import { inTime } from './in-time.ts';
 
 /** So many starts in any time of this length. */
 export interface Rate {
@@ -32,7 +33,7 @@ export function createRateLimitStore(db: Db): RateLimitStore {
       const last = { $ifNull: [{ $last: starts }, 0] };
       // The start that must be over for so long, and nobody overtakes who came before.
       const free = { $cond: [full, { $add: [{ $arrayElemAt: [starts, -count] }, perMs] }, 0] };
-      const after = await limits.findOneAndUpdate(
+      const taking = limits.findOneAndUpdate(
         { _id },
         [
           { $set: { at: { $max: [now, free, last] } } },
@@ -47,6 +48,7 @@ export function createRateLimitStore(db: Db): RateLimitStore {
         ],
         { upsert: true, returnDocument: 'after' },
       );
+      const after = await inTime(taking, ANSWER_MAX_MS, 'a rate limit');
       return { taken: after?.taken ?? true, waitMs: Math.max(0, Math.ceil(after?.waitMs ?? 0)) };
     },
   };

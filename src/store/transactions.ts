@@ -38,6 +38,8 @@ export interface Transactions {
 }
 
 const TRANSACTION_MAX_MS = 5_000;
+/** Work whose connection died in the wrong moment is not ended by its deadline. */
+const WORK_MAX_MS = 6_000;
 const COMMIT_MAX_MS = 10_000;
 const COMMIT_PAUSE_MS = 20;
 const ABORT_MAX_MS = 5_000;
@@ -76,7 +78,7 @@ export function createTransactions(client: MongoClient, reads: CausalReads, sess
       maxCommitTimeMS: TRANSACTION_MAX_MS,
     });
     try {
-      if (!(await work({ session, deadline }))) {
+      if (!(await inTime(work({ session, deadline }), WORK_MAX_MS, 'a transaction'))) {
         await abort(session);
         return { kind: 'refused' } as const;
       }
