@@ -16,6 +16,7 @@ import type { JournalStore } from '../store/observer-journal.ts';
 import type { QueuedCommandStore } from '../store/queued-commands.ts';
 import { type RejectionStore, rejectionId } from '../store/rejections.ts';
 import { roughBytes } from '../store/rough-bytes.ts';
+import { anySignal } from './any-signal.ts';
 import type { CommandLimits } from './arrive-command.ts';
 import { dataInvalid, endOfError, type TryEnd } from './command-try.ts';
 import { commitOf } from './commit-of.ts';
@@ -156,10 +157,15 @@ export class ServiceRunner {
     const { timeoutMs, definition, retry } = service;
     const attempt = command.attempts + 1;
     crashPoint('before-service');
+    const told = anySignal([this.#stopping.signal, gone]);
     const ran = await inDeadline(
-      (signal) => definition.run(command.type, data, this.#contextOf(command, attempt, signal, gone)),
+      (late) => {
+        told.add(late);
+        return definition.run(command.type, data, this.#contextOf(command, attempt, told.signal));
+      },
       { timeoutMs, stop: this.#over.signal, reason: () => timedOut(command, timeoutMs) },
     );
+    told.end();
     crashPoint('after-service');
     if (ran.kind === 'stopped') return STOPPED;
     try {
@@ -189,13 +195,13 @@ export class ServiceRunner {
     return refused && { kind: 'rejected', code: refused.code, reason: refused.reason };
   }
 
-  #contextOf(command: QueuedCommandDocument, attempt: number, signal: AbortSignal, gone: AbortSignal): ServiceContext {
+  #contextOf(command: QueuedCommandDocument, attempt: number, signal: AbortSignal): ServiceContext {
     const idempotencyKey = `${command.logId}/${command.target}/${command.commandId}`;
     return {
       commandId: command.commandId,
       idempotencyKey,
       attempt,
-      signal: AbortSignal.any([signal, this.#stopping.signal, gone]),
+      signal,
       now: new Date(),
       newId,
       meta: command.meta,
