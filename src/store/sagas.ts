@@ -109,7 +109,8 @@ export function createSagaStore(db: Db, logId: string, reads: CausalReads): Saga
       return askedAgain(read, READ_MAX_MS, 'a read of refusals');
     },
     async instance(of, id) {
-      return (await collectionOf(of).findOne({ _id: id }, { readConcern: { level: 'majority' } })) ?? undefined;
+      const read = () => collectionOf(of).findOne({ _id: id }, { readConcern: { level: 'majority' } });
+      return (await askedAgain(read, READ_MAX_MS, 'a read of a saga')) ?? undefined;
     },
     list(of, { status, correlationId }, slice) {
       const { after, before, inclusive, turned, limit } = slice;
@@ -119,18 +120,21 @@ export function createSagaStore(db: Db, logId: string, reads: CausalReads): Saga
       if (after !== undefined) and.push(beyond(after, '$lt', '$gt', inclusive));
       if (before !== undefined) and.push(beyond(before, '$gt', '$lt', inclusive));
       const turn = turned ? -1 : 1;
-      return collectionOf(of)
-        .find(and.length === 0 ? {} : { $and: and }, { readConcern: { level: 'majority' } })
-        .sort({ startedAt: turned ? 1 : -1, _id: turn })
-        .limit(limit)
-        .toArray();
+      const read = () =>
+        collectionOf(of)
+          .find(and.length === 0 ? {} : { $and: and }, { readConcern: { level: 'majority' } })
+          .sort({ startedAt: turned ? 1 : -1, _id: turn })
+          .limit(limit)
+          .toArray();
+      return askedAgain(read, READ_MAX_MS, 'a list of sagas');
     },
     async commands(ids) {
       const found: Awaited<ReturnType<SagaStore['commands']>>[number][] = [];
       const projection = { state: 1, refusal: 1, attempts: 1, error: 1 };
       for (let i = 0; i < ids.length; i += IDS_PER_READ) {
         const some = ids.slice(i, i + IDS_PER_READ);
-        found.push(...(await queued.find({ _id: { $in: some } }, { projection }).toArray()));
+        const read = () => queued.find({ _id: { $in: some } }, { projection }).toArray();
+        found.push(...(await askedAgain(read, READ_MAX_MS, 'a read of commands that sagas sent')));
       }
       return found;
     },
