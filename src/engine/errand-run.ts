@@ -95,6 +95,8 @@ export async function runErrands(
 ): Promise<ErrandsEnd> {
   const { tip } = head;
   if (tip === undefined) return { end: { kind: 'refused' }, written: undefined, answers: [], released: [] };
+  // Errands may come by the thousand where no event does.
+  head.documents.shrink(head.committedRevision);
   const answers: Answer[] = [];
   const cases = await readCases(options, head, errands, answers);
   const alone = errands.length === 1 ? cases[0] : undefined;

@@ -4,11 +4,13 @@ import { CommitPipeline } from '../../src/engine/commit-pipeline.ts';
 import { ConsumerRunner } from '../../src/engine/consumer-runner.ts';
 import { decodeOnce } from '../../src/engine/decode-once.ts';
 import type { Errand } from '../../src/engine/errand.ts';
+import { runErrands } from '../../src/engine/errand-run.ts';
 import { storedError } from '../../src/engine/error-record.ts';
 import { projectorHandler } from '../../src/engine/handler.ts';
 import { ObserverRunner } from '../../src/engine/observer-runner.ts';
 import { ObserverTries } from '../../src/engine/observer-tries.ts';
 import { failureOf } from '../../src/engine/partition-failure.ts';
+import { PartitionHead } from '../../src/engine/partition-head.ts';
 import { MillraceError } from '../../src/errors.ts';
 import { aggregate, buildModel, module, observer, projector, view } from '../../src/index.ts';
 import type { PartitionReading } from '../../src/store/partitions.ts';
@@ -193,6 +195,27 @@ describe('an errand that waits', () => {
     runner.wake([1]);
     expect(await settles(errand)).toBe('done');
     await runner.stop();
+  });
+});
+
+describe('errands by the thousand', () => {
+  it('keep no more documents in memory than a partition may', async () => {
+    const { options } = surroundings('keeper');
+    const head = new PartitionHead({ consumer: 'keeper', generation: 1, partition: 0 }, 10_000);
+    const [reading] = await options.store.read();
+    head.learn(reading!);
+    const marks = { _partition: 0, _revision: 0, _position: 0, _version: 1, _origins: [] };
+    const documents = (_build: unknown, keys: readonly string[]) =>
+      Promise.resolve(keys.map((_id) => ({ _id, ...marks, text: 'x'.repeat(1_000) })));
+    const consumer = models.projector;
+    const all = { ...options, store: { ...options.store, documents }, consumer, handler: projectorHandler(consumer) };
+    const keys = Array.from({ length: 200 }, (_, index) => `k${index}`);
+    const nobody = (): void => undefined;
+    for (const key of keys) {
+      const pending = { errand: errandOf(key), resolve: nobody, reject: nobody, dry: false };
+      await runErrands(all, head, [{ ...pending, lostCount: 0, poison: undefined }]);
+    }
+    expect(keys.filter((key) => head.documents.get(key) !== undefined).length).toBeLessThan(10);
   });
 });
 
