@@ -1,5 +1,6 @@
 import type { ConsumerModel } from '../define/model.ts';
 import type { Logger } from '../logger.ts';
+import { atMost } from '../queue/at-most.ts';
 import type { ConsumerControlStore } from '../store/consumer-controls.ts';
 import { repeat } from './repeat.ts';
 
@@ -8,6 +9,8 @@ export interface PauseWatch {
 }
 
 const LOOK_MS = 500;
+/** How long a stop waits for the look in hand: handlers must have the rest of its time, also while MongoDB is silent. */
+const END_MAX_MS = 500;
 
 /**
  * Looks which consumers are paused, and tells of those that were paused, resumed or reset since the last look. Who works on a
@@ -40,5 +43,10 @@ export function watchPauses(
     await look().catch((error: unknown) => logger.debug({ error: String(error) }, 'pauses could not be read'));
     return LOOK_MS;
   };
-  return repeat(round, { firstMs: 0 });
+  const rounds = repeat(round, { firstMs: 0 });
+  return {
+    async stop() {
+      await atMost(END_MAX_MS, rounds.stop());
+    },
+  };
 }
