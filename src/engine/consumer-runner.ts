@@ -37,6 +37,8 @@ export interface RunnerOptions {
 }
 
 const STRETCH_MAX_EVENTS = 1_000;
+/** Stretches kept for partitions that fell behind the others, which wait for them: the log is read and decoded once. */
+const KEPT_MAX_COUNT = 3;
 /** Of watched partitions one event each is handled before the next read. */
 const WATCHED_MAX_EVENTS = 200;
 /** A partition whose record is not there (yet). */
@@ -54,6 +56,8 @@ export class ConsumerRunner {
   readonly #careful: Careful;
   #running: Promise<void> | undefined;
   #ahead: { readonly after: number; readonly events: Promise<readonly LogDocument[]> } | undefined;
+  /** Full stretches that were read last, by the position before them. */
+  readonly #kept = new Map<number, readonly LogDocument[]>();
   #timer: NodeJS.Timeout | undefined;
   #stopped = false;
   #troubles = 0;
@@ -242,7 +246,7 @@ export class ConsumerRunner {
     });
   }
 
-  /** One stretch for those that are furthest behind, and one for those that it does not reach. */
+  /** One stretch for those that are furthest behind, and one for those that it does not reach, unless these are near. */
   async #advance(ready: readonly PartitionHead[]): Promise<void> {
     for (const head of ready) {
       if (head.tip === undefined) head.notBeforeMs = performance.now() + ABSENT_PAUSE_MS;
@@ -250,7 +254,7 @@ export class ConsumerRunner {
     }
     const known = ready.filter((head) => head.tip !== undefined && head.dirty);
     const left = known.length === 0 ? [] : await this.#advanceFrom(known);
-    if (left.length > 0) await this.#advanceFrom(left);
+    if (left.length > 0 && !isNear(known, left)) await this.#advanceFrom(left);
     this.#options.pipeline.kick();
     for (const head of ready) head.settle();
   }
@@ -282,6 +286,8 @@ export class ConsumerRunner {
 
   async #read(after: number, limit: number): Promise<readonly LogDocument[]> {
     const { reader } = this.#options;
+    const kept = limit === STRETCH_MAX_EVENTS ? this.#kept.get(after) : undefined;
+    if (kept !== undefined) return kept;
     const ahead = this.#ahead?.after === after ? this.#ahead.events : undefined;
     this.#ahead = undefined;
     const events = await (ahead ?? reader.read(after, limit));
@@ -290,7 +296,9 @@ export class ConsumerRunner {
       const next = reader.read(last, STRETCH_MAX_EVENTS);
       next.catch(() => undefined);
       this.#ahead = { after: last, events: next };
-    }
+      this.#kept.set(after, events);
+      for (const old of this.#kept.keys()) if (this.#kept.size > KEPT_MAX_COUNT) this.#kept.delete(old);
+    } else this.#kept.clear();
     return events;
   }
 
@@ -321,6 +329,14 @@ export class ConsumerRunner {
     }
     head.dirty = !halted && !head.released && head.scanned < this.#options.reader.end;
   }
+}
+
+/** Those that are behind will soon have caught up with the others. */
+function isNear(all: readonly PartitionHead[], others: readonly PartitionHead[]): boolean {
+  // These go one event at a time.
+  if (all.some(({ isWatched, carefulUntil, scanned }) => isWatched || carefulUntil > scanned)) return false;
+  const behind = Math.min(...all.map(({ scanned }) => scanned));
+  return Math.min(...others.map(({ scanned }) => scanned)) - behind <= KEPT_MAX_COUNT * STRETCH_MAX_EVENTS;
 }
 
 const unstorable = (cause: unknown): MillraceError =>
