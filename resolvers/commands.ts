@@ -153,8 +153,12 @@ function requestOf(given: Envelope, { correlationId, traceparent, client, baggag
 }
 
 /** An invalid date for what is no point in time: the answer is then that of wrong data. */
-const sendTime = (text: string): Date =>
-  new Date(/^(\d{4}|[+-]\d{6})-\d{2}-\d{2}T.*(Z|[+-]\d{2}:\d{2})$/.test(text) ? text : Number.NaN);
+function sendTime(text: string): Date {
+  const [, year, month, day] = /^(\d{4}|[+-]\d{6})-(\d{2})-(\d{2})T.*(?:Z|[+-]\d{2}:\d{2})$/.exec(text) ?? [];
+  // JavaScript takes 30 February for a day in March.
+  const isDay = new Date(`${year}-${month}-${day}T00:00Z`).getUTCDate() === Number(day);
+  return new Date(isDay ? text : Number.NaN);
+}
 
 /** `sendCommands` and what there is to know of commands that were sent. */
 export function exposeCommandTopics(builder: MillraceBuilder): true {

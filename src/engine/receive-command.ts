@@ -42,9 +42,16 @@ export function createCommandReceiver(deps: CommandReceiverDeps): CommandReceive
   const { model, logId, limits, direct } = deps;
   const insert = batchWhileBusy(
     async (commands: readonly QueuedCommandDocument[]) => {
-      const known = new Map((await deps.store.insert(commands)).map((command) => [command._id, command]));
+      // Of one command that came twice at once the first is stored: it has an owner, and the others are told of it.
+      const firsts = new Map<string, QueuedCommandDocument>();
+      for (const command of commands) if (!firsts.has(command._id)) firsts.set(command._id, command);
+      const stored = await deps.store.insert([...firsts.values()]);
+      const known = new Map(stored.map((command) => [command._id, command]));
       crashPoint('after-receive');
-      return commands.map((command) => known.get(command._id));
+      return commands.map((command) => {
+        const first = firsts.get(command._id);
+        return known.get(command._id) ?? (first === command ? undefined : first);
+      });
     },
     { maxCount: INSERTS_MAX_COUNT },
   );

@@ -130,9 +130,9 @@ function patientStore(client: MongoClient, db: Db): QueuedCommandStore {
         return [];
       } catch (error) {
         if (!isDuplicateKey(error)) throw error;
-        // Also one that this very call wrote before the driver sent it again: the receipt time tells.
-        const wrote = new Map(commands.map((one) => [one._id, one.receivedAt.getTime()]));
-        return (await find([...wrote.keys()])).filter((one) => wrote.get(one._id) !== one.receivedAt.getTime());
+        // Also one that this very call wrote before the driver sent it again: receipt time and input tell.
+        const wrote = new Map(commands.map((one) => [one._id, sameness(one)]));
+        return (await find([...wrote.keys()])).filter((one) => wrote.get(one._id) !== sameness(one));
       }
     },
     find,
@@ -232,6 +232,8 @@ function patientStore(client: MongoClient, db: Db): QueuedCommandStore {
     },
   };
 }
+
+const sameness = ({ receivedAt, hash }: QueuedCommandDocument): string => `${receivedAt.getTime()} ${hash}`;
 
 /** What an operator does, with its entry in the audit: both or neither. */
 function operate(

@@ -211,6 +211,41 @@ test('what cannot wait in a queue is refused as wrong data', async () => {
   expect(await send({ mode: 'QUEUED' }, { by: 1, pin: '1234' })).toMatchObject({ issues: [{ path: ['pin'] }] });
 });
 
+test('a command that comes twice at once is begun at once, and other input under its id is refused', async () => {
+  const send = (id: string, commandId: string, by: number) =>
+    app.runtime.handle({ aggregate: 'sum', id, type: 'Add', data: { by }, commandId, mode: 'QUEUED' });
+  for (let round = 0; round < 20; round++) {
+    const id = randomUUID();
+    // The first is on its way to the store; the others wait and are written together.
+    const first = send(id, 'first', 1);
+    const both = await Promise.all([send(id, 'twice', 2), send(id, 'twice', 3), first]);
+    const taken = both.findIndex(({ kind }) => kind === 'queued');
+    expect(both[1 - taken]).toMatchObject({ kind: 'rejected', code: 'IDEMPOTENCY_CONFLICT' });
+    const last = await end((both[taken] as CommandQueued).token);
+    expect(last).toMatchObject({ status: 'ACCEPTED', receipt: { events: [{ data: { by: 2 + taken } }] } });
+    const stored = await app.runtime.findCommand('sum', id, 'twice');
+    const [received] = await states(last.token);
+    // Nobody had to find it.
+    expect(stored!.updatedAt.getTime() - received!.updatedAt.getTime()).toBeLessThan(2_000);
+  }
+});
+
+test('a day that no calendar has is no time to send a command at', async () => {
+  const at = async (sendAt: string) => {
+    const query = `mutation($at: DateTime) { sendCommands(commands: [
+      { aggregate: "sum", id: "day", type: "Add", input: { by: 1 }, sendAt: $at }]) {
+        __typename ... on InvalidInput { issues { path } } } }`;
+    const { data, errors } = await post(app.url!, JSON.stringify({ query, variables: { at: sendAt } }));
+    expect(errors).toEqual([]);
+    return data.sendCommands[0];
+  };
+  const wrong = { __typename: 'InvalidInput', issues: [{ path: ['sendAt'] }] };
+  for (const day of ['2031-02-30', '2031-02-29', '2031-04-31', '2031-13-01', '2031-01-00']) {
+    expect(await at(`${day}T00:00:00Z`)).toEqual(wrong);
+  }
+  expect(await at('2032-02-29T23:59:59.999+14:00')).toEqual({ __typename: 'CommandQueued' });
+});
+
 test('a client follows a queued command over graphql-ws, in a gateway without workers', async () => {
   const gateway = await startCommandApp(servers, [sum], { role: 'gateway' });
   const send = `mutation($id: ID!, $sendAt: DateTime) { add(id: $id, input: { by: 2 }, mode: QUEUED, sendAt: $sendAt) {
