@@ -205,11 +205,14 @@ describe('an instance', () => {
   });
 
   test('is read by GraphQL with its timeline, timers and dead letter', async () => {
-    code.pinged = () => ({
-      state: { seen: ['set'] },
-      send: [command(loop, 'silent', { type: 'Ping', data: { note: 'x' } })],
-      timers: { bell: { afterMs: 3_600_000 } },
-    });
+    code.pinged = (note) =>
+      note === 'set'
+        ? {
+            state: { seen: ['set'] },
+            send: [command(loop, 'silent', { type: 'Ping', data: { note: 'x' } })],
+            timers: { bell: { afterMs: 3_600_000 } },
+          }
+        : undefined;
     await ping(app, 'shown', 'set');
     await saw('shown', ['set']);
     code.pinged = () => undefined;
