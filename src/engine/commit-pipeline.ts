@@ -50,10 +50,11 @@ export interface PipelineOptions {
   readonly store: Pick<PartitionStore, 'commit' | 'moveEach'>;
   /**
    * Told once their transaction is committed. `time`: the server's time of that commit; views read after `notBefore(time)`
-   * hold what these steps wrote. Undefined when the server did not say. Without steps: partitions that were about to be moved
-   * are at rest again.
+   * hold what these steps wrote. Undefined when the server did not say.
    */
   readonly onWritten: (steps: readonly WrittenStep[], time: string | undefined) => void;
+  /** Partitions that were moved lazily are at rest again, moved or not: errands may have waited for that. */
+  readonly onRest: () => void;
   /** These were not written, or nobody knows. They were told to forget what they know. */
   readonly onLost: (steps: readonly Step[], end: LostEnd) => void;
 }
@@ -191,8 +192,7 @@ export class CommitPipeline {
         head.queuedCount = Math.max(0, head.queuedCount - 1);
         head.settle();
       }
-      // Errands may have waited for it.
-      this.#options.onWritten([], undefined);
+      this.#options.onRest();
     };
     // Whether each was still where it was believed to be shows with its next transaction.
     return this.#options.store.moveEach(moves).then(done, () => {
@@ -200,7 +200,7 @@ export class CommitPipeline {
         this.#forget(head);
         head.settle();
       }
-      this.#options.onWritten([], undefined);
+      this.#options.onRest();
     });
   }
 

@@ -12,6 +12,7 @@ import { ErrandQueue, type ErrandQueueOptions } from './errand-queue.ts';
 import { fetchDocuments } from './fetch-documents.ts';
 import { type HandleOptions, handleTasks } from './handle-tasks.ts';
 import type { Handler } from './handler.ts';
+import { readPartitions } from './learn-partitions.ts';
 import type { OwnedLogReader } from './log-reader.ts';
 import { type FailureCause, failureOf, standStillMs } from './partition-failure.ts';
 import { PartitionHead } from './partition-head.ts';
@@ -154,6 +155,10 @@ export class ConsumerRunner {
 
   written(): void {
     this.#troubles = 0;
+    this.rested();
+  }
+
+  rested(): void {
     // Errands wait until nothing of their partition is on its way.
     if (this.heads.some((head) => head.canRunErrands || (head.isWatched && head.dirty))) this.#start();
   }
@@ -224,26 +229,16 @@ export class ConsumerRunner {
     const doubted = heads.filter((head) => head.tip === undefined || (head.doubted && head.queuedCount === 0));
     if (doubted.length === 0) return;
     const { name, generation } = this.consumer;
-    const epochs = doubted.map(({ epoch }) => epoch);
-    const readings = await this.#options.store.read([{ consumer: name, generation }]);
-    const found = new Map(readings.map((reading) => [reading.partition, reading]));
-    const unknown = doubted.filter((head) => {
-      const reading = found.get(head.ref.partition);
-      return reading !== undefined && reading.blockedCount > 0 && head.brokenAt(reading.revision);
-    });
-    // Read after the partitions, so they are never older; newer ones cannot be written with what was read here.
-    const blocked =
-      unknown.length === 0 ? [] : await this.#options.deadLetters.blocked(unknown.map((head) => head.ref));
-    doubted.forEach((head, index) => {
-      const { partition } = head.ref;
-      const reading = found.get(partition);
-      if (reading === undefined || head.epoch !== epochs[index]) return;
-      head.learn(
-        reading,
-        blocked.filter((key) => key.partition === partition),
-      );
-      this.#careful.watch(head, reading, this.#options.reader.end);
-    });
+    const { store, deadLetters, reader } = this.#options;
+    for (const { head, reading, blocked } of await readPartitions(
+      { consumer: name, generation },
+      doubted,
+      store,
+      deadLetters,
+    )) {
+      head.learn(reading, blocked);
+      this.#careful.watch(head, reading, reader.end);
+    }
   }
 
   /** One stretch for those that are furthest behind, and one for those that it does not reach, unless these are near. */
@@ -307,7 +302,7 @@ export class ConsumerRunner {
     const stuck = stretch.stuck.get(head);
     const end = stuck === undefined ? to : stuck.position - 1;
     const tasks = stretch.tasks.get(head) ?? [];
-    const run = handleTasks({ ...this.#options }, head, tasks);
+    const run = handleTasks(this.#options, head, tasks);
     if (run.handledCount > 0) head.handledAtMs = performance.now();
     const reached = Math.max(head.scanned, run.stoppedAt === undefined ? end : run.stoppedAt - 1);
     const halted = stuck !== undefined && run.stoppedAt === undefined;

@@ -71,6 +71,9 @@ export class Delivery {
     this.#pipeline = new CommitPipeline({
       store: options.store.partitions,
       onWritten: (steps, time) => this.#tell(steps, time),
+      onRest: () => {
+        for (const runner of this.#runners.values()) runner.rested();
+      },
       onLost: (steps, end) => {
         if (end.kind === 'conflict') void options.membership.buryDead();
         if (end.kind === 'failed' || end.kind === 'unknown' || end.kind === 'unstorable') this.#trouble(end.error);
@@ -152,7 +155,7 @@ export class Delivery {
     const errand = <R>(partition: number, one: Errand<R>): Promise<R> => this.errand(consumer, partition, one);
     const runner = this.#runners.get(consumer);
     if (runner instanceof ObserverRunner) return runner.retry(job, errand);
-    return runRetry(errand, store.logId, job, ({ record, error }) => logFailure(logger, record, error));
+    return runRetry(errand, store.logId, job, ({ record }) => logFailure(logger, record));
   }
 
   /** The consumer as this process runs it. */
@@ -189,7 +192,7 @@ export class Delivery {
       ...{ pipeline: this.#pipeline, decode: this.#decode, partitionCount, onStandStill },
       crashes: () => this.#options.membership,
       onTrouble: (error) => this.#trouble(error),
-      onFailing: (record, error) => logFailure(logger, record, error),
+      onFailing: (record) => logFailure(logger, record),
       onErrandsWritten: (written, time, released) => {
         this.#tell([written], time);
         const jobs = released.map(({ id, delivery }) => ({ deadLetter: id, delivery }));

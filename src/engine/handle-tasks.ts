@@ -14,7 +14,7 @@ export interface HandleOptions {
   readonly handler: Handler;
   readonly pipeline: CommitPipeline;
   /** A handler failed: its key is about to be blocked. Also told of tries whose transaction is then lost. */
-  readonly onFailing: (record: DeadLetterDocument, error: unknown) => void;
+  readonly onFailing: (record: DeadLetterDocument) => void;
 }
 
 /**
@@ -73,7 +73,7 @@ function handleOne(
     const record = deadLetterOf(place, failedEvent(task.document, error));
     pipeline.block(step, record);
     noteKeys(handler, pipeline, head, step, target);
-    onFailing(record, error);
+    onFailing(record);
   }
 }
 

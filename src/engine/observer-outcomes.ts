@@ -43,5 +43,5 @@ function write({ pipeline, logId, consumer, onFailing }: Options, step: Step, ou
   if (outcome.kind === 'parked') return;
   const record = deadLetterOf({ logId, consumer, partition: ref.partition, key }, failedEvent(document, outcome.error));
   pipeline.block(step, record);
-  onFailing(record, outcome.error);
+  onFailing(record);
 }

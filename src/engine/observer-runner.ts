@@ -120,7 +120,7 @@ export class ObserverRunner implements Runner {
     const { logId, onFailing } = this.#options;
     const retrying = runObserverRetry(
       {
-        ...{ logId, errand: doErrand, onFailed: ({ record, error }) => onFailing(record, error) },
+        ...{ logId, errand: doErrand, onFailed: ({ record }) => onFailing(record) },
         handles: (type) => this.consumer.handles.has(type),
         withCare: (record, run) => this.#care.retry(record, run),
         try: (event, attempt) => this.#retryNow({ event, attempt, partition: job.partition }),
@@ -167,6 +167,10 @@ export class ObserverRunner implements Runner {
 
   written(): void {
     this.#troubles = 0;
+    this.rested();
+  }
+
+  rested(): void {
     // These wait until nothing of their partition is on its way.
     const waiting = this.#partitions.filter(
       ({ head }) => head.queuedCount === 0 && (head.errands.length > 0 || head.dirty),
@@ -227,7 +231,7 @@ export class ObserverRunner implements Runner {
       try {
         await this.#options.pipeline.room();
         await this.#learn(ready);
-        await this.#fill(ready);
+        if (!this.#leave.signal.aborted) await readOn(this.#options, ready, this.#replayUntil);
         for (const partition of ready) this.#advance(partition);
         this.#options.pipeline.kick();
       } catch (error) {
@@ -280,10 +284,6 @@ export class ObserverRunner implements Runner {
       partition.head.notBeforeMs = performance.now() + ABSENT_PAUSE_MS;
       this.#touched.add(partition);
     }
-  }
-
-  async #fill(ready: readonly ObserverPartition[]): Promise<void> {
-    if (!this.#leave.signal.aborted) await readOn(this.#options, ready, this.#replayUntil);
   }
 
   /** Begins what may begin, and hands over what is settled. */

@@ -111,7 +111,7 @@ export class OperationRunner {
       const end = await errand(letter, errandOf(operation, letter, model.kind));
       const tried = end?.kind === 'done' ? end.tried : undefined;
       const failed = tried?.kind === 'retrying' || tried?.kind === 'dead' ? tried : undefined;
-      if (failed !== undefined) logFailure(logger, failed.record, failed.error);
+      if (failed !== undefined) logFailure(logger, failed.record);
     };
     await Promise.all(letters.map(act));
   }

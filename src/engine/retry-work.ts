@@ -72,18 +72,11 @@ export function scheduleRetries(
   void retries.schedule({ consumer: name, version }, records.map(taskOf));
 }
 
-/** One line a try: the record has the rest. */
-export function logFailure(logger: Logger, record: DeadLetterDocument, error: unknown): void {
+/** One line a try, with as much of the error as its record keeps: what was thrown may be of any size, or throw when looked at. */
+export function logFailure(logger: Logger, record: DeadLetterDocument): void {
   const { consumer, key, position, inputType, correlationId, attempts, state, nextAttemptAt } = record;
-  const { code, fingerprint } = record.error;
+  const { code, fingerprint, type, message, stack } = record.error;
   const fields = { consumer, key, position, inputType, correlationId, attempts, code, fingerprint, nextAttemptAt };
   const what = state === 'DEAD' ? 'a handler failed for good; its key waits for somebody to act' : 'a handler failed';
-  logger.error({ ...fields, deadLetter: record._id, err: loggable(error, record) }, what);
+  logger.error({ ...fields, deadLetter: record._id, err: { type, message, stack } }, what);
 }
-
-/** As much of an error as is kept: whatever was thrown may be of any size, or throw when it is looked at. */
-const loggable = (_error: unknown, { error: { type, message, stack } }: DeadLetterDocument) => ({
-  type,
-  message,
-  stack,
-});

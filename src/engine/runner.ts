@@ -29,6 +29,8 @@ export interface Runner {
   lost(step: Step, end: LostEnd, alone: boolean): void;
   /** A transaction was written. */
   written(): void;
+  /** Partitions that were moved lazily are at rest again. */
+  rested(): void;
   /** Others have all other partitions from now on. */
   keepOnly?(partitions: Iterable<number>): void;
   /** No new work; what is under way may end. */

@@ -33,7 +33,6 @@ interface Entry {
 export class TaskWindow {
   readonly #maxCount: number;
   #entries: Entry[] = [];
-  #begunCount = 0;
 
   constructor(maxCount: number) {
     this.#maxCount = maxCount;
@@ -48,7 +47,7 @@ export class TaskWindow {
   }
   /** Begun and not settled. */
   get begunCount(): number {
-    return this.#begunCount;
+    return this.#entries.filter(isBegun).length;
   }
   /** Position of the oldest event in hand. */
   get firstPosition(): number | undefined {
@@ -67,7 +66,6 @@ export class TaskWindow {
       const { key } = entry.task;
       if (entry.state === 'waiting' && !held.has(key) && !blocked(key)) {
         entry.state = 'begun';
-        this.#begunCount++;
         begun.push(entry.task);
       }
       if (entry.state !== 'done') held.add(key);
@@ -111,7 +109,7 @@ export class TaskWindow {
   /** Whether `takeSettled` would take anything. */
   hasSettled(blocked: (key: string) => boolean): boolean {
     const [first] = this.#entries;
-    if (first === undefined || first.state === 'running' || first.state === 'begun') return false;
+    if (first === undefined || isBegun(first)) return false;
     return first.state !== 'waiting' || blocked(first.task.key);
   }
 
@@ -133,7 +131,6 @@ export class TaskWindow {
   dropUpTo(position: number): boolean {
     const dropped = this.#entries.filter(({ task }) => task.document._id <= position);
     this.#entries = this.#entries.slice(dropped.length);
-    this.#count();
     return dropped.every(({ restored }) => restored);
   }
 
@@ -141,25 +138,20 @@ export class TaskWindow {
   dropTrailing(): number | undefined {
     const last = this.#entries.findLastIndex(({ state }) => state !== 'waiting' && state !== 'begun');
     this.#entries = this.#entries.slice(0, last + 1);
-    this.#count();
     return this.#entries.at(-1)?.task.document._id;
   }
 
   /** Forgets everything; late results of what runs are ignored. */
   clear(): void {
     this.#entries = [];
-    this.#count();
-  }
-
-  #count(): void {
-    this.#begunCount = this.#entries.filter(({ state }) => state === 'begun' || state === 'running').length;
   }
 
   #settle(task: WindowTask, state: Entry['state'], error: unknown): void {
     const entry = this.#entries.find((one) => one.task === task);
-    if (entry?.state !== 'running' && entry?.state !== 'begun') return;
-    this.#begunCount--;
+    if (entry === undefined || !isBegun(entry)) return;
     entry.state = state;
     entry.error = error;
   }
 }
+
+const isBegun = ({ state }: Entry): boolean => state === 'begun' || state === 'running';

@@ -55,6 +55,7 @@ async function failing() {
     const pipeline = new CommitPipeline({
       store: { commit, moveEach: partitions.moveEach },
       onWritten: () => undefined,
+      onRest: () => undefined,
       onLost: (steps, end) => {
         for (const step of steps) runner.lost(step, end, steps.length === 1);
       },

@@ -18,6 +18,7 @@ function started() {
       commit: () => new Promise((resolve) => transactions.push(resolve)),
       moveEach: () => new Promise((resolve, reject) => moves.push((error) => (error ? reject(error) : resolve()))),
     },
+    onRest: () => undefined,
     onWritten: (steps) => written.push(...steps.map(({ partition }) => partition)),
     onLost: (steps, { kind }) => lost.push(...steps.map(({ head }) => `${head.ref.partition} ${kind}`)),
   });

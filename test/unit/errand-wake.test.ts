@@ -84,6 +84,7 @@ describe('an errand that waits', () => {
     const pipeline = new CommitPipeline({
       store: options.store,
       onWritten: () => runner.written(),
+      onRest: () => runner.rested(),
       onLost: (steps, end) => {
         for (const step of steps) runner.lost(step, end, true);
       },
@@ -111,6 +112,7 @@ describe('an errand that waits', () => {
     const pipeline = new CommitPipeline({
       store: options.store,
       onWritten: () => runner.written(),
+      onRest: () => runner.rested(),
       onLost: () => undefined,
     });
     let look: (() => void) | undefined;
@@ -158,6 +160,7 @@ describe('an errand that waits', () => {
     const pipeline = new CommitPipeline({
       store: { ...options.store, moveEach },
       onWritten: () => runner.written(),
+      onRest: () => runner.rested(),
       onLost: () => undefined,
     });
     const consumer = models.projector;
@@ -178,7 +181,7 @@ describe('an errand that waits', () => {
   it('is done when its time has come, whatever comes for other partitions of an observer meanwhile', async () => {
     const { options } = surroundings('teller');
     const ignore = (): void => undefined;
-    const pipeline = new CommitPipeline({ store: options.store, onWritten: ignore, onLost: ignore });
+    const pipeline = new CommitPipeline({ store: options.store, onWritten: ignore, onRest: ignore, onLost: ignore });
     const consumer = models.observer;
     const journal = { find: () => Promise.resolve(undefined), record: () => Promise.resolve('') };
     const rateLimits = { take: () => Promise.resolve({ taken: true, waitMs: 0 }) };
