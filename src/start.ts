@@ -176,7 +176,8 @@ async function assemble(parts: Assembly): Promise<RunningApp> {
     onCommitted: (commit) => place?.(commit),
   });
   const execution = { handle: handler.handle, commits, rejections, limits };
-  const own = { store: store.delivery, model, settings, logger, hints, reader, redis, instanceId };
+  const decode = decodeOnce(model);
+  const own = { store: store.delivery, model, settings, logger, hints, reader, redis, instanceId, decode };
   let commands: RunningCommands | undefined;
   if (role !== 'gateway') {
     const workers = await startAll({ ...own, role, commands: execution });
@@ -192,7 +193,7 @@ async function assemble(parts: Assembly): Promise<RunningApp> {
     closers.push(() => entrance.stop());
   }
   const { receiver, worker } = commands;
-  const flowDeps = { model, logId, reads: store.flow, decode: decodeOnce(model) };
+  const flowDeps = { model, logId, reads: store.flow, decode };
   const follow = createCommandFollow({ ...flowDeps, hintBus: hints, logReader: reader });
   const desk = createCommandDesk({
     model,
@@ -215,6 +216,7 @@ async function assemble(parts: Assembly): Promise<RunningApp> {
     settings,
     logger,
     decided: desk.decided,
+    decode,
   });
   closers.push(async () => reads.close());
   const flow = createFlowReader({ ...flowDeps, hintBus: hints, logReader: reader });
@@ -222,7 +224,7 @@ async function assemble(parts: Assembly): Promise<RunningApp> {
   const operators = createOperators({
     model,
     store: store.delivery,
-    decode: decodeOnce(model),
+    decode,
     hints,
     dataMaxBytes,
     maxDepth,

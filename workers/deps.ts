@@ -27,6 +27,8 @@ export interface ProcessDeps {
   readonly redis: RedisConnections;
   /** Unique for every start of a process. */
   readonly instanceId: string;
+  /** Shared with others of this process that read the log. */
+  readonly decode?: DecodeOnce | undefined;
   /** Without it this process carries out no queued commands. */
   readonly commands?: CommandExecution | undefined;
   /** `all` and `worker` run consumers. */
@@ -78,5 +80,5 @@ export async function joinWorkers(deps: ProcessDeps): Promise<WorkerDeps & { rea
     await Promise.all([wakeUps.close(shutdownTimeoutMs), retries.close(shutdownTimeoutMs)]);
     await membership.stop();
   };
-  return { ...deps, membership, wakeUps, retries, epoch, decode: decodeOnce(deps.model), leave };
+  return { ...deps, membership, wakeUps, retries, epoch, decode: deps.decode ?? decodeOnce(deps.model), leave };
 }

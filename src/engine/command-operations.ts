@@ -1,10 +1,10 @@
 import { MillraceError } from '../errors.ts';
 import type { AuditDocument, QueuedCommandDocument } from '../store/documents.ts';
 import type { QueuedCommandStore } from '../store/queued-commands.ts';
+import { auditEntry } from './audit-entry.ts';
 import { type CommandStatusDeps, createCommandStatus, statusOfQueued } from './command-status.ts';
 import type { CommandStatus, PageInput, QueuedCommand, Runtime } from './contract.ts';
 import { decodeRecordCursor, encodeRecordCursor } from './cursor.ts';
-import { newId } from './new-id.ts';
 import { checkCall } from './operator-input.ts';
 import { readPage, readPageInput } from './page.ts';
 import { queuedCommandId } from './queued-command.ts';
@@ -98,9 +98,7 @@ function auditOf(
   call: { readonly actor: string | null; readonly reason: string; readonly state: string },
 ): AuditDocument {
   const before = { state, attempts, delivery, error: error?.code ?? null };
-  const { actor, reason } = call;
-  const target = `${stream}/${commandId}`;
-  return { _id: newId(), logId, at: new Date(), action, actor, reason, target, before, after: { state: call.state } };
+  return auditEntry(logId, call, { action, target: `${stream}/${commandId}`, before, after: { state: call.state } });
 }
 
 function shown(logId: string, command: QueuedCommandDocument): QueuedCommand {

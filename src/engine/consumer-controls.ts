@@ -6,9 +6,9 @@ import type { AuditDocument, ConsumerDocument } from '../store/documents.ts';
 import type { OperatorStore } from '../store/operator-store.ts';
 import type { GenerationRef, PartitionReading, PartitionStore } from '../store/partitions.ts';
 import { viewCollectionName } from '../store/view-documents.ts';
+import { auditEntry } from './audit-entry.ts';
 import { written } from './dead-letter-operations.ts';
 import type { HintBus } from './hint-bus.ts';
-import { newId } from './new-id.ts';
 import type { OperatorCall, Operators, ResetOptions, ResetPreview } from './operator-contract.ts';
 import { checkCall } from './operator-input.ts';
 import { checkStart, effectsOf, planReset, type ResetPlan } from './reset-plan.ts';
@@ -171,12 +171,11 @@ function auditOf(
   { logId }: ConsumerControlDeps,
   action: string,
   { consumer, generation }: GenerationRef,
-  { actor, reason }: OperatorCall,
+  call: OperatorCall,
   before: unknown,
   after: unknown,
 ): AuditDocument {
-  const target = `${consumer}/${generation}`;
-  return { _id: newId(), logId, at: new Date(), action, actor, reason, target, before, after };
+  return auditEntry(logId, call, { action, target: `${consumer}/${generation}`, before, after });
 }
 
 const collectionsOf = (

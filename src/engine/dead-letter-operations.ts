@@ -5,6 +5,7 @@ import type { AuditDocument, DeadLetterDocument, OperationDocument } from '../st
 import type { LeaseStore } from '../store/leases.ts';
 import type { OperatorStore } from '../store/operator-store.ts';
 import type { TransactionEnd } from '../store/transactions.ts';
+import { auditEntry } from './audit-entry.ts';
 import { newId } from './new-id.ts';
 import type { DeadLetterFilter, Operation, OperatorCall, Operators } from './operator-contract.ts';
 import { checkCall, checkRate, operationMatch, RATE_DEFAULT } from './operator-input.ts';
@@ -84,17 +85,13 @@ export function createDeadLetterOperations(deps: {
       if (before === undefined) throw unknownOperation(id);
       if (before.state !== 'RUNNING') return operationOf(before);
       const now = new Date();
-      const audit: AuditDocument = {
-        _id: newId(),
-        logId,
+      const audit = auditEntry(logId, call, {
         at: now,
         action: 'operation.stop',
-        actor: call.actor,
-        reason: call.reason,
         target: id,
         before: { state: before.state, doneCount: before.doneCount, totalCount: before.totalCount },
         after: { state: 'STOPPED' },
-      };
+      });
       // Refused: it came to its end meanwhile.
       await written(() => store.operations.stop(id, now, audit), { refusedIsFine: true });
       const after = await store.operations.find(id);
@@ -121,17 +118,14 @@ async function untilOver(store: OperatorStore, id: string): Promise<OperationDoc
   }
 }
 
-const startEntry = (operation: OperationDocument, totals: DeadLetterTotals): AuditDocument => ({
-  _id: newId(),
-  logId: operation.logId,
-  at: operation.startedAt,
-  action: operation.kind === 'skipDeadLetters' ? 'deadLetters.skip' : 'deadLetters.retry',
-  actor: operation.actor,
-  reason: operation.reason,
-  target: operation._id,
-  before: { filter: operation.filter, ...totals },
-  after: { operation: operation._id, ratePerSecond: operation.ratePerSecond },
-});
+const startEntry = (operation: OperationDocument, totals: DeadLetterTotals): AuditDocument =>
+  auditEntry(operation.logId, operation, {
+    at: operation.startedAt,
+    action: operation.kind === 'skipDeadLetters' ? 'deadLetters.skip' : 'deadLetters.retry',
+    target: operation._id,
+    before: { filter: operation.filter, ...totals },
+    after: { operation: operation._id, ratePerSecond: operation.ratePerSecond },
+  });
 
 /** Who names one dead letter wants to know what is wrong with it. */
 async function refuseSingle(

@@ -4,9 +4,9 @@ import type { SeenDeadLetter } from '../store/dead-letter-reads.ts';
 import type { AuditDocument, DeadLetterDocument, OperationDocument } from '../store/documents.ts';
 import type { OperatorStore } from '../store/operator-store.ts';
 import type { GenerationRef } from '../store/partitions.ts';
+import { auditEntry } from './audit-entry.ts';
 import type { Errand, ErrandDesk } from './errand.ts';
 import { EVENTS_MAX_COUNT } from './errand-run.ts';
-import { newId } from './new-id.ts';
 import { type OperatorEnd, releaseErrand, retryNowErrand, skipErrand } from './operator-errands.ts';
 import { operationMatch } from './operator-input.ts';
 import { deadLetterOf, filterOf } from './operator-reads.ts';
@@ -150,8 +150,7 @@ function errandOf(
     if (end.kind === 'gone') return end;
     if (end.after !== undefined) desk.block({ ...end.after, operation: operation._id });
     if (operation.kind === 'skipDeadLetters') {
-      const entry = skipEntry(operation, end.before, end.after);
-      desk.side.add('audit', entry);
+      desk.side.add('audit', skipEntry(operation, end.before, end.after));
     }
     const { _id, logId } = operation;
     const part = { _id: `${_id}/${seen.consumer}/${seen.partition}`, logId, operation: _id };
@@ -181,13 +180,16 @@ function isAsSeen(operation: OperationDocument, seen: SeenDeadLetter, record: De
 }
 
 function skipEntry(
-  { logId, actor, reason }: OperationDocument,
+  operation: OperationDocument,
   before: DeadLetterDocument,
   after: DeadLetterDocument | undefined,
 ): AuditDocument {
-  const target = before._id;
-  const shown = { before: entryOf(before), after: after === undefined ? null : entryOf(after) };
-  return { _id: newId(), logId, at: new Date(), action: 'deadLetter.skip', actor, reason, target, ...shown };
+  return auditEntry(operation.logId, operation, {
+    action: 'deadLetter.skip',
+    target: before._id,
+    before: entryOf(before),
+    after: after === undefined ? null : entryOf(after),
+  });
 }
 
 /** Without the stack: an entry is kept for ever. */
