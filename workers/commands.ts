@@ -1,5 +1,5 @@
 import type { CommandLimits } from '../src/engine/arrive-command.ts';
-import { policyOf } from '../src/engine/command-try.ts';
+import { policyOf, triesOf } from '../src/engine/command-try.ts';
 import { CommandWorker } from '../src/engine/command-worker.ts';
 import type { CommandHandler } from '../src/engine/handle-command.ts';
 import { type CommandReceiver, createCommandReceiver } from '../src/engine/receive-command.ts';
@@ -78,9 +78,8 @@ export function createCommandEntrance(deps: Deps, execution: CommandExecution): 
   const jobs = jobsOf(deps);
   const { model } = deps;
   const enqueue = (command: QueuedCommandDocument): void => {
-    const { attempts } = policyOf(model, command);
     const { _id, delivery } = command;
-    jobs.add([{ command: _id, delivery, maxAttempts: Number.isFinite(attempts) ? attempts : null }]);
+    jobs.add([{ command: _id, delivery, maxAttempts: triesOf(policyOf(model, command)) }]);
   };
   const onQueued = (command: QueuedCommandDocument): void => {
     // Timers ring the others.

@@ -1,5 +1,5 @@
 import type { Model } from '../define/model.ts';
-import { type RetryPolicy, retryPolicy } from '../define/retry-policy.ts';
+import { mayRetry, type RetryPolicy, retryPolicy } from '../define/retry-policy.ts';
 import { isMillraceError, MillraceError } from '../errors.ts';
 import type { QueuedCommandDocument, StoredError } from '../store/documents.ts';
 import { isMongoError } from '../store/mongo-errors.ts';
@@ -42,6 +42,15 @@ export function policyOf(
   return (targetKind === 'service' ? model.services.get(target)?.retry : undefined) ?? AGGREGATE_POLICY;
 }
 
+/** Tries that a command may have. What a schema refuses was not tried at all: code of another version may take it. */
+export const triesOf = ({ attempts }: RetryPolicy): number => Math.max(attempts, AGGREGATE_POLICY.attempts);
+
+/** No other try follows the nth failed one (from 1). The author's policy is about handlers: a refused schema never called one. */
+export function isLastTry(policy: RetryPolicy, attempts: number, error: unknown): boolean {
+  if (isMillraceError(error, 'COMMAND_DATA_INVALID')) return attempts >= triesOf(policy);
+  return attempts >= policy.attempts || !mayRetry(policy, error);
+}
+
 /** What an error that no handler of a service threw means. */
 export function endOfError(error: unknown): TryEnd {
   const code = isMillraceError(error) ? error.code : undefined;
@@ -70,7 +79,7 @@ export async function tryAggregate(
         return { kind: 'rejected', code: 'VERSION_CONFLICT', reason };
       }
       case 'invalid':
-        return { kind: 'hopeless', error: dataInvalid(command, outcome.issues) };
+        return { kind: 'failed', error: dataInvalid(command, outcome.issues) };
       case 'queued':
         return { kind: 'elsewhere' };
     }
@@ -79,11 +88,11 @@ export async function tryAggregate(
   }
 }
 
-/** It was checked when it was received: the schema has changed since. */
+/** It was checked when it was received: by code of another version, older or newer. A process that runs that code may take it yet. */
 export function dataInvalid({ target, type }: QueuedCommandDocument, issues: readonly unknown[]): MillraceError {
   return new MillraceError(
     'COMMAND_DATA_INVALID',
-    `Command "${type}" of "${target}" was received by older code, and its data does not fit today's schema. Mend the schema and retry it, or cancel it.`,
+    `Command "${type}" of "${target}" was received by code of another version, and its data does not fit the schema of this process. Once no process takes it: mend the schema and retry it, or cancel it.`,
     { details: { issues } },
   );
 }

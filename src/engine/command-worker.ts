@@ -1,7 +1,7 @@
 import { setMaxListeners } from 'node:events';
 import { crashPoint } from '../crash-points.ts';
 import type { ServiceModel } from '../define/model.ts';
-import { delayAfterMs, mayRetry, type RetryPolicy } from '../define/retry-policy.ts';
+import { delayAfterMs, type RetryPolicy } from '../define/retry-policy.ts';
 import { isMillraceError } from '../errors.ts';
 import type { Logger } from '../logger.ts';
 import { atMost } from '../queue/at-most.ts';
@@ -9,7 +9,7 @@ import type { CommandJobEnd, CommandJobs } from '../queue/command-jobs.ts';
 import type { QueuedCommandDocument, StoredError } from '../store/documents.ts';
 import type { QueuedCommandStore, Settlement } from '../store/queued-commands.ts';
 import { batchWhileBusy } from './batch-while-busy.ts';
-import { policyOf, type TryEnd, tryAggregate } from './command-try.ts';
+import { isLastTry, policyOf, type TryEnd, triesOf, tryAggregate } from './command-try.ts';
 import type { CommandOutcome, CommandRequest } from './contract.ts';
 import { storedError } from './error-record.ts';
 import type { ServerClock } from './server-clock.ts';
@@ -262,7 +262,7 @@ export class CommandWorker {
     const policy: RetryPolicy = policyOf(model, command);
     const attempts = command.attempts + 1;
     const error = storedError(end.error);
-    const over = end.kind === 'hopeless' || attempts >= policy.attempts || !mayRetry(policy, end.error);
+    const over = end.kind === 'hopeless' || isLastTry(policy, attempts, end.error);
     const { target, type, commandId, meta } = command;
     const fields = {
       target,
@@ -289,9 +289,8 @@ export class CommandWorker {
   }
 
   #jobOf(command: QueuedCommandDocument, delayMs: number) {
-    const { attempts } = policyOf(this.#deps.model, command);
     const { _id, delivery } = command;
-    return { command: _id, delivery, maxAttempts: Number.isFinite(attempts) ? attempts : null, delayMs };
+    return { command: _id, delivery, maxAttempts: triesOf(policyOf(this.#deps.model, command)), delayMs };
   }
 }
 

@@ -2,7 +2,6 @@ import { setMaxListeners } from 'node:events';
 import { crashPoint } from '../crash-points.ts';
 import type { Decision } from '../define/decide.ts';
 import type { Model, ServiceModel } from '../define/model.ts';
-import { mayRetry } from '../define/retry-policy.ts';
 import { parse } from '../define/schema.ts';
 import type { ServiceContext } from '../define/service.ts';
 import { checkServiceAnswer } from '../define/service-answer.ts';
@@ -18,7 +17,7 @@ import { type RejectionStore, rejectionId } from '../store/rejections.ts';
 import { roughBytes } from '../store/rough-bytes.ts';
 import { anySignal } from './any-signal.ts';
 import type { CommandLimits } from './arrive-command.ts';
-import { dataInvalid, endOfError, type TryEnd } from './command-try.ts';
+import { dataInvalid, endOfError, isLastTry, type TryEnd } from './command-try.ts';
 import { commitOf } from './commit-of.ts';
 import { storedError } from './error-record.ts';
 import { GroupCommit } from './group-commit.ts';
@@ -93,8 +92,8 @@ export class ServiceRunner {
       return { command, end: { kind: 'postponed', delayMs: UNKNOWN_SERVICE_MS } };
     }
     const parsed = parse(known.schema, command.data);
-    if (!parsed.ok) return { command, end: { kind: 'hopeless', error: dataInvalid(command, parsed.issues) } };
     try {
+      if (!parsed.ok) return await this.#refused(command, parsed.issues);
       const key = service.definition.exclusiveKey?.(command.type, parsed.value);
       if (key === undefined) return await this.#inTurn(service, command, parsed.value, undefined);
       const place = `${command.logId}/${command.target}/${key}`;
@@ -109,6 +108,14 @@ export class ServiceRunner {
     } finally {
       this.#lined.delete(command._id);
     }
+  }
+
+  /** Counted like any failed try, so by the one process that has it: another one may take what this one's schema refuses. */
+  async #refused(command: QueuedCommandDocument, issues: readonly unknown[]): Promise<ServiceEnd> {
+    const claim = await this.#deps.store.claim(command._id, this.#deps.instanceId, CLAIM_TTL_MS);
+    if (claim.kind !== 'claimed') return { command, end: { kind: 'elsewhere' } };
+    const error = dataInvalid(command, issues);
+    return { command: claim.command, end: (await this.#earlier(command)) ?? { kind: 'failed', error } };
   }
 
   /** Whether it stands in line behind another command of its key: nobody can say for how long. */
@@ -177,7 +184,7 @@ export class ServiceRunner {
       // What a handler throws after it was told to end says nothing about the command.
       if (this.#stopping.signal.aborted) return STOPPED;
       if (error instanceof AppendFailed) return endOfError(error.cause);
-      const last = attempt >= retry.attempts || !mayRetry(retry, error) || isInvalidAnswer(error);
+      const last = isLastTry(retry, attempt, error) || isInvalidAnswer(error);
       if (!last) return { kind: 'failed', error };
       return (await this.#onFailed(service, command, attempt, error)) ?? { kind: 'hopeless', error };
     }

@@ -10,8 +10,8 @@ export interface CommandJobRef {
   readonly command: string;
   /** Counts retries by operators: each has a job of its own. */
   readonly delivery: number;
-  /** All tries that the command may have; null: for ever. */
-  readonly maxAttempts: number | null;
+  /** All tries that the command may have; `Infinity`: for ever. */
+  readonly maxAttempts: number;
   /** Default 0. */
   readonly delayMs?: number;
 }
@@ -145,7 +145,7 @@ function jobOf({ command, delivery, maxAttempts, delayMs }: CommandJobRef) {
     data: { command },
     opts: {
       jobId: commandJobId(command, delivery),
-      attempts: maxAttempts ?? FOREVER,
+      attempts: Math.min(maxAttempts, FOREVER),
       backoff: { type: 'custom' },
       ...(delayMs === undefined || delayMs <= 0 ? {} : { delay: Math.ceil(delayMs) }),
       removeOnComplete: true,

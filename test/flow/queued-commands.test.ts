@@ -5,7 +5,8 @@ import { Redis } from 'ioredis';
 import { MongoClient } from 'mongodb';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import WebSocket from 'ws';
-import type { CommandOutcome, CommandQueued, CommandStatus } from '../../src/index.ts';
+import { z } from 'zod';
+import { type CommandOutcome, type CommandQueued, type CommandStatus, service } from '../../src/index.ts';
 import type { RunningApp } from '../../src/start.ts';
 import type { QueuedCommandDocument } from '../../src/store/documents.ts';
 import { startCommandApp } from '../setup/command-app.ts';
@@ -167,6 +168,48 @@ test('a decision that throws is tried again; then the command is dead until some
   const audit = await client.db(servers.database).collection('audit').find({ action: 'command.retry' }).toArray();
   expect(audit).toMatchObject([{ reason, before: { state: 'DEAD', attempts: 5 }, after: { state: 'RECEIVED' } }]);
 });
+
+test('in a rolling deploy, what older code refuses is left to newer code; what none takes is dead, and says why', async () => {
+  const here = testServers();
+  const printer = (copies: z.ZodType<number>) =>
+    service({
+      name: 'printer',
+      commands: { Print: z.object({ copies }) },
+      events: { Printed: z.object({ copies: z.int() }) },
+      // That is about the handler, which older code does not call.
+      attempts: 1,
+      retryable: () => false,
+      handle: { Print: async (data) => ({ type: 'Printed', data }) },
+    });
+  const [older, newer] = [printer(z.int().max(10)), printer(z.int())];
+  const gateway = await startCommandApp(here, [sum, newer], { role: 'gateway' });
+  const old = await startCommandApp(here, [sumAggregate(bug, z.int().max(10)), older], { role: 'worker' });
+  const add = (by: number) =>
+    gateway.send(sum, randomUUID(), { type: 'Add', data: { by } }, { mode: 'QUEUED' }).then(queued);
+  const print = (copies: number) =>
+    gateway.send(newer, undefined, { type: 'Print', data: { copies } }, { mode: 'QUEUED' }).then(queued);
+  const [late, lost, fits] = [[await add(20), await print(20)], [await add(30), await print(30)], [await add(5)]];
+  for (const { token } of [...late, ...lost]) {
+    const refused = await until('a try that older code refused', async () => {
+      const status = await gateway.runtime.commandByToken(token);
+      return status?.attempts === 1 && status.error !== null ? status : undefined;
+    });
+    expect(refused).toMatchObject({ status: 'RUNNING', error: { code: 'COMMAND_DATA_INVALID' } });
+  }
+  const records = client.db(here.database).collection<QueuedCommandDocument>('queued_commands');
+  await records.updateMany({ commandId: { $in: lost.map(({ commandId }) => commandId) } }, { $set: { attempts: 4 } });
+  for (const [index, { token }] of lost.entries()) {
+    const dead = await end(token, gateway);
+    const path = index === 0 ? ['by'] : ['copies'];
+    expect(dead).toMatchObject({ status: 'DEAD', attempts: 5, error: { issues: [{ path }] } });
+  }
+  expect(await end(fits[0]!.token, gateway)).toMatchObject({ status: 'ACCEPTED', attempts: 1 });
+  await startCommandApp(here, [sum, newer], { role: 'worker' });
+  await old.stop();
+  for (const { token } of late) {
+    expect(await end(token, gateway)).toMatchObject({ status: 'ACCEPTED', error: null, receipt: { version: 1 } });
+  }
+}, 20_000);
 
 test('a command is carried out at its time, and one that waits can be cancelled', async () => {
   const { token } = await queue(randomUUID(), 1, { mode: undefined, sendAt: new Date(Date.now() + 3_600_000) });

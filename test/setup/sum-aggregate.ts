@@ -9,11 +9,11 @@ export interface Bug {
 }
 
 /** A sum that refuses to go below zero, and breaks where a test wants it to. */
-export function sumAggregate(bug: Bug = { throwsCount: 0, decidedCount: 0 }) {
+export function sumAggregate(bug: Bug = { throwsCount: 0, decidedCount: 0 }, by = z.int()) {
   return aggregate({
     name: 'sum',
     events: { Added: z.object({ by: z.int() }) },
-    commands: { Add: z.object({ by: z.int(), pin: z.string().optional() }) },
+    commands: { Add: z.object({ by, pin: z.string().optional() }) },
     fields: { Add: { pin: { store: false } } },
     rejections: ['BELOW_ZERO'],
     initial: () => 0,
