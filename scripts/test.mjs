@@ -1,4 +1,4 @@
-// npm test [-- FILTER…] [-- vitest options]: set-up, then every test. The servers come from vitest's global set-up.
+// npm test [-- FILTER…] [-- vitest options]: set-up, then the tests. The servers come from vitest's global set-up.
 import { runInForeground, setUp } from './setup.mjs';
 
 setUp();

@@ -1,16 +1,21 @@
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { readdir, readFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { parse, validate } from 'graphql';
 import { describe, expect, test } from 'vitest';
 import app from '../../examples/bank/app.ts';
+import { errorTable } from '../../src/errors.ts';
 import { environmentSchema } from '../../src/settings.ts';
 
 /** What a reader of the docs copies or follows. */
 const folder = async (path: string): Promise<string[]> =>
   (await readdir(path)).filter((name) => name.endsWith('.md')).map((name) => join(path, name));
+const cli = (
+  await Promise.all((await readdir('src/cli')).map((name) => readFile(join('src/cli', name), 'utf8')))
+).join();
 const pages = [
   ...['README.md', 'CHANGELOG.md', 'bench/RESULTS.md', 'test/acceptance/README.md'],
+  ...(await folder('test/faults')),
   ...(await folder('docs')),
   ...(await folder('docs/decisions')),
 ];
@@ -21,6 +26,18 @@ describe.each(pages)('%s', async (page) => {
   test('names files that are there', () => {
     const links = [...text.matchAll(/\]\((?!https?:)([^)#]+)[^)]*\)/g)].map(([, target = '']) => target);
     expect(links.filter((target) => !existsSync(join(dirname(page), target)))).toEqual([]);
+    const tests = [...text.matchAll(/`([\w./-]+\.test\.ts)`/g)].map(([, name = '']) => name);
+    const places = (name: string): string[] => [name, join('test/flow', name), join(dirname(page), name)];
+    expect(tests.filter((name) => !places(name).some(existsSync))).toEqual([]);
+  });
+  test('names commands and options that there are', () => {
+    const named = [...text.matchAll(/`millrace ([a-z][^`]*)`/g)].map(([, words = '']) => words.split(' '));
+    const commands = named.map(([command = '']) => command);
+    expect(commands.filter((command) => !new RegExp(`\\.command\\('${command}[ ']`).test(cli))).toEqual([]);
+    const options = named.flat().filter((word) => word.startsWith('--'));
+    expect(options.filter((option) => !cli.includes(`'${option}`))).toEqual([]);
+    const { scripts } = JSON.parse(readFileSync('package.json', 'utf8'));
+    for (const [, script = ''] of text.matchAll(/npm run ([\w:]+)/g)) expect(Object.keys(scripts)).toContain(script);
   });
   test('shows GraphQL that the bank answers', () => {
     if (app.schema === undefined) throw new Error('the bank has no schema');
@@ -31,6 +48,21 @@ describe.each(pages)('%s', async (page) => {
       expect(validate(app.schema, parse(JSON.parse(body).query))).toEqual([]);
     }
   });
+});
+
+test('every error that a client may see is explained, and no other name of one is in a table', async () => {
+  const [graphql, failures] = await Promise.all(
+    ['docs/graphql.md', 'docs/failures.md'].map((page) => readFile(page, 'utf8')),
+  );
+  const exposed = Object.entries(errorTable).flatMap(([code, { exposed }]) => (exposed ? [code] : []));
+  expect(exposed.filter((code) => !`${graphql}${failures}`.includes(`\`${code}\``))).toEqual([]);
+  const tables = [...`${graphql}${failures}`.matchAll(/^\| code \| means .*\n((?:\|.*\n)+)/gm)].map(
+    ([, rows = '']) => rows,
+  );
+  expect(tables).toHaveLength(2);
+  const named = tables.flatMap((rows) => [...rows.matchAll(/^\| (.*?) \|/gm)].map(([, cell = '']) => cell)).join();
+  const codes = [...named.matchAll(/`([A-Z][A-Z_]+)`/g)].map(([, code = '']) => code);
+  expect(codes.filter((code) => !Object.hasOwn(errorTable, code))).toEqual([]);
 });
 
 test('docs/operations.md lists every setting, with its default', async () => {
