@@ -3,23 +3,26 @@ import type { CommandWorker } from './command-worker.ts';
 import type { DueSource } from './timers.ts';
 
 export const DELAYED_KIND = 'command';
-/** Commands of one look; the next begins when fewer of them are in memory. */
+/** Commands of one look. */
 const BATCH_COUNT = 2_000;
+/** What was taken up and is not settled after this is the sweep's. */
+const TAKEN_MS = 5_000;
 
 /** Commands that wait for their time (`sendAt`): taken up by the process where the bell rings. */
 export function delayedCommands(
-  store: Pick<DelayedCommandStore, 'dueTimes' | 'due'>,
+  store: Pick<DelayedCommandStore, 'dueTimes' | 'due' | 'takeOverdue'>,
   worker: Pick<CommandWorker, 'takeUp'>,
 ): DueSource {
-  const range = (fromMs: number | undefined, toMs: number) => ({
-    from: fromMs === undefined ? undefined : new Date(fromMs),
-    to: new Date(toMs),
-  });
   return {
     kind: DELAYED_KIND,
-    times: (fromMs, toMs, limit) => store.dueTimes(range(fromMs, toMs), limit),
+    times: (fromMs, toMs, limit) => store.dueTimes({ from: new Date(fromMs), to: new Date(toMs) }, limit),
     async fire(fromMs, toMs) {
-      worker.takeUp(await store.due(range(fromMs, toMs), BATCH_COUNT));
+      const to = new Date(toMs);
+      const due =
+        fromMs === undefined
+          ? store.takeOverdue(to, BATCH_COUNT, TAKEN_MS)
+          : store.due({ from: new Date(fromMs), to }, BATCH_COUNT);
+      worker.takeUp(await due);
     },
   };
 }

@@ -7,12 +7,17 @@ export interface DelayedListFilter {
   readonly dueBefore?: Date | undefined;
 }
 
-/** Commands of `queued_commands` that wait for their time (`notBefore`), as timers. Not here: writes. */
+/** Commands of `queued_commands` that wait for their time (`notBefore`), as timers. What becomes of them is not written here. */
 export interface DelayedCommandStore {
   /** Due times in ms, ascending, at most `limit`. */
   dueTimes(range: DueRange, limit: number): Promise<readonly number[]>;
   /** Those that are due, by time, at most `limit`. */
   due(range: DueRange, limit: number): Promise<readonly QueuedCommandDocument[]>;
+  /**
+   * Those that are due and that this never returned before, by time, at most `limit`. From `sweepMs` on the sweep sees to them, as
+   * to any command: what cannot be carried out now hides no younger ones.
+   */
+  takeOverdue(to: Date, limit: number, sweepMs: number): Promise<readonly QueuedCommandDocument[]>;
   list(filter: DelayedListFilter, slice: TimerSlice): Promise<readonly QueuedCommandDocument[]>;
 }
 
@@ -21,9 +26,10 @@ const ANSWER_MAX_MS = 10_000;
 const WAITING = { state: 'RECEIVED', notBefore: { $exists: true } } as const;
 
 export async function ensureDelayedCommands(db: Db): Promise<void> {
-  await db
-    .collection('queued_commands')
-    .createIndex({ notBefore: 1, _id: 1 }, { name: 'delayed', partialFilterExpression: WAITING });
+  await db.collection('queued_commands').createIndexes([
+    { name: 'delayed', key: { notBefore: 1, _id: 1 }, partialFilterExpression: WAITING },
+    { name: 'delayed_untaken', key: { dueAt: 1, notBefore: 1, _id: 1 }, partialFilterExpression: WAITING },
+  ]);
 }
 
 export function createDelayedCommandStore(db: Db): DelayedCommandStore {
@@ -42,6 +48,15 @@ export function createDelayedCommandStore(db: Db): DelayedCommandStore {
       return due.flatMap(({ notBefore }) => (notBefore === undefined ? [] : [notBefore.getTime()]));
     },
     due: (range, limit) => queued.find(waiting(range)).sort({ notBefore: 1, _id: 1 }).limit(limit).toArray(),
+    async takeOverdue(to, limit, sweepMs) {
+      // Who takes one up gives it a time for the sweep, if only that.
+      const untaken: Filter<QueuedCommandDocument> = { ...waiting({ to }), dueAt: { $exists: false } };
+      const found = await queued.find(untaken).sort({ notBefore: 1, _id: 1 }).limit(limit).toArray();
+      if (found.length === 0) return [];
+      const these = { ...untaken, _id: { $in: found.map(({ _id }) => _id) } };
+      await queued.updateMany(these, [{ $set: { dueAt: { $add: ['$$NOW', sweepMs] } } }]);
+      return found;
+    },
     list({ target, dueBefore }, { after, before, inclusive, turned, limit }) {
       const and: Filter<QueuedCommandDocument>[] = [WAITING];
       if (target !== undefined) and.push({ target });

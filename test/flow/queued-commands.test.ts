@@ -242,6 +242,24 @@ test('a command is carried out at its time, and one that waits can be cancelled'
   if (process.env.TEST_LOG === '1') console.log(`sendAt: p50 ${lateMs[100]} ms, p99 ${lateMs[197]} ms`);
 });
 
+test('delayed commands that nobody can carry out hide no younger ones that are overdue', async () => {
+  const commandId = randomUUID();
+  const { token } = await queue(randomUUID(), 1, { mode: undefined, commandId, sendAt: new Date(Date.now() + 60_000) });
+  const { dueAt: _, ...waiting } = (await stored().findOne({ commandId }))!;
+  const stuck = Array.from({ length: 2_000 }, (_none, index): QueuedCommandDocument => {
+    const own = { _id: `stuck\u0000${index}`, targetKind: 'service', target: 'elsewhere' } as const;
+    return { ...waiting, ...own, notBefore: new Date(Date.now() - 120_000 + index) };
+  });
+  await stored().insertMany(stuck);
+  await until('all of them were taken up', async () =>
+    (await stored().countDocuments({ target: 'elsewhere', dueAt: { $exists: true } })) === 2_000 ? true : undefined,
+  );
+  // As if nobody had been there at its time.
+  await stored().updateOne({ commandId }, { $set: { notBefore: new Date(Date.now() - 60_000) } });
+  expect(await end(token)).toMatchObject({ status: 'ACCEPTED', attempts: 1 });
+  await stored().deleteMany({ target: 'elsewhere' });
+});
+
 test('what cannot wait in a queue is refused as wrong data', async () => {
   const send = (options: object, data: object = { by: 1 }) =>
     app.runtime.handle({ aggregate: 'sum', id: 'x', type: 'Add', data, ...options });
