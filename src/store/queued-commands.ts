@@ -56,11 +56,13 @@ export interface QueuedCommandStore {
   renew(ids: readonly string[], holder: string, ttlMs: number): Promise<readonly string[]>;
   /** An accepted command stays accepted; what is settled stays so otherwise. */
   settle(settlements: readonly Settlement[]): Promise<void>;
-  /**
-   * Open commands that are due at this time of the server's, the longest due first; and those that are due so late that only a
-   * clock which is ahead can have said so.
-   */
+  /** Open commands that are due at this time of the server's, the longest due first. */
   due(now: Date, limit: number): Promise<readonly QueuedCommandDocument[]>;
+  /**
+   * Open commands that are due so late that only a clock which is ahead can have said so. Reads all that wait for a next try as
+   * long.
+   */
+  misdated(now: Date, limit: number): Promise<readonly QueuedCommandDocument[]>;
   /** Keeps the sweep away from commands that somebody has in hand. */
   defer(ids: readonly string[], ms: number): Promise<void>;
   /** DEAD ones by when they died; others by when they are due. */
@@ -111,6 +113,7 @@ export function createQueuedCommandStore(client: MongoClient, db: Db): QueuedCom
     renew: (ids, holder, ttlMs) => written(store.renew(ids, holder, ttlMs)),
     settle: (settlements) => written(store.settle(settlements)),
     due: (now, limit) => read(() => store.due(now, limit)),
+    misdated: (now, limit) => read(() => store.misdated(now, limit)),
     defer: (ids, ms) => written(store.defer(ids, ms)),
     list: (filter, slice) => read(() => store.list(filter, slice)),
     revive: (id, dueMs, audit) => written(store.revive(id, dueMs, audit)),
@@ -184,12 +187,18 @@ function patientStore(client: MongoClient, db: Db): QueuedCommandStore {
     async settle(settlements) {
       if (settlements.length > 0) await queued.bulkWrite(settlements.map(settleOperation), { ordered: false });
     },
-    async due(now, limit) {
+    due: (now, limit) =>
+      queued
+        .find({ dueAt: { $lte: now } })
+        .sort({ dueAt: 1, _id: 1 })
+        .limit(limit)
+        .toArray(),
+    misdated(now, limit) {
       const never = { $gt: new Date(now.getTime() + DUE_MAX_MS) };
-      const due = queued.find({ dueAt: { $lte: now } }).sort({ dueAt: 1, _id: 1 });
-      const misdated = queued.find({ dueAt: never, nextAttemptAt: { $exists: false } });
-      const [first, then] = await Promise.all([due.limit(limit).toArray(), misdated.limit(limit).toArray()]);
-      return [...first, ...then];
+      return queued
+        .find({ dueAt: never, nextAttemptAt: { $exists: false } })
+        .limit(limit)
+        .toArray();
     },
     async defer(ids, ms) {
       if (ids.length === 0) return;

@@ -6,9 +6,11 @@ import { MongoClient } from 'mongodb';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import WebSocket from 'ws';
 import { z } from 'zod';
+import { commandSweep } from '../../src/engine/command-sweep.ts';
 import { type CommandOutcome, type CommandQueued, type CommandStatus, service } from '../../src/index.ts';
 import type { RunningApp } from '../../src/start.ts';
 import type { QueuedCommandDocument } from '../../src/store/documents.ts';
+import { createQueuedCommandStore, ensureQueuedCommands } from '../../src/store/queued-commands.ts';
 import { startCommandApp } from '../setup/command-app.ts';
 import { post, socketUrl } from '../setup/gateway.ts';
 import { privateRedis, testServers } from '../setup/servers.ts';
@@ -258,6 +260,42 @@ test('delayed commands that nobody can carry out hide no younger ones that are o
   await stored().updateOne({ commandId }, { $set: { notBefore: new Date(Date.now() - 60_000) } });
   expect(await end(token)).toMatchObject({ status: 'ACCEPTED', attempts: 1 });
   await stored().deleteMany({ target: 'elsewhere' });
+});
+
+test('the sweep finds what a clock that is ahead has put off, and seldom reads the many that only wait for a next try', async () => {
+  const watched = await MongoClient.connect(servers.mongoUrl, { monitorCommands: true });
+  const db = watched.db(testServers().database);
+  const commandId = randomUUID();
+  const { token } = await queue(randomUUID(), 1, { mode: undefined, commandId, sendAt: new Date(Date.now() + 60_000) });
+  const { notBefore: _, ...waiting } = (await stored().findOne({ commandId }))!;
+  await app.runtime.cancelCommand(token, { reason: 'a pattern only' });
+  const later = new Date(Date.now() + 3_600_000);
+  const retries = Array.from(
+    { length: 3_000 },
+    (_none, index): QueuedCommandDocument => ({
+      ...{ ...waiting, _id: `retry\u0000${index}`, state: 'RUNNING', attempts: 7 },
+      ...{ nextAttemptAt: later, dueAt: later },
+    }),
+  );
+  const records = db.collection<QueuedCommandDocument>('queued_commands');
+  await ensureQueuedCommands(db, new Set());
+  await records.insertMany([...retries, { ...waiting, dueAt: later }]);
+  let looks = 0;
+  watched.on('commandStarted', ({ commandName, command }) => {
+    if (commandName === 'find' && command.filter.nextAttemptAt !== undefined) looks++;
+  });
+  const taken: string[] = [];
+  const round = commandSweep({
+    store: createQueuedCommandStore(watched, db),
+    clock: { now: async () => Date.now() },
+    worker: { takeUp: (commands) => taken.push(...commands.map((command) => command.commandId)) },
+    jobs: { add: () => undefined },
+  });
+  for (let count = 0; count < 10; count++) await round.run({ redisLost: false });
+  expect(taken).toEqual([commandId]);
+  expect(looks).toBeLessThan(5);
+  await db.dropDatabase();
+  await watched.close();
 });
 
 test('what cannot wait in a queue is refused as wrong data', async () => {
