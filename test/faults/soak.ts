@@ -9,6 +9,7 @@
 import { randomInt } from 'node:crypto';
 import { rm } from 'node:fs/promises';
 import { parseArgs } from 'node:util';
+import { compileProcesses } from '../setup/compiled.ts';
 import { openDataRoot } from '../setup/data-root.ts';
 import { type Crew, chosen, injections } from './harness/injections.ts';
 import { pause, percentile, untilShown } from './harness/moments.ts';
@@ -38,6 +39,7 @@ if (unknown || !(minutes > 0) || !Number.isInteger(seed) || !(perSecond > 0)) {
 }
 const dataRoot = await openDataRoot();
 try {
+  await compileProcesses(dataRoot);
   process.exitCode = (await soak(dataRoot)) ? 0 : 1;
 } finally {
   await rm(dataRoot, { recursive: true, force: true });

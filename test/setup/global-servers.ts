@@ -2,6 +2,7 @@ import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { TestProject } from 'vitest/node';
 import { provideServers, terminalReport } from '../../src/services/index.ts';
+import { compileProcesses } from './compiled.ts';
 import { openDataRoot } from './data-root.ts';
 
 declare module 'vitest' {
@@ -16,6 +17,7 @@ declare module 'vitest' {
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
   const dataRoot = await openDataRoot();
   try {
+    await compileProcesses(dataRoot);
     const servers = await provideServers({
       dataDir: join(dataRoot, 'shared'),
       mongo: { cacheGB: 0.75, args: ['--setParameter', 'enableTestCommands=1'] },

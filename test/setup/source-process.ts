@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
+import { nodeArguments } from './compiled.ts';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 
@@ -20,7 +21,7 @@ export function startSource(
   args: readonly string[],
   env: NodeJS.ProcessEnv = process.env,
 ): SourceProcess {
-  const child = spawn(process.execPath, ['--conditions=millrace-source', '--import', 'tsx', file, ...args], {
+  const child = spawn(process.execPath, nodeArguments(file, args), {
     cwd: root,
     env,
     stdio: ['ignore', 'pipe', 'pipe'],

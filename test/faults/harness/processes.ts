@@ -3,6 +3,7 @@ import { mkdirSync, openSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { freePort } from '../../../src/services/server-process.ts';
+import { nodeArguments } from '../../setup/compiled.ts';
 import { until } from '../../setup/until.ts';
 
 const root = fileURLToPath(new URL('../../..', import.meta.url));
@@ -42,11 +43,11 @@ export class RoleProcess {
     const log = openSync(logFile, 'a');
     const preloads = (start.preloads ?? []).flatMap((path) => ['--import', join(root, path)]);
     const args = ['start', '--role', start.role, '--app', start.app ?? 'examples/bank/app.ts'];
-    this.#child = spawn(
-      process.execPath,
-      ['--conditions=millrace-source', '--import', 'tsx', ...preloads, 'test/setup/processes/cli.ts', ...args],
-      { cwd: root, env, stdio: ['ignore', log, log] },
-    );
+    this.#child = spawn(process.execPath, [...preloads, ...nodeArguments('test/setup/processes/cli.ts', args)], {
+      cwd: root,
+      env,
+      stdio: ['ignore', log, log],
+    });
     this.exited = new Promise((resolve) => {
       this.#child.on('exit', (code, signal) => {
         this.#ended = code ?? signal ?? -1;
