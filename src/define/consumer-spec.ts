@@ -35,7 +35,6 @@ export function keysFunction(
     if (key === undefined) return [event.stream.id];
     const keys = key(event as never);
     if (keys === undefined) return [];
-    if (keys === undefined) return [];
     if (typeof keys === 'string') return [keys];
     return keys.length < 2 ? keys : [...new Set(keys)];
   };

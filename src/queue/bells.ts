@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
-import { Queue, Worker } from 'bullmq';
-import type { Logger } from '../logger.ts';
+import type { Worker } from 'bullmq';
 import { atMost } from './at-most.ts';
+import { LOOK_JOBS, openQueue, openWorker, type QueueOptions } from './job-queue.ts';
 import type { RedisConnections } from './redis.ts';
 
 /** What is due in one moment: of which kind, and the end of the moment in ms since 1970. A number, never a payload. */
@@ -23,30 +23,14 @@ export interface Bells {
   close(timeoutMs: number): Promise<void>;
 }
 
-export interface BellOptions {
-  /** Names this process in its jobs (BullMQ's `processedBy`). */
-  readonly instanceId: string;
-  readonly prefix: string;
-  readonly logId: string;
-  readonly lockMs: number;
-  readonly stalledCheckMs: number;
-  readonly logger: Logger;
-}
-
 /** Rings of one process at once: a moment whose work takes long must not hold up the next. */
 const RING_MAX_COUNT = 8;
 /** A ring says nothing about what it rang for: a stalled one is rung again. */
 const MAX_STALLED_COUNT = 1_000;
 
-export function createBells(redis: RedisConnections, options: BellOptions): Bells {
-  const { prefix, logger } = options;
+export function createBells(redis: RedisConnections, options: QueueOptions): Bells {
   const name = `${options.logId}-timers`;
-  const queue = new Queue<Moment>(name, {
-    connection: redis.producer,
-    prefix,
-    defaultJobOptions: { attempts: 1, removeOnComplete: true, removeOnFail: { count: 100, age: 3_600 } },
-  });
-  queue.on('error', (error) => logger.debug({ queue: name, error: error.message }, 'queue error'));
+  const queue = openQueue<Moment>(redis, name, options, LOOK_JOBS);
   let worker: Worker<Moment> | undefined;
   let closed: Promise<void> | undefined;
   return {
@@ -65,17 +49,8 @@ export function createBells(redis: RedisConnections, options: BellOptions): Bell
       );
     },
     work(ring) {
-      worker ??= new Worker<Moment>(name, ({ data }) => ring({ kind: data.kind, atMs: data.atMs }), {
-        connection: redis.patient(),
-        prefix,
-        name: options.instanceId,
-        concurrency: RING_MAX_COUNT,
-        lockDuration: options.lockMs,
-        stalledInterval: options.stalledCheckMs,
-        maxStalledCount: MAX_STALLED_COUNT,
-        drainDelay: 5,
-      });
-      worker.on('error', (error) => logger.debug({ queue: name, error: error.message }, 'queue worker error'));
+      const limits = { concurrency: RING_MAX_COUNT, maxStalledCount: MAX_STALLED_COUNT };
+      worker ??= openWorker<Moment>(redis, name, options, ({ data: { kind, atMs } }) => ring({ kind, atMs }), limits);
     },
     close(timeoutMs) {
       closed ??= atMost(timeoutMs, Promise.all([worker?.close(), queue.close()])).then(() => undefined);

@@ -1,6 +1,6 @@
-import { type Job, Queue, Worker } from 'bullmq';
-import type { Logger } from '../logger.ts';
+import type { Queue, Worker } from 'bullmq';
 import { atMost } from './at-most.ts';
+import { LOOK_JOBS, openQueue, openWorker, type QueueOptions } from './job-queue.ts';
 import type { RedisConnections } from './redis.ts';
 
 /** A consumer and version: one queue. */
@@ -31,16 +31,6 @@ export interface WakeUpWork {
   resize(maxCount: number): void;
 }
 
-export interface WakeUpOptions {
-  /** Names this process in its jobs (BullMQ's `processedBy`). */
-  readonly instanceId: string;
-  readonly prefix: string;
-  readonly logId: string;
-  readonly lockMs: number;
-  readonly stalledCheckMs: number;
-  readonly logger: Logger;
-}
-
 interface WakeUpJob {
   readonly partition: number;
 }
@@ -52,7 +42,7 @@ const FAREWELL_MS = 500;
 /** Deploys and crashes stall healthy jobs; a stall says nothing about the events. */
 const MAX_STALLED_COUNT = 1_000;
 
-export function createWakeUps(redis: RedisConnections, options: WakeUpOptions): WakeUps {
+export function createWakeUps(redis: RedisConnections, options: QueueOptions): WakeUps {
   const producers = new Map<string, Producer>();
   const workers: Worker<WakeUpJob>[] = [];
   let closed: Promise<void> | undefined;
@@ -74,20 +64,9 @@ export function createWakeUps(redis: RedisConnections, options: WakeUpOptions): 
   return {
     wake: (target, partitions) => producerOf(nameOf(target)).wake(partitions),
     work(target, run, maxCount) {
-      const worker = new Worker<WakeUpJob>(nameOf(target), (job: Job<WakeUpJob>) => run(job.data.partition), {
-        connection: redis.patient(),
-        prefix: options.prefix,
-        name: options.instanceId,
-        concurrency: maxCount,
-        lockDuration: options.lockMs,
-        stalledInterval: options.stalledCheckMs,
-        maxStalledCount: MAX_STALLED_COUNT,
-        drainDelay: 5,
-      });
-      // Without a listener an error would end the process; while Redis is away there is one a second.
-      worker.on('error', (error) =>
-        options.logger.debug({ queue: worker.name, error: error.message }, 'queue worker error'),
-      );
+      const process = ({ data }: { readonly data: WakeUpJob }): Promise<void> => run(data.partition);
+      const limits = { concurrency: maxCount, maxStalledCount: MAX_STALLED_COUNT };
+      const worker = openWorker<WakeUpJob>(redis, nameOf(target), options, process, limits);
       workers.push(worker);
       return {
         resize: (count) => {
@@ -113,14 +92,9 @@ class Producer {
   #flushing = false;
   #stopped = false;
 
-  constructor(name: string, redis: RedisConnections, options: WakeUpOptions) {
+  constructor(name: string, redis: RedisConnections, options: QueueOptions) {
     this.#redis = redis;
-    this.#queue = new Queue<WakeUpJob>(name, {
-      connection: redis.producer,
-      prefix: options.prefix,
-      defaultJobOptions: { attempts: 1, removeOnComplete: true, removeOnFail: { count: 100, age: 3_600 } },
-    });
-    this.#queue.on('error', (error) => options.logger.debug({ queue: name, error: error.message }, 'queue error'));
+    this.#queue = openQueue<WakeUpJob>(redis, name, options, LOOK_JOBS);
   }
 
   wake(partitions: Iterable<number>): void {

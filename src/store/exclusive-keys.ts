@@ -1,6 +1,7 @@
 import type { Db } from 'mongodb';
 import type { LeaseDocument } from './documents.ts';
 import { inTime } from './in-time.ts';
+import { ANSWER_MAX_MS, takeLease } from './leases.ts';
 
 /**
  * `service_keys`: which process runs a command for a key that allows one at a time. Times are the server's. A lease, no fence:
@@ -14,8 +15,6 @@ export interface ExclusiveKeys {
   release(id: string, holder: string): Promise<void>;
 }
 
-const ANSWER_MAX_MS = 10_000;
-
 export async function ensureExclusiveKeys(db: Db): Promise<void> {
   // What a killed process held; released keys are deleted.
   await db.collection('service_keys').createIndex({ expiresAt: 1 }, { name: 'expiry', expireAfterSeconds: 60 });
@@ -24,17 +23,7 @@ export async function ensureExclusiveKeys(db: Db): Promise<void> {
 export function createExclusiveKeys(db: Db): ExclusiveKeys {
   const keys = db.collection<LeaseDocument>('service_keys', { timeoutMS: ANSWER_MAX_MS });
   return {
-    async acquire(id, holder, ttlMs) {
-      // A missing lease has no expiry, which is before every time.
-      const mine = { $or: [{ $eq: ['$holder', { $literal: holder }] }, { $lte: ['$expiresAt', '$$NOW'] }] };
-      const take = {
-        holder: { $cond: [mine, { $literal: holder }, '$holder'] },
-        expiresAt: { $cond: [mine, { $add: ['$$NOW', ttlMs] }, '$expiresAt'] },
-      };
-      const options = { upsert: true, returnDocument: 'after' } as const;
-      const call = keys.findOneAndUpdate({ _id: id }, [{ $set: take }], options);
-      return (await inTime(call, ANSWER_MAX_MS, 'a lease of a key'))?.holder === holder;
-    },
+    acquire: (id, holder, ttlMs) => takeLease(keys, id, holder, ttlMs, 'a lease of a key'),
     async renew(ids, holder, ttlMs) {
       const mine = { _id: { $in: [...ids] }, holder };
       const call = keys.updateMany(mine, [{ $set: { expiresAt: { $add: ['$$NOW', ttlMs] } } }]);
