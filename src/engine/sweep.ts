@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import type { Model } from '../define/model.ts';
 import type { Logger } from '../logger.ts';
 import { atMost } from '../queue/at-most.ts';
@@ -41,7 +42,8 @@ const END_MAX_MS = 500;
 
 /**
  * Heals what lost jobs, lost hints and dead processes leave behind. It lives in the workers and looks at progress in MongoDB,
- * never at jobs: Redis may be empty or away. One process does it, by a lease; two doing it would do no harm.
+ * never at jobs: Redis may be empty or away. One process of those with the same consumers and versions does it, by a lease; those
+ * with other code, in a rolling deploy, have a lease of their own. Two doing it do no harm.
  */
 export class Sweep {
   readonly #options: SweepOptions;
@@ -53,10 +55,10 @@ export class Sweep {
   }
 
   start(): void {
-    const { store, instanceId, logger, intervalMs } = this.#options;
+    const { store, model, instanceId, logger, intervalMs } = this.#options;
     this.#lease = keepLease({
       leases: store.leases,
-      id: `${store.logId}/sweep`,
+      id: sweepLease(store.logId, model),
       holder: instanceId,
       logger,
       onGain: () => this.#rounds?.now(),
@@ -73,7 +75,7 @@ export class Sweep {
     this.#rounds = repeat(round, { firstMs: intervalMs });
   }
 
-  /** This process sweeps. */
+  /** This process sweeps; one of each code does. */
   get leads(): boolean {
     return this.#lease?.held === true;
   }
@@ -114,6 +116,12 @@ export class Sweep {
       if (delivery === undefined) wakeUps?.wake({ consumer: name, version }, partitions);
     }
   }
+}
+
+/** Who has other generations knows others that stand still. */
+function sweepLease(logId: string, { consumers }: Model): string {
+  const generations = consumers.map(({ name, generation }) => `${name}/${generation}`).sort();
+  return `${logId}/sweep/${createHash('sha256').update(generations.join('\n')).digest('hex').slice(0, 16)}`;
 }
 
 function needsPush({ checkpoint, failure, paused, idleMs }: PartitionReading, end: number): boolean {

@@ -30,9 +30,13 @@ export async function ensureConsumers(db: Db, existing: ReadonlySet<string>): Pr
     (name) => !existing.has(name),
   );
   await Promise.all(missing.map((name) => db.createCollection(name).catch(ignoreExisting)));
-  await ensureCrashes(db);
+  // Each code has a lease of its own.
+  const expiry = { name: 'expiry', expireAfterSeconds: LEASE_KEPT_S };
+  await Promise.all([ensureCrashes(db), db.collection('leases').createIndex({ expiresAt: 1 }, expiry)]);
 }
 
+/** After it ran out: long enough to tell that nobody places commits. */
+const LEASE_KEPT_S = 86_400;
 const TOLD_MAX_MS = 5_000;
 const READ_MAX_MS = 30_000;
 

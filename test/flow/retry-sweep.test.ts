@@ -1,11 +1,13 @@
-import { beforeAll, beforeEach, expect, test } from 'vitest';
+import { beforeAll, beforeEach, expect, onTestFinished, test } from 'vitest';
 import { z } from 'zod';
 import { retrySweep } from '../../src/engine/retry-sweep.ts';
+import { Sweep } from '../../src/engine/sweep.ts';
 import { aggregate, buildModel, module, observer } from '../../src/index.ts';
 import type { RetryJob, RetryOutcome } from '../../src/queue/retries.ts';
 import { deadLetterId } from '../../src/store/dead-letters.ts';
 import type { ConsumerDocument } from '../../src/store/documents.ts';
 import { type DeliveryFixture, deliveryFixture } from '../setup/delivery.ts';
+import { logger } from '../setup/test-worker.ts';
 import { until } from '../setup/until.ts';
 
 const counter = aggregate({
@@ -16,7 +18,8 @@ const counter = aggregate({
   evolve: { Counted: (sum, { by }) => sum + by },
   decide: { Count: (_sum, data) => ({ type: 'Counted', data }) },
 });
-const tell = (name: string) => observer({ name, from: [counter], on: { Counted: () => undefined } });
+const tell = (name: string, version = 1) =>
+  observer({ name, version, from: [counter], on: { Counted: () => undefined } });
 const model = buildModel([module({ name: 'counts', parts: [counter, tell('mails'), tell('calls')] })]);
 
 let fixture: DeliveryFixture;
@@ -29,12 +32,12 @@ beforeEach(async () => {
 });
 
 /** Failed tries that are due for a minute; the first key is the oldest. */
-async function overdue(consumer: string, keys: readonly string[], ageMs = 60_000): Promise<void> {
+async function overdue(consumer: string, keys: readonly string[], ageMs = 60_000, generation = 1): Promise<void> {
   const { logId } = fixture.store;
   const at = (index: number): Date => new Date(Date.now() - ageMs + index);
   const records = keys.map((key, index) => ({
-    _id: deadLetterId(logId, { consumer, generation: 1 }, key),
-    ...{ logId, consumer, generation: 1, version: 1, partition: 0, key, state: 'RETRYING' as const },
+    _id: deadLetterId(logId, { consumer, generation }, key),
+    ...{ logId, consumer, generation, version: generation, partition: 0, key, state: 'RETRYING' as const },
     ...{ delivery: 0, maxAttempts: 5, attempts: 1, parkedCount: 0, nextAttemptAt: at(index) },
   }));
   await fixture.connection.db.collection('dead_letters').insertMany(records as never);
@@ -89,4 +92,49 @@ test('tries of a paused consumer keep those of others from nothing, however many
   expect(begun).toHaveLength(1);
   await db.collection('consumers').updateOne(mails, { $unset: { paused: true } });
   for (const end of ends) end({ kind: 'done' });
+});
+
+test('a process of older code that came first keeps no new version from the sweep of those that run it', async () => {
+  const { store, connection } = fixture;
+  const { logId, deadLetters } = store;
+  const { consumers } = store.operators;
+  const deployed = buildModel([module({ name: 'counts', parts: [counter, tell('mails', 2), tell('calls')] })]);
+  const began = new Set<string>();
+  const sweepOf = (instanceId: string, of: typeof model): Sweep => {
+    const delivery = {
+      wake: (consumer: string, partitions: Iterable<number>) => {
+        for (const partition of partitions) began.add(`${instanceId} ${consumer}/${partition}`);
+      },
+      retry: async (consumer: string, { deadLetter }: RetryJob): Promise<RetryOutcome> => {
+        began.add(`${instanceId} ${consumer} ${deadLetter}`);
+        return { kind: 'done' };
+      },
+    };
+    const membership = { buryDead: async () => undefined };
+    const tasks = [retrySweep({ logId, deadLetters, consumers, model: of, retries: undefined, delivery })];
+    const sweep = new Sweep({ store, model: of, instanceId, membership, intervalMs: 50, logger, delivery, tasks });
+    sweep.start();
+    onTestFinished(() => sweep.stop());
+    return sweep;
+  };
+  const old = sweepOf('old', model);
+  await until('the old one sweeps', () => old.leads || undefined);
+  for (const consumer of deployed.consumers) await store.consumers.ensure(consumer);
+  await overdue('mails', ['a'], 60_000, 2);
+  const stranded = { consumer: 'mails', generation: 2, partition: 5 };
+  const { db } = connection;
+  await db.collection('events').insertOne({ _id: 1, stream: 's', version: 1, type: 'Counted' } as never);
+  await db.collection('partitions').updateOne(stranded, { $set: { updatedAt: new Date(Date.now() - 60_000) } });
+  const [first, second] = [sweepOf('new', deployed), sweepOf('newer', deployed)];
+  const id = deadLetterId(logId, { consumer: 'mails', generation: 2 }, 'a');
+  const seen = () => [...began];
+  await until('the partition is pushed', () => began.has('new mails/5') || began.has('newer mails/5') || undefined, {
+    seen,
+  });
+  await until('the try is made', () => began.has(`new mails ${id}`) || began.has(`newer mails ${id}`) || undefined, {
+    seen,
+  });
+  // Of those with the same code, one.
+  expect([first.leads, second.leads].filter((leads) => leads)).toHaveLength(1);
+  expect(began).not.toContain(`old mails ${id}`);
 });
