@@ -2,7 +2,7 @@ import type { Model, SagaModel } from '../define/model.ts';
 import type { Logger } from '../logger.ts';
 import type { QueuedCommandDocument } from '../store/documents.ts';
 import type { GenerationRef } from '../store/partitions.ts';
-import type { SagaStore } from '../store/sagas.ts';
+import type { SagaStore, Untold } from '../store/sagas.ts';
 import type { SideWrites } from '../store/side-writes.ts';
 import type { Delivery } from './delivery.ts';
 import { refusalErrand, timerErrand } from './saga-errands.ts';
@@ -19,9 +19,11 @@ export interface SagaWorkOptions {
   readonly direct: boolean;
   readonly logger: Logger;
 }
-/** Refusals that one look brings to their instances. */
+/** Refusals that one look brings to their instances, about; also those that one read takes. */
 const LOOK_MAX_COUNT = 500;
-/** One that waits behind a dead letter rests for so long before it is tried again. */
+/** A look that meets nothing but instances at rest ends after so many full reads; the next one goes on there. */
+const READS_MAX_COUNT = 10;
+/** An instance that waits behind a dead letter rests for so long before it is tried again. */
 const REST_MS = 5_000;
 const RESTING_MAX_COUNT = 10_000;
 
@@ -30,7 +32,10 @@ export class SagaWork {
   readonly #options: SagaWorkOptions;
   readonly #handlers = new Map<string, SagaHandler>();
   readonly #inHand = new Set<string>();
+  /** By instance, until when. */
   readonly #resting = new Map<string, number>();
+  /** Where the next look begins: in the nth saga, after this refusal. */
+  #place: { readonly saga: number; readonly after: Untold | undefined } = { saga: 0, after: undefined };
   #delivery: Pick<Delivery, 'errand'> | undefined;
   #offer: (commands: readonly QueuedCommandDocument[]) => void = () => undefined;
   #noticed: (timesMs: readonly number[]) => void = () => undefined;
@@ -109,7 +114,7 @@ export class SagaWork {
     try {
       const errand = refusalErrand(handler, this.#options.store, { sender, commandId });
       const end = await this.#delivery.errand(consumer, partition, errand);
-      if (end === 'waits' || end === 'failed' || end === 'paused') this.#rest(_id);
+      if (end === 'waits' || end === 'failed' || end === 'paused') this.#rest(instanceOf(sender));
     } catch (error) {
       const fields = { consumer, key: sender.key, commandId, error: String(error) };
       this.#options.logger.warn(fields, 'a saga could not be told of a refusal; it is told again');
@@ -118,16 +123,36 @@ export class SagaWork {
     }
   }
 
-  /** Tells refusals that nobody told: of processes that died, and of other processes without sagas. */
+  /**
+   * Tells refusals that nobody told: of processes that died, and of other processes without sagas. One look after the other passes
+   * them all, however many wait behind dead letters.
+   */
   async look(): Promise<void> {
     const nowMs = performance.now();
-    for (const [id, untilMs] of this.#resting) if (untilMs <= nowMs) this.#resting.delete(id);
-    const limit = LOOK_MAX_COUNT + this.#resting.size;
-    const untold = await this.#options.store.untold(this.generations, limit);
-    await Promise.all(untold.filter(({ _id }) => !this.#resting.has(_id)).map((command) => this.refused(command)));
+    for (const [instance, untilMs] of this.#resting) if (untilMs <= nowMs) this.#resting.delete(instance);
+    const fresh: Untold[] = [];
+    for (let reads = 0; reads < READS_MAX_COUNT && fresh.length < LOOK_MAX_COUNT; ) {
+      const { saga, after } = this.#place;
+      const of = this.generations[saga];
+      if (of === undefined) {
+        this.#place = { saga: 0, after: undefined };
+        break;
+      }
+      const some = await this.#options.store.untold(of, after, LOOK_MAX_COUNT);
+      const isFull = some.length === LOOK_MAX_COUNT;
+      if (isFull) reads++;
+      this.#place = isFull ? { saga, after: some.at(-1) } : { saga: saga + 1, after: undefined };
+      fresh.push(...some.filter(({ sender }) => !this.#resting.has(instanceOf(sender))));
+    }
+    await Promise.all(fresh.map((one) => this.refused(one)));
   }
 
-  #rest(id: string): void {
-    if (this.#resting.size < RESTING_MAX_COUNT) this.#resting.set(id, performance.now() + REST_MS);
+  #rest(instance: string): void {
+    this.#resting.delete(instance);
+    // It is tried again sooner.
+    if (this.#resting.size >= RESTING_MAX_COUNT) this.#resting.delete(this.#resting.keys().next().value ?? '');
+    this.#resting.set(instance, performance.now() + REST_MS);
   }
 }
+
+const instanceOf = ({ consumer, generation, key }: Untold['sender']): string => `${consumer}/${generation}/${key}`;

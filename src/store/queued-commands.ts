@@ -91,11 +91,11 @@ const OPEN = ['RECEIVED', 'RUNNING'] as const;
 
 export async function ensureQueuedCommands(db: Db, existing: ReadonlySet<string>): Promise<void> {
   if (!existing.has(COLLECTION)) await db.createCollection(COLLECTION).catch(ignoreExisting);
-  const sender = { 'sender.consumer': 1, 'sender.generation': 1, 'sender.partition': 1 } as const;
+  const sender = { 'sender.consumer': 1, 'sender.generation': 1, 'sender.partition': 1, commandId: 1 } as const;
   await db.collection(COLLECTION).createIndexes([
     { name: 'due', key: { dueAt: 1, _id: 1 }, partialFilterExpression: { dueAt: { $exists: true } } },
     { name: 'dead', key: { finishedAt: 1, _id: 1 }, partialFilterExpression: { state: 'DEAD' } },
-    { name: 'tell', key: sender, partialFilterExpression: { tell: true } },
+    { name: 'untold', key: sender, partialFilterExpression: { tell: true } },
     { name: 'expiry', key: { expiresAt: 1 }, expireAfterSeconds: 0 },
   ]);
 }

@@ -12,6 +12,12 @@ export interface SagaPlace {
   readonly startedAt: Date;
   readonly id: string;
 }
+/** A refused command that its sender was not told of. */
+export interface Untold {
+  readonly _id: string;
+  readonly commandId: string;
+  readonly sender: Sender;
+}
 export interface SagaListFilter {
   readonly status?: SagaDocument['status'] | undefined;
   readonly correlationId?: string | undefined;
@@ -26,8 +32,8 @@ export interface SagaStore {
   keys(of: GenerationRef, keys: readonly string[]): Promise<ReadonlyMap<string, string>>;
   /** A refused command of an instance, unless it was told. */
   refusal(sender: Sender, commandId: string): Promise<QueuedCommandDocument | undefined>;
-  /** Refused commands of these sagas that were not told yet, at most `limit`, in no order. */
-  untold(of: readonly GenerationRef[], limit: number): Promise<readonly QueuedCommandDocument[]>;
+  /** Refused commands of a saga that were not told yet, by partition and command id; at most `limit`, those after a place. */
+  untold(of: GenerationRef, after: Untold | undefined, limit: number): Promise<readonly Untold[]>;
   instance(of: GenerationRef, id: string): Promise<SagaDocument | undefined>;
   /** Newest first; from the far end when `turned`. */
   list(
@@ -93,17 +99,23 @@ export function createSagaStore(db: Db, logId: string, reads: CausalReads): Saga
         const filter: Document = { ...sender, tell: true, 'sender.key': key, commandId, logId };
         return (await queued.findOne(filter, { session })) ?? undefined;
       }),
-    untold: async (of, limit) => {
-      if (of.length === 0) return [];
-      const $or = of.map(({ consumer, generation }) => ({
-        'sender.consumer': consumer,
-        'sender.generation': generation,
-        tell: true,
-      }));
-      const filter: Document = { $or, logId };
+    async untold({ consumer, generation }, after, limit) {
+      const beyond: Document =
+        after === undefined
+          ? {}
+          : {
+              'sender.partition': { $gte: after.sender.partition },
+              $or: [
+                { 'sender.partition': { $gt: after.sender.partition } },
+                { 'sender.partition': after.sender.partition, commandId: { $gt: after.commandId } },
+              ],
+            };
+      const filter: Document = { 'sender.consumer': consumer, 'sender.generation': generation, tell: true, logId };
       const read = () =>
         queued
-          .find(filter, { readConcern: { level: 'majority' } })
+          .find<Untold>({ ...filter, ...beyond }, { readConcern: { level: 'majority' }, batchSize: limit })
+          .project<Untold>({ commandId: 1, sender: 1 })
+          .sort({ 'sender.partition': 1, commandId: 1 })
           .limit(limit)
           .toArray();
       return askedAgain(read, READ_MAX_MS, 'a read of refusals');

@@ -2,9 +2,15 @@ import { graphql } from 'graphql';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { z } from 'zod';
 import { schemaOf } from '../../resolvers/index.ts';
+import { buildModel } from '../../src/define/model.ts';
+import type { Errand } from '../../src/engine/errand.ts';
+import { SagaWork } from '../../src/engine/saga-work.ts';
 import type { GatewayContext } from '../../src/gateway/context.ts';
 import { aggregate, command, module, type Reaction, type RunningApp, saga } from '../../src/index.ts';
+import { createLogger } from '../../src/logger.ts';
+import { createCausalReads } from '../../src/store/causal-reads.ts';
 import type { LogDocument } from '../../src/store/documents.ts';
+import { createSagaStore } from '../../src/store/sagas.ts';
 import { sagaApps } from '../setup/saga-apps.ts';
 import { until } from '../setup/until.ts';
 
@@ -248,4 +254,34 @@ describe('an instance', () => {
     const unknown = await graphql({ schema, source: '{ saga(name: "x", id: "y") { id } }', contextValue: context });
     expect(unknown.errors?.[0]?.originalError).toMatchObject({ code: 'UNKNOWN_CONSUMER' });
   });
+});
+
+test('a refusal is told, however many of other instances wait behind dead letters', async () => {
+  const { db } = loops;
+  const store = createSagaStore(db, 'many', createCausalReads(db.client));
+  const model = buildModel([module({ name: 'loops', parts: [loop, pinging] })]);
+  const limits = { dataMaxBytes: 1_000, maxDepth: 10 };
+  const logger = createLogger({ level: 'silent', pretty: false });
+  const work = new SagaWork({ model, logId: 'many', store, limits, direct: false, logger });
+  const [consumer] = model.consumers;
+  if (consumer?.kind !== 'saga') throw new Error('the saga is missing');
+  work.handler(consumer);
+  const refusals = Array.from({ length: 11_000 }, (_, index) => {
+    const partition = Math.floor(index / 2_000);
+    const sender = { consumer: 'pinging', generation: consumer.generation, partition, key: `k${index}` };
+    return { _id: `many\u0000${index}`, logId: 'many', commandId: `c${index}`, tell: true, sender };
+  });
+  const queued = db.collection<(typeof refusals)[number]>('queued_commands');
+  await queued.insertMany(refusals);
+  const told: unknown[] = [];
+  work.delivers({
+    // All but the very last wait.
+    errand: async <R>(_consumer: string, _partition: number, { of }: Errand<R>) => {
+      if ('key' in of && of.key === 'k10999') told.push(of.key);
+      return 'waits' as R;
+    },
+  });
+  for (let count = 0; count < 25 && told.length === 0; count++) await work.look();
+  expect(told).toEqual(['k10999']);
+  await queued.deleteMany({ logId: 'many' });
 });
