@@ -8,7 +8,7 @@ import { type RejectionStore, rejectionId } from '../store/rejections.ts';
 import type { CommandStatus, Runtime } from './contract.ts';
 import { queuedCommandId } from './queued-command.ts';
 import { acceptedReceipt, queuedReceipt } from './receipts.ts';
-import { decodeToken, encodeToken } from './token.ts';
+import { decodeToken, encodeToken, type Token, UNDECIDED } from './token.ts';
 import type { FindDecided } from './wait-at-least.ts';
 
 export interface CommandStatusDeps {
@@ -19,13 +19,13 @@ export interface CommandStatusDeps {
   readonly logId: string;
 }
 /** What is on record of a command. */
-export interface CommandRecords {
+interface CommandRecords {
   readonly commit: CommitDocument | undefined;
   readonly rejection: RejectionDocument | undefined;
   readonly queued: QueuedCommandDocument | undefined;
 }
 
-export async function readCommand(
+async function readCommand(
   { commits, rejections, queued }: Omit<CommandStatusDeps, 'model' | 'logId'>,
   stream: string,
   commandId: string,
@@ -38,24 +38,46 @@ export async function readCommand(
   return { commit, rejection, queued: waiting };
 }
 
+/** What is on record of the command that a token names: a queued one, or what was decided at once. */
+export async function readByToken(deps: Omit<CommandStatusDeps, 'model'>, token: Token): Promise<CommandRecords> {
+  const records = await readCommand(deps, token.stream, token.commandId);
+  return token.firstVersion === UNDECIDED.firstVersion ? ofQueued(records) : ofDecided(records);
+}
+
+/** Of a queued command, and not of another that took its commandId before its time, with other data. */
+function ofQueued({ commit, rejection, queued }: CommandRecords): CommandRecords {
+  const own = <R extends Decided>(record: R | undefined): R | undefined =>
+    queued === undefined || record?.command.hash === queued.hash ? record : undefined;
+  return { commit: own(commit), rejection: own(rejection), queued };
+}
+
+/** The other way round: what was decided is the truth, and a queued one with other data has no part in it. */
+function ofDecided({ commit, rejection, queued }: CommandRecords): CommandRecords {
+  const decided: Decided | undefined = commit ?? rejection;
+  const isOwn = decided === undefined || decided.command.hash === queued?.hash;
+  return { commit, rejection, queued: isOwn ? queued : undefined };
+}
+
+type Decided = Pick<CommitDocument | RejectionDocument, 'command'>;
+
 /** What became of a command, from the truth (majority reads). Undefined when nothing is known of it. */
 export function createCommandStatus(deps: CommandStatusDeps): Pick<Runtime, 'commandByToken' | 'findCommand'> {
-  const find = async (stream: string, commandId: string): Promise<CommandStatus | undefined> =>
-    statusOf(deps, stream, commandId, await readCommand(deps, stream, commandId));
   return {
     async commandByToken(token) {
-      const { stream, commandId } = decodeToken(token, deps.logId);
-      return find(stream, commandId);
+      const named = decodeToken(token, deps.logId);
+      return statusOf(deps, named.stream, named.commandId, await readByToken(deps, named));
     },
-    findCommand: async (aggregate, id, commandId) =>
-      find(streamKey({ tenant: DEFAULT_TENANT, aggregate, id }), commandId),
+    async findCommand(aggregate, id, commandId) {
+      const stream = streamKey({ tenant: DEFAULT_TENANT, aggregate, id });
+      return statusOf(deps, stream, commandId, ofDecided(await readCommand(deps, stream, commandId)));
+    },
   };
 }
 
-/** Which events a queued command caused. */
+/** Which events a queued command caused; asked for tokens of such ones only. */
 export function createFindDecided(deps: Omit<CommandStatusDeps, 'model' | 'logId'>): FindDecided {
   return async (stream, commandId) => {
-    const { commit, rejection, queued } = await readCommand(deps, stream, commandId);
+    const { commit, rejection, queued } = ofQueued(await readCommand(deps, stream, commandId));
     if (commit !== undefined) return { firstVersion: commit.version ?? null, eventCount: commit.events.length };
     const over = rejection !== undefined || queued?.state === 'REJECTED' || queued?.state === 'CANCELLED';
     return over ? { firstVersion: null, eventCount: 0 } : undefined;

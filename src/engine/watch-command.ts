@@ -1,12 +1,12 @@
 import { MillraceError } from '../errors.ts';
 import type { QueuedCommandDocument } from '../store/documents.ts';
 import { batchByKey } from './coalesce.ts';
-import { type CommandStatusDeps, readCommand, statusOf } from './command-status.ts';
+import { type CommandStatusDeps, readByToken, statusOf } from './command-status.ts';
 import type { CommandStatus } from './contract.ts';
 import type { OpenStreams } from './open-streams.ts';
 import type { PullSource } from './pull-stream.ts';
 import { queuedCommandId } from './queued-command.ts';
-import { decodeToken } from './token.ts';
+import { decodeToken, type Token } from './token.ts';
 
 export interface CommandWatchDeps extends CommandStatusDeps {
   readonly streams: OpenStreams;
@@ -35,13 +35,12 @@ export function createCommandWatch(deps: CommandWatchDeps) {
   });
   const ticker = createTicker();
   return (token: string, signal: AbortSignal): AsyncIterableIterator<CommandStatus, undefined> => {
-    const { stream, commandId } = decodeToken(token, deps.logId);
+    const named = decodeToken(token, deps.logId);
     const over = new AbortController();
     return deps.streams.open<CommandStatus>(AbortSignal.any([signal, over.signal]), (wake) => {
       const watched = {
-        stream,
-        commandId,
-        id: queuedCommandId(stream, commandId),
+        named,
+        id: queuedCommandId(named.stream, named.commandId),
         peek,
         wake,
         end: () => over.abort(),
@@ -73,8 +72,7 @@ function createTicker() {
 }
 
 interface Watched {
-  readonly stream: string;
-  readonly commandId: string;
+  readonly named: Token;
   readonly id: string;
   /** Where its record is now; cheap. */
   readonly peek: (id: string) => Promise<string | undefined>;
@@ -87,7 +85,7 @@ const placeOf = ({ state, attempts, delivery }: QueuedCommandDocument): string =
 
 function commandSource(
   deps: CommandWatchDeps,
-  { stream, commandId, id, peek, wake, end }: Watched,
+  { named, id, peek, wake, end }: Watched,
   ticker: ReturnType<typeof createTicker>,
 ): PullSource<CommandStatus> {
   const ready: CommandStatus[] = [];
@@ -103,8 +101,8 @@ function commandSource(
 
   const look = async (): Promise<void> => {
     if (told !== undefined && place === (await peek(id))) return;
-    const records = await readCommand(deps, stream, commandId);
-    const now = statusOf(deps, stream, commandId, records);
+    const records = await readByToken(deps, named);
+    const now = statusOf(deps, named.stream, named.commandId, records);
     if (now === undefined) throw unknown();
     const passed = records.queued === undefined ? [] : statesBefore(now, records.queued);
     const last = passed.findIndex(({ status }) => status === told);

@@ -124,6 +124,25 @@ test('one commandId has one effect and one receipt, in whatever modes it is sent
   }
 });
 
+test('a command that waits is not the one that took its commandId meanwhile with other data', async () => {
+  for (const by of [4, -4]) {
+    const id = randomUUID();
+    const commandId = randomUUID();
+    const waits = await queue(id, 3, { mode: undefined, commandId, sendAt: new Date(Date.now() + 60_000) });
+    const now = await app.send(sum, id, { type: 'Add', data: { by } }, { commandId });
+    expect(now).toMatchObject(by > 0 ? { kind: 'accepted' } : { kind: 'rejected', code: 'BELOW_ZERO' });
+    expect(await app.runtime.commandByToken(waits.token)).toMatchObject({ status: 'RECEIVED', receipt: null });
+    // The address names what took effect.
+    const taken = await app.runtime.findCommand('sum', id, commandId);
+    expect(taken).toMatchObject({ status: by > 0 ? 'ACCEPTED' : 'REJECTED', sendAt: null, attempts: 1, error: null });
+    if (by > 0) expect(await app.runtime.commandByToken(taken!.token)).toEqual(taken);
+    await stored().updateOne({ commandId }, { $set: { notBefore: new Date() } });
+    const refused = { status: 'REJECTED', receipt: { code: 'IDEMPOTENCY_CONFLICT' } };
+    expect(await end(waits.token)).toMatchObject(refused);
+    expect(await app.runtime.commandByToken(waits.token)).toMatchObject(refused);
+  }
+});
+
 test('a decision that throws is tried again; then the command is dead until somebody retries it', async () => {
   bug.throwsCount = 1;
   const once = await queue(randomUUID(), 1);
