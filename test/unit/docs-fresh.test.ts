@@ -50,6 +50,20 @@ describe.each(pages)('%s', async (page) => {
   });
 });
 
+test('samples of the docs are those that are compiled', async () => {
+  // As the formatter would not write them.
+  const plain = (code: string): string =>
+    code
+      .replace(/^import .*$/gm, '')
+      .replace(/\s+/g, '')
+      .replace(/,(?=[)\]}])/g, '');
+  const compiled = plain(await readFile('test/types/docs-as-written.ts', 'utf8'));
+  const texts = await Promise.all((await folder('docs')).map((page) => readFile(page, 'utf8')));
+  const samples = texts.flatMap((text) => [...text.matchAll(/^```ts\n(.*?)^```/gms)].map(([, code = '']) => code));
+  expect(samples.length).toBeGreaterThan(3);
+  expect(samples.filter((code) => !compiled.includes(plain(code)))).toEqual([]);
+});
+
 test('every error that a client may see is explained, and no other name of one is in a table', async () => {
   const [graphql, failures] = await Promise.all(
     ['docs/graphql.md', 'docs/failures.md'].map((page) => readFile(page, 'utf8')),

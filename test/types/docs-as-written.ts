@@ -1,0 +1,103 @@
+/** The samples of docs/*.md, as they stand there, so that they compile; test/unit/docs-fresh.test.ts holds them together. */
+import { command, observer, saga, service, webhook } from 'millrace';
+import { createSchemaBuilder, exposeModule } from 'millrace/graphql';
+import { spec } from 'millrace/testing';
+import { z } from 'zod';
+import { account, amount } from '../../examples/bank/account.ts';
+import { bank } from '../../examples/bank/module.ts';
+import { transfer } from '../../examples/bank/transfer.ts';
+
+interface Moving {
+  readonly from: string;
+  readonly to: string;
+  readonly amount: number;
+  readonly step: 'ASKED';
+  readonly failed?: string;
+}
+const nothing: Moving = { from: '', to: '', amount: 0, step: 'ASKED' };
+const builder = createSchemaBuilder();
+interface Once {
+  readonly idempotencyKey: string;
+  readonly signal: AbortSignal;
+}
+declare function charge(
+  what: { readonly card: string; readonly amount: number },
+  options: Once,
+): Promise<string | undefined>;
+declare function tell(transferId: string, options: Once): Promise<void>;
+
+// docs/getting-started.md
+const opened = { type: 'AccountOpened', data: { owner: 'Ada', currency: 'EUR' } } as const;
+spec(account)
+  .given(opened)
+  .when({ type: 'Withdraw', data: { amount: 1 } }).rejected; // 'INSUFFICIENT_FUNDS'
+
+// docs/graphql.md
+exposeModule(builder, bank, {
+  commands: { CloseAccount: { hidden: true }, 'account.Deposit': { name: 'payIn' } },
+  views: { account: { name: 'bankAccount', list: 'bankAccounts', fields: { owner: { hidden: true } } } },
+  queries: { richest: { description: 'The ten happiest customers' } },
+});
+
+// docs/handlers.md
+export const moneyTransfer = saga({
+  name: 'moneyTransfer',
+  from: [transfer, account],
+  key: (event) =>
+    event.type === 'TransferRequested'
+      ? event.stream.id
+      : 'transferId' in event.data
+        ? event.data.transferId
+        : undefined,
+  starts: ['TransferRequested'],
+  initial: () => nothing,
+  on: {
+    TransferRequested: (_state, { data }, { id }) => ({
+      state: { ...data, step: 'ASKED' },
+      send: [command(account, data.from, { type: 'DebitForTransfer', data: { transferId: id, amount: data.amount } })],
+      timers: { deadline: { afterMs: 30_000 } },
+    }),
+    // …
+  },
+  onTimer: { deadline: (state) => ({ state: { ...state, failed: 'too late' } }) },
+  onRejected: (_state, { code }, { id }) => ({
+    send: [command(transfer, id, { type: 'FailTransfer', data: { reason: code } })],
+    end: true,
+  }),
+});
+
+// docs/handlers.md
+export const cardProcessor = service({
+  name: 'cardProcessor',
+  commands: { ChargeCard: z.object({ accountId: z.string(), card: z.string(), amount }) },
+  events: { CardCharged: z.object({ accountId: z.string(), amount, reference: z.string() }) },
+  rejections: ['CARD_DECLINED'],
+  attempts: 8,
+  timeoutMs: 3_000,
+  handle: {
+    ChargeCard: async ({ accountId, card, amount }, { idempotencyKey, signal, reject }) => {
+      const reference = await charge({ card, amount }, { idempotencyKey, signal }); // yours: a fetch, for example
+      return reference === undefined
+        ? reject('CARD_DECLINED', 'the network says no')
+        : { type: 'CardCharged', data: { accountId, amount, reference } };
+    },
+  },
+});
+
+// docs/handlers.md
+export const notify = observer({
+  name: 'notify',
+  from: [transfer],
+  on: {
+    TransferCompleted: async ({ stream }, { idempotencyKey, signal }) => tell(stream.id, { idempotencyKey, signal }), // yours
+  },
+});
+
+// docs/handlers.md
+export const partners = webhook({
+  name: 'partners',
+  from: [transfer],
+  events: ['TransferCompleted'],
+  url: process.env.PARTNER_URL!,
+  secret: process.env.PARTNER_SECRET!,
+});
