@@ -58,6 +58,8 @@ export class ObserverPartition {
     const { head, window } = this;
     if (!head.dirty || head.released || head.resting || head.tip === undefined || this.stuck !== undefined)
       return false;
+    // A reset may be under way: what is to be passed over is known when it is over.
+    if (head.paused) return false;
     return this.scanned < end && (this.isWatched ? window.size === 0 : window.room >= WINDOW_MAX_COUNT / 2);
   }
 
