@@ -50,6 +50,15 @@ describe.each(pages)('%s', async (page) => {
   });
 });
 
+test('docs/architecture.md names every collection', async () => {
+  const text = await readFile('docs/architecture.md', 'utf8');
+  const names = await readdir('src/store');
+  const code = (await Promise.all(names.map((name) => readFile(join('src/store', name), 'utf8')))).join();
+  const used = [...code.matchAll(/(?:collection(?:<[^>]*>)?\(|COLLECTION = )'([a-z_]+)'/g)].map(([, name]) => name);
+  expect(used.length).toBeGreaterThan(20);
+  expect(used.filter((name) => !text.includes(`\`${name}\``))).toEqual([]);
+});
+
 test('samples of the docs are those that are compiled', async () => {
   // As the formatter would not write them.
   const plain = (code: string): string =>
