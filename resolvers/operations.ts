@@ -72,7 +72,7 @@ export function operationType(builder: MillraceBuilder) {
       RUNNING: {},
       STOPPED: { description: 'By an operator.' },
       DONE: { description: 'Everything that matched was looked at.' },
-      FAILED: {},
+      FAILED: { description: 'Over, but some that matched were left as they are: `error` says which, and why.' },
     } as const,
   });
   return builder.objectRef<Operation>('Operation').implement({

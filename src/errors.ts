@@ -88,6 +88,7 @@ export const errorTable = {
   UNKNOWN_DEAD_LETTER: { retryable: false, exposed: true },
   DEAD_LETTER_BUSY: { retryable: true, exposed: true },
   CONSUMER_RUNNING: { retryable: false, exposed: true },
+  CONSUMER_NOT_RUNNING: { retryable: true, exposed: true },
   OPERATION_RUNNING: { retryable: true, exposed: true },
   UNKNOWN_OPERATION: { retryable: false, exposed: true },
   REASON_MISSING: { retryable: false, exposed: true },

@@ -51,7 +51,7 @@ export async function startAll(deps: ProcessDeps): Promise<RunningWorkers> {
     commands?.worker.start();
     const sweeping = await startSweep(worker, { delivery: consumers.delivery, sagas: consumers.sagas, commands });
     started.push(sweeping, startAlerts(worker, sweeping));
-    started.push(startOperations(worker, { delivery: consumers.delivery, sweep: sweeping.sweep }));
+    started.push(startOperations(worker, { delivery: consumers.delivery }));
     if (commands !== undefined) started.push(await startDue(worker, commands, consumers.sagas));
     return { offer: place, commands, delivery: consumers.delivery, stop };
   } catch (error) {

@@ -4,7 +4,7 @@ import type { CommandWorker } from '../src/engine/command-worker.ts';
 import { type DecodeOnce, decodeOnce } from '../src/engine/decode-once.ts';
 import type { HintBus } from '../src/engine/hint-bus.ts';
 import type { OwnedLogReader } from '../src/engine/log-reader.ts';
-import { Membership } from '../src/engine/membership.ts';
+import { Membership, runsConsumers } from '../src/engine/membership.ts';
 import type { Logger } from '../src/logger.ts';
 import { createEpoch, type Epoch } from '../src/queue/epoch.ts';
 import type { RedisConnections } from '../src/queue/redis.ts';
@@ -12,6 +12,7 @@ import { createRetries, type Retries } from '../src/queue/retries.ts';
 import { createWakeUps, type WakeUps } from '../src/queue/wake-ups.ts';
 import type { Settings } from '../src/settings.ts';
 import type { DeliveryStore } from '../src/store/delivery-store.ts';
+import { consumerId } from '../src/store/partitions.ts';
 import type { CommandExecution } from './commands.ts';
 
 /** What a process brings; it also closes these. */
@@ -56,10 +57,12 @@ export interface RunningRole {
 
 /** Registers the process among the living; call it before any role starts, and `leave` after all have stopped. */
 export async function joinWorkers(deps: ProcessDeps): Promise<WorkerDeps & { readonly leave: () => Promise<void> }> {
-  const { store, settings, logger, instanceId, role } = deps;
+  const { store, settings, logger, instanceId, role, model } = deps;
+  const generations = model.consumers.map(({ name: consumer, generation }) => ({ consumer, generation }));
+  const consumers = runsConsumers({ role }) ? generations.map((one) => consumerId(store.logId, one)) : [];
   const membership = new Membership({
     store: store.instances,
-    self: { id: instanceId, host: hostname(), pid: process.pid, role },
+    self: { id: instanceId, host: hostname(), pid: process.pid, role, consumers },
     sessions: () => [...store.partitions.sessionIds(), ...store.operators.sessionIds()],
     logger,
   });

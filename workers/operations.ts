@@ -1,16 +1,15 @@
 import type { Delivery } from '../src/engine/delivery.ts';
 import { OperationRunner } from '../src/engine/operation-runner.ts';
-import type { Sweep } from '../src/engine/sweep.ts';
 import type { RunningRole, WorkerDeps } from './deps.ts';
 
-/** Does what operators started, in the process that sweeps. */
+/** Does what operators started with the consumers of this process. */
 export function startOperations(
-  { store, logger }: WorkerDeps,
-  { delivery, sweep }: { readonly delivery: Delivery; readonly sweep: Pick<Sweep, 'leads'> },
+  { store, membership, logger }: WorkerDeps,
+  { delivery }: { readonly delivery: Delivery },
 ): RunningRole {
   const runner = new OperationRunner({
     store: store.operators,
-    leads: () => sweep.leads,
+    membership,
     consumer: (name) => delivery.consumer(name),
     errand: ({ consumer, partition }, errand) => delivery.errand(consumer, partition, errand),
     logger,

@@ -16,6 +16,7 @@ interface ShownOperation {
   readonly totalCount: number;
   readonly doneCount: number;
   readonly reason: string;
+  readonly error: string | null;
   readonly startedAt: string;
   readonly finishedAt: string | null;
 }
@@ -72,9 +73,10 @@ const summary = ({ kind, state, doneCount, totalCount }: ShownOperation): readon
   count(totalCount),
 ];
 
-export function sentence({ id, kind, state, doneCount, totalCount }: ShownOperation): string {
+export function sentence({ id, kind, state, doneCount, totalCount, error }: ShownOperation): string {
   const what = kind === 'SKIP_DEAD_LETTERS' ? 'skipped' : 'released to be tried again';
-  return `${count(doneCount)} of ${count(totalCount)} dead letters ${what}; operation ${id} is ${state.toLowerCase()}.`;
+  const said = `${count(doneCount)} of ${count(totalCount)} dead letters ${what}; operation ${id} is ${state.toLowerCase()}.`;
+  return error === null ? said : `${said}\n${error}`;
 }
 
 /** What a connection holds. */

@@ -2,10 +2,13 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { MillraceError } from '../errors.ts';
 import type { DeadLetterMatch, DeadLetterTotals } from '../store/dead-letter-reads.ts';
 import type { AuditDocument, DeadLetterDocument, OperationDocument } from '../store/documents.ts';
+import type { InstanceStore } from '../store/instances.ts';
 import type { LeaseStore } from '../store/leases.ts';
 import type { OperatorStore } from '../store/operator-store.ts';
+import { consumerId, type GenerationRef } from '../store/partitions.ts';
 import type { TransactionEnd } from '../store/transactions.ts';
 import { auditEntry } from './audit-entry.ts';
+import { isLiving } from './membership.ts';
 import { newId } from './new-id.ts';
 import type { DeadLetterFilter, Operation, OperatorCall, Operators } from './operator-contract.ts';
 import { checkCall, checkRate, operationMatch, RATE_DEFAULT } from './operator-input.ts';
@@ -24,12 +27,15 @@ export type DeadLetterOperations = Pick<
 const DONE_MAX_MS = 10_000;
 const DONE_LOOK_MS = 50;
 
-/** Starts and stops operations over dead letters; workers do them (operation-runner.ts). */
-export function createDeadLetterOperations(deps: {
+interface Deps {
   readonly logId: string;
   readonly store: OperatorStore;
   readonly leases: LeaseStore;
-}): DeadLetterOperations {
+  readonly instances: Pick<InstanceStore, 'list'>;
+}
+
+/** Starts and stops operations over dead letters; workers do them (operation-runner.ts). */
+export function createDeadLetterOperations(deps: Deps): DeadLetterOperations {
   const { logId, store } = deps;
   const start = async (
     kind: OperationDocument['kind'],
@@ -41,11 +47,12 @@ export function createDeadLetterOperations(deps: {
     const rate = checkRate(ratePerSecond);
     const match = operationMatch(filter);
     const single = match.ids?.length === 1;
-    if (single) await refuseSingle(store, kind, filter, match);
+    if (single) await refuseSingle(deps, kind, filter, match);
     const begin = async (): Promise<Operation> => {
       if (!single) await refuseOverlap(store, match);
       const totals = await store.deadLetters.totals(match);
-      const operation = newOperation({ logId, kind, filter, match, rate, call, totalCount: totals.count });
+      const { count: totalCount, generations: rest } = totals;
+      const operation = newOperation({ logId, kind, filter, match, rate, call, totalCount, rest });
       await written(() => store.operations.start(operation, startEntry(operation, totals)));
       return operationOf(operation);
     };
@@ -61,6 +68,7 @@ export function createDeadLetterOperations(deps: {
       const found = await store.deadLetters.find(id);
       if (found === undefined) throw unknownDeadLetter(id);
       if (position !== undefined && found.position !== position) throw movedOn(found, position);
+      await refuseUnrun(deps, found);
       const ids = { ids: [id] };
       const match = operationMatch(ids);
       const made = newOperation({
@@ -71,10 +79,12 @@ export function createDeadLetterOperations(deps: {
         rate: RATE_DEFAULT,
         call,
         totalCount: 1,
+        rest: [{ consumer: found.consumer, generation: found.generation }],
       });
       // Its entry in the audit is written with what it does.
       await written(() => store.operations.start({ ...made, position: found.position }, undefined));
       const done = await untilOver(store, made._id);
+      if (done.state === 'FAILED') throw unrun(found);
       const left = await store.deadLetters.find(id);
       if (done.doneCount === 0) throw left === undefined ? unknownDeadLetter(id) : movedOn(left, found.position);
       return left && deadLetterOf(left);
@@ -129,20 +139,36 @@ const startEntry = (operation: OperationDocument, totals: DeadLetterTotals): Aud
 
 /** Who names one dead letter wants to know what is wrong with it. */
 async function refuseSingle(
-  store: OperatorStore,
+  deps: Deps,
   kind: OperationDocument['kind'],
   filter: DeadLetterFilter,
   match: DeadLetterMatch,
 ): Promise<void> {
+  const { store } = deps;
   const id = filter.ids?.[0] ?? '';
   const found = await store.deadLetters.find(id);
   if (found === undefined) throw unknownDeadLetter(id);
+  await refuseUnrun(deps, found);
   if (kind === 'retryDeadLetters') refuseBusy(found);
   const [matching] = await store.deadLetters.inOrderOfId(match, null, 1);
   if (matching === undefined) {
     throw new MillraceError('BAD_INPUT', `Dead letter "${id}" does not match the rest of the filter.`);
   }
 }
+
+/** Workers run, but none of them this consumer. Without any worker it waits for one. */
+async function refuseUnrun({ logId, instances }: Deps, letter: DeadLetterDocument): Promise<void> {
+  const living = (await instances.list()).filter(isLiving);
+  const run = living.flatMap(({ consumers = [] }) => consumers).filter((id) => id.startsWith(`${logId}/`));
+  if (run.length > 0 && !run.includes(consumerId(logId, letter))) throw unrun(letter);
+}
+
+const unrun = ({ _id, consumer, generation }: DeadLetterDocument): MillraceError =>
+  new MillraceError(
+    'CONSUMER_NOT_RUNNING',
+    `Dead letter "${_id}" stays as it is: no process runs consumer "${consumer}" (generation ${generation}). Start a worker with that code; if no code has it any more, retire that generation.`,
+    { details: { consumer, generation } },
+  );
 
 /** One whose next try is due is being tried, or about to be. */
 function refuseBusy({ _id, state, nextAttemptAt, attempts }: DeadLetterDocument): void {
@@ -204,6 +230,7 @@ function newOperation(of: {
   readonly rate: number;
   readonly call: OperatorCall;
   readonly totalCount: number;
+  readonly rest: readonly GenerationRef[];
 }): OperationDocument {
   const now = new Date();
   const filter = Object.fromEntries(Object.entries(of.filter).filter(([, value]) => value != null));
@@ -218,7 +245,9 @@ function newOperation(of: {
     actor: of.call.actor,
     totalCount: of.totalCount,
     doneCount: 0,
+    rest: of.rest,
     after: null,
+    left: [],
     error: null,
     startedAt: now,
     updatedAt: now,
@@ -228,7 +257,7 @@ function newOperation(of: {
 
 /** One after the other over all processes, so that two that overlap cannot both begin. */
 async function alone(
-  { logId, leases }: { readonly logId: string; readonly leases: LeaseStore },
+  { logId, leases }: Pick<Deps, 'logId' | 'leases'>,
   work: () => Promise<Operation>,
 ): Promise<Operation> {
   const id = `${logId}/operations-start`;

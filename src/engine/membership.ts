@@ -9,6 +9,10 @@ export const DEAD_AFTER_MS = 3_000;
 const LOOK_MS = 250;
 /** Roles of processes that run consumers. */
 const CONSUMING: ReadonlySet<string> = new Set(['all', 'worker', 'consumers']);
+export const runsConsumers = ({ role }: { readonly role: string }): boolean => CONSUMING.has(role);
+
+/** It spoke lately. */
+export const isLiving = ({ ageMs }: Instance): boolean => ageMs < DEAD_AFTER_MS;
 
 /** Instances that run in this very process: several, in tests. */
 const ownIds = new Set<string>();
@@ -20,6 +24,7 @@ export class Membership {
   readonly #sessions: () => readonly unknown[];
   readonly #logger: Logger;
   readonly #listeners = new Set<() => void>();
+  /** The oldest first. */
   #living: readonly Instance[] = [];
   #beating: Repeating | undefined;
   #looking: Promise<void> | undefined;
@@ -57,12 +62,24 @@ export class Membership {
 
   /** No other living process runs consumers: partitions are called directly and no jobs are needed. */
   get alone(): boolean {
-    return !this.#living.some(({ _id, role }) => _id !== this.#self.id && CONSUMING.has(role));
+    return !this.#living.some((one) => one._id !== this.#self.id && runsConsumers(one));
   }
 
   /** Living processes that run consumers, this one included. */
   get consumingCount(): number {
-    return this.#living.filter(({ role }) => CONSUMING.has(role)).length;
+    return this.#living.filter(runsConsumers).length;
+  }
+
+  /** The oldest living process that runs consumers: what one of them should do is its. */
+  get eldest(): boolean {
+    return this.#living.find(runsConsumers)?._id === this.#self.id;
+  }
+
+  /** Whose it is to do something for a generation (id in `consumers`): the oldest living process that runs it, if any. */
+  runnerOf(generation: string): 'this' | 'other' | undefined {
+    const runner = this.#living.find(({ consumers }) => consumers?.includes(generation) === true);
+    if (runner === undefined) return undefined;
+    return runner._id === this.#self.id ? 'this' : 'other';
   }
 
   /** Processes that died without leaving, in the last ten minutes. */
@@ -105,7 +122,7 @@ export class Membership {
     this.#crashCount = count;
     this.#lastCrashMs = performance.now() - lastAgeMs;
     const before = this.#living.map(({ _id }) => _id).join();
-    this.#living = (await this.#store.list()).filter(({ ageMs }) => ageMs < DEAD_AFTER_MS);
+    this.#living = (await this.#store.list()).filter(isLiving).sort(byAge);
     if (this.#living.map(({ _id }) => _id).join() !== before) for (const listener of this.#listeners) listener();
   }
 
@@ -135,6 +152,9 @@ export class Membership {
     }
   }
 }
+
+const byAge = (one: Instance, other: Instance): number =>
+  one.startedAt.getTime() - other.startedAt.getTime() || (one._id < other._id ? -1 : 1);
 
 /** On this machine. */
 function isAlive(pid: number): boolean {

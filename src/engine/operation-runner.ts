@@ -3,10 +3,11 @@ import type { Logger } from '../logger.ts';
 import type { SeenDeadLetter } from '../store/dead-letter-reads.ts';
 import type { AuditDocument, DeadLetterDocument, OperationDocument } from '../store/documents.ts';
 import type { OperatorStore } from '../store/operator-store.ts';
-import type { GenerationRef } from '../store/partitions.ts';
+import { consumerId, type GenerationRef } from '../store/partitions.ts';
 import { auditEntry } from './audit-entry.ts';
 import type { Errand, ErrandDesk } from './errand.ts';
 import { EVENTS_MAX_COUNT } from './errand-run.ts';
+import type { Membership } from './membership.ts';
 import { type OperatorEnd, releaseErrand, retryNowErrand, skipErrand } from './operator-errands.ts';
 import { operationMatch } from './operator-input.ts';
 import { deadLetterOf, filterOf } from './operator-reads.ts';
@@ -15,6 +16,10 @@ import { logFailure } from './retry-work.ts';
 
 /** How often something is done for an operation; how much follows from its rate. */
 const TICK_MS = 250;
+/** How often a process looks whether an operation has come to generations that it runs. */
+const LOOK_MS = 1_000;
+/** A generation that nobody runs for so long is passed by: which processes live is known about a second late. */
+const LEFT_AFTER_MS = 2_000;
 /** Dead letters in one look. */
 const BATCH_MAX_COUNT = 1_000;
 /** Events that are handled between two looks at the operation: whoever stops it does not wait for long. */
@@ -22,8 +27,8 @@ const BATCH_MAX_EVENTS = 3_000;
 
 export interface OperationRunnerOptions {
   readonly store: Pick<OperatorStore, 'operations' | 'deadLetters'>;
-  /** Whether this process is the one that does them. */
-  readonly leads: () => boolean;
+  /** Says which of the living processes runs a generation. */
+  readonly membership: Pick<Membership, 'eldest' | 'runnerOf'>;
   /** A consumer that this process runs. */
   readonly consumer: (name: string) => Pick<ConsumerModel, 'kind' | 'generation'> | undefined;
   readonly errand: <R>(ref: GenerationRef & { readonly partition: number }, errand: Errand<R>) => Promise<R>;
@@ -37,12 +42,15 @@ interface Pace {
 }
 
 /**
- * Does the operations of operators, at their rate. What it knows is in MongoDB: when its process dies the next one goes on, and
- * no dead letter is released twice by one operation, since the record that is released says by which.
+ * Does the operations of operators, at their rate: one generation after the other, each by a process that runs it. What it knows is
+ * in MongoDB: when its process dies the next one goes on, and no dead letter is released twice by one operation, since the record
+ * that is released says by which.
  */
 export class OperationRunner {
   readonly #options: OperationRunnerOptions;
   readonly #paces = new Map<string, Pace>();
+  /** Generations that no living process runs, by id, and since when (performance.now()). */
+  readonly #unrun = new Map<string, number>();
   #rounds: Repeating | undefined;
   #stopped = false;
 
@@ -51,12 +59,7 @@ export class OperationRunner {
   }
 
   start(): void {
-    const round = async (): Promise<number> => {
-      if (this.#options.leads()) return (await this.#round()) ? 0 : TICK_MS;
-      this.#paces.clear();
-      return TICK_MS;
-    };
-    this.#rounds = repeat(round, { firstMs: 0 });
+    this.#rounds = repeat(() => this.#round(), { firstMs: 0 });
   }
 
   async stop(): Promise<void> {
@@ -64,50 +67,100 @@ export class OperationRunner {
     await this.#rounds?.stop();
   }
 
-  /** True when more may be done at once. */
-  async #round(): Promise<boolean> {
+  /** When to look again. */
+  async #round(): Promise<number> {
+    const { store, membership, logger } = this.#options;
+    const { eldest } = membership;
+    let waitMs = eldest ? TICK_MS : LOOK_MS;
     try {
-      const { operations } = this.#options.store;
       // Of a process that died before it was counted, or of one that was stopped meanwhile.
-      await operations.countParts(new Date());
-      const running = await operations.running();
-      let more = false;
-      for (const operation of running) if (!this.#stopped) more = (await this.#advance(operation)) || more;
-      return more;
+      if (eldest) await store.operations.countParts(new Date());
+      const running = await store.operations.running();
+      if (running.length === 0) this.#forget();
+      for (const operation of running) if (!this.#stopped) waitMs = Math.min(waitMs, await this.#advance(operation));
     } catch (error) {
-      if (this.#stopped) return false;
-      this.#options.logger.warn({ error: String(error) }, 'an operation is disturbed; it goes on by itself');
-      return false;
+      if (!this.#stopped) logger.warn({ error: String(error) }, 'an operation is disturbed; it goes on by itself');
     }
+    return waitMs;
   }
 
-  async #advance(operation: OperationDocument): Promise<boolean> {
+  #forget(): void {
+    this.#paces.clear();
+    this.#unrun.clear();
+  }
+
+  async #advance(operation: OperationDocument): Promise<number> {
+    const unrunMs = this.#noteUnrun(operation);
+    const [ref] = operation.rest;
+    if (ref === undefined) {
+      await this.#finish(operation, operation.left);
+      return TICK_MS;
+    }
+    const runner = this.#runnerOf(operation, ref);
+    if (runner === 'this') return this.#work(operation, ref);
+    this.#paces.delete(operation._id);
+    if (runner === 'other' || unrunMs < LEFT_AFTER_MS) return LOOK_MS;
+    const match = { ...operationMatch(filterOf(operation.filter)), ...ref };
+    const { count } = await this.#options.store.deadLetters.totals(match);
+    await this.#pass(operation, ref, count);
+    return 0;
+  }
+
+  async #work(operation: OperationDocument, ref: GenerationRef): Promise<number> {
     const { store } = this.#options;
     const limit = this.#allowance(operation);
-    if (limit === 0) return false;
-    const match = operationMatch(filterOf(operation.filter));
+    if (limit === 0) return TICK_MS;
+    const match = { ...operationMatch(filterOf(operation.filter)), ...ref };
     const count = Math.min(limit, BATCH_MAX_COUNT);
     const letters = await store.deadLetters.inOrderOfId(match, operation.after, count + 1);
     const some = batchOf(letters.slice(0, count));
     await this.#act(operation, some);
     await store.operations.countParts(new Date());
     const pace = this.#paces.get(operation._id);
-    if (letters.length > some.length) {
-      await store.operations.reached(operation._id, some.at(-1)?._id ?? '', new Date());
-      if (pace !== undefined) pace.credit -= some.length;
-      return limit > some.length;
+    if (pace !== undefined) pace.credit -= some.length;
+    if (letters.length === some.length) {
+      await this.#pass(operation, ref, 0);
+      return operation.rest.length > 1 ? 0 : TICK_MS;
     }
-    await store.operations.finish(operation._id, new Date());
-    this.#paces.delete(operation._id);
-    return false;
+    await store.operations.reached(operation._id, ref, some.at(-1)?._id ?? '', new Date());
+    return limit > some.length ? 0 : TICK_MS;
+  }
+
+  async #pass(operation: OperationDocument, ref: GenerationRef, leftCount: number): Promise<void> {
+    const { _id, rest, left } = operation;
+    await this.#options.store.operations.pass(_id, ref, leftCount, new Date());
+    if (rest.length > 1) return;
+    await this.#finish(operation, leftCount === 0 ? left : [...left, { ...ref, count: leftCount }]);
+  }
+
+  async #finish({ _id }: OperationDocument, left: OperationDocument['left']): Promise<void> {
+    this.#paces.delete(_id);
+    await this.#options.store.operations.finish(_id, left.length === 0 ? null : whatWasLeft(left), new Date());
+  }
+
+  #runnerOf({ logId }: OperationDocument, ref: GenerationRef): 'this' | 'other' | undefined {
+    return this.#options.membership.runnerOf(consumerId(logId, ref));
+  }
+
+  /** How long nobody has run the generation in hand. All of them are noted, so that each is not waited for anew. */
+  #noteUnrun(operation: OperationDocument): number {
+    const nowMs = performance.now();
+    for (const ref of operation.rest) {
+      const id = consumerId(operation.logId, ref);
+      if (this.#runnerOf(operation, ref) !== undefined) this.#unrun.delete(id);
+      else if (!this.#unrun.has(id)) this.#unrun.set(id, nowMs);
+    }
+    const [first] = operation.rest;
+    return first === undefined ? 0 : nowMs - (this.#unrun.get(consumerId(operation.logId, first)) ?? nowMs);
   }
 
   async #act(operation: OperationDocument, letters: readonly SeenDeadLetter[]): Promise<void> {
     const { consumer, errand, logger } = this.#options;
     const act = async (letter: SeenDeadLetter): Promise<void> => {
       const model = consumer(letter.consumer);
-      // Of a consumer that nobody runs any more: nothing to do but to retire it.
-      if (model === undefined || model.generation !== letter.generation) return;
+      // This process is on its way down.
+      if (model === undefined || model.generation !== letter.generation)
+        throw new Error('the consumer is not run here');
       const end = await errand(letter, errandOf(operation, letter, model.kind));
       const tried = end?.kind === 'done' ? end.tried : undefined;
       const failed = tried?.kind === 'retrying' || tried?.kind === 'dead' ? tried : undefined;
@@ -127,6 +180,11 @@ export class OperationRunner {
     return Math.floor(pace.credit);
   }
 }
+
+const whatWasLeft = (left: OperationDocument['left']): string => {
+  const each = left.map(({ consumer, generation, count }) => `${count} of "${consumer}" (generation ${generation})`);
+  return `Left as they are, since no process runs their consumer: ${each.join(', ')}. Start a worker with that code and do this again; retire what no code has any more.`;
+};
 
 function batchOf(letters: readonly SeenDeadLetter[]): readonly SeenDeadLetter[] {
   let eventCount = 0;

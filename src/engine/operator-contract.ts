@@ -83,7 +83,8 @@ export interface DryRun {
 }
 
 /** Long work that an operator started. */
-export interface Operation extends Omit<OperationDocument, '_id' | 'logId' | 'filter' | 'after' | 'position'> {
+export interface Operation
+  extends Omit<OperationDocument, '_id' | 'logId' | 'filter' | 'rest' | 'after' | 'left' | 'position'> {
   readonly id: string;
   readonly filter: DeadLetterFilter;
 }
@@ -139,14 +140,15 @@ export interface Operators {
   previewRetry(filter: DeadLetterFilter): Promise<RetryPreview>;
   /**
    * Tries dead letters again, `ratePerSecond` keys a second (default 100); those that are DEAD, unless the filter names
-   * another state. Goes on in the workers, whoever dies. Throws OPERATION_RUNNING when one runs that may concern the same
-   * dead letters; for a filter of one id UNKNOWN_DEAD_LETTER and DEAD_LETTER_BUSY.
+   * another state. Goes on in the workers that run their consumers, whoever dies; FAILED at its end when some were left because no
+   * worker runs theirs. Throws OPERATION_RUNNING when one runs that may concern the same dead letters; for a filter of one id
+   * UNKNOWN_DEAD_LETTER, DEAD_LETTER_BUSY and, when workers run but none with its consumer, CONSUMER_NOT_RUNNING.
    */
   retryDeadLetters(filter: DeadLetterFilter, ratePerSecond: number | undefined, call: OperatorCall): Promise<Operation>;
   /**
    * Gives up the event that failed; the key goes on with what waits behind it. Answers what is left, if anything. `position`:
-   * only if it still is the event at that position, else DEAD_LETTER_BUSY. Throws UNKNOWN_DEAD_LETTER, and OPERATION_RUNNING
-   * when no worker does it within 10 s.
+   * only if it still is the event at that position, else DEAD_LETTER_BUSY. Throws UNKNOWN_DEAD_LETTER, CONSUMER_NOT_RUNNING, and
+   * OPERATION_RUNNING when no worker does it within 10 s.
    */
   skipDeadLetter(id: string, call: OperatorCall, position?: number): Promise<DeadLetter | undefined>;
   /** The same for many, as an operation; each has its entry in the audit. */

@@ -118,8 +118,17 @@ export function deadLetterOf(document: DeadLetterDocument): DeadLetter {
 }
 
 export function operationOf(document: OperationDocument): Operation {
-  const { _id, logId: _logId, after: _after, position: _position, filter, ...rest } = document;
-  return { id: _id, ...rest, filter: filterOf(filter) };
+  const {
+    _id,
+    logId: _logId,
+    rest: _rest,
+    after: _after,
+    left: _left,
+    position: _position,
+    filter,
+    ...shown
+  } = document;
+  return { id: _id, ...shown, filter: filterOf(filter) };
 }
 
 /** As the operation was given it: only this code writes it. */

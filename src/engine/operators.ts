@@ -23,7 +23,7 @@ export interface OperatorDeps {
 /** What operators see and do in this process. The store belongs to the caller. */
 export function createOperators(deps: OperatorDeps): Operators & { readonly close: () => void } {
   const { model, decode, hints, dataMaxBytes, maxDepth } = deps;
-  const { logId, operators: store, partitions, deadLetters, leases, log, sagas } = deps.store;
+  const { logId, operators: store, partitions, deadLetters, leases, log, sagas, instances } = deps.store;
   const rehearsal = { logId, model, partitions, deadLetters, decode, sagas, limits: { dataMaxBytes, maxDepth } };
   const reads = createOperatorReads({ logId, store, decode });
   const { close, ...watches } = createOperatorWatch(reads);
@@ -49,7 +49,7 @@ export function createOperators(deps: OperatorDeps): Operators & { readonly clos
     ...reads,
     ...watches,
     previewRetry,
-    ...createDeadLetterOperations({ logId, store, leases }),
+    ...createDeadLetterOperations({ logId, store, leases, instances }),
     ...createConsumerControls({ logId, model, store, partitions, end: log.end, hints }),
     close,
   };

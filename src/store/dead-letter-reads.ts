@@ -2,11 +2,13 @@ import type { Collection, Db, Document, Filter } from 'mongodb';
 import type { RecordSlice } from './audit.ts';
 import type { DeadLetterDocument, LogDocument, ParkedEventDocument } from './documents.ts';
 import { askedAgain } from './in-time.ts';
+import type { GenerationRef } from './partitions.ts';
 
 /** What must hold for a dead letter; all of it. */
 export interface DeadLetterMatch {
   readonly ids?: readonly string[] | undefined;
   readonly consumer?: string | undefined;
+  readonly generation?: number | undefined;
   readonly key?: string | undefined;
   readonly state?: DeadLetterDocument['state'] | undefined;
   readonly fingerprint?: string | undefined;
@@ -50,6 +52,8 @@ export interface DeadLetterTotals {
   readonly oldest: Date | null;
   /** By consumer name, sorted. */
   readonly consumers: readonly { readonly name: string; readonly count: number; readonly parkedCount: number }[];
+  /** Sorted. */
+  readonly generations: readonly GenerationRef[];
 }
 export interface DeadLetterCount {
   readonly consumer: string;
@@ -143,11 +147,11 @@ function bareReads(db: Db, logId: string): DeadLetterReads {
     },
     async totals(match) {
       const groups = await letters
-        .aggregate<{ _id: string; count: number; parkedCount: number; oldest: Date }>([
+        .aggregate<{ _id: GenerationRef; count: number; parkedCount: number; oldest: Date }>([
           { $match: filterOf(logId, match) },
           {
             $group: {
-              _id: '$consumer',
+              _id: { consumer: '$consumer', generation: '$generation' },
               count: { $sum: 1 },
               parkedCount: { $sum: '$parkedCount' },
               oldest: { $min: '$firstFailedAt' },
@@ -160,7 +164,11 @@ function bareReads(db: Db, logId: string): DeadLetterReads {
         count: sum(groups, ({ count }) => count),
         parkedCount: sum(groups, ({ parkedCount }) => parkedCount),
         oldest: groups.reduce<Date | null>((least, { oldest }) => (least && least < oldest ? least : oldest), null),
-        consumers: groups.map(({ _id, count, parkedCount }) => ({ name: _id, count, parkedCount })),
+        consumers: [...new Set(groups.map(({ _id }) => _id.consumer))].map((name) => {
+          const of = groups.filter(({ _id }) => _id.consumer === name);
+          return { name, count: sum(of, ({ count }) => count), parkedCount: sum(of, ({ parkedCount }) => parkedCount) };
+        }),
+        generations: groups.map(({ _id }) => _id),
       };
     },
     counts: () => letters.aggregate<DeadLetterCount>(countStages(logId)).toArray(),
@@ -179,9 +187,10 @@ const sum = <T>(items: readonly T[], of: (item: T) => number): number =>
   items.reduce((total, item) => total + of(item), 0);
 
 function filterOf(logId: string, match: DeadLetterMatch): Filter<DeadLetterDocument> {
-  const { ids, consumer, key, state, fingerprint, inputType, correlationId, since, until } = match;
+  const { ids, consumer, generation, key, state, fingerprint, inputType, correlationId, since, until } = match;
   const equal = {
     consumer,
+    generation,
     key,
     state,
     'error.fingerprint': fingerprint,

@@ -186,6 +186,8 @@ export interface InstanceDocument {
   readonly pid: number;
   readonly role: string;
   readonly sessions: readonly unknown[];
+  /** Ids of the generations (`consumers`) that it runs. */
+  readonly consumers?: readonly string[];
   readonly startedAt: Date;
   /** By the server's clock ($$NOW). */
   readonly heartbeatAt: Date;

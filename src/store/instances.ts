@@ -1,5 +1,6 @@
 import type { Db, MongoClient } from 'mongodb';
 import type { CrashDocument, InstanceDocument } from './documents.ts';
+import { askedAgain } from './in-time.ts';
 
 /** A process of this deployment as the server's clock sees it. */
 export interface Instance extends InstanceDocument {
@@ -11,6 +12,8 @@ export interface InstanceIdentity {
   readonly host: string;
   readonly pid: number;
   readonly role: string;
+  /** Ids of the generations (`consumers`) that it runs. */
+  readonly consumers?: readonly string[] | undefined;
 }
 
 /**
@@ -41,8 +44,8 @@ export function createInstanceStore(client: MongoClient, db: Db): InstanceStore 
   const instances = db.collection<InstanceDocument>('instances', { timeoutMS: ANSWER_MAX_MS });
   const crashes = db.collection<CrashDocument>('crashes', { timeoutMS: ANSWER_MAX_MS });
   return {
-    async heartbeat({ id, host, pid, role }, sessions) {
-      const fields = { host, pid, role, sessions };
+    async heartbeat({ id, host, pid, role, consumers = [] }, sessions) {
+      const fields = { host, pid, role, sessions, consumers };
       const alive = {
         ...Object.fromEntries(Object.entries(fields).map(([name, value]) => [name, { $literal: value }])),
         startedAt: { $ifNull: ['$startedAt', '$$NOW'] },
@@ -50,10 +53,11 @@ export function createInstanceStore(client: MongoClient, db: Db): InstanceStore 
       };
       await instances.updateOne({ _id: id }, [{ $set: alive }], { upsert: true });
     },
-    list: () =>
-      instances
-        .aggregate<Instance>([{ $addFields: { ageMs: { $toDouble: { $subtract: ['$$NOW', '$heartbeatAt'] } } } }])
-        .toArray(),
+    list: () => {
+      const stages = [{ $addFields: { ageMs: { $toDouble: { $subtract: ['$$NOW', '$heartbeatAt'] } } } }];
+      const read = () => instances.aggregate<Instance>(stages).toArray();
+      return askedAgain(read, ANSWER_MAX_MS, 'a read of instances');
+    },
     async bury({ _id, sessions, heartbeatAt }) {
       const silent = await instances.findOne({ _id, heartbeatAt });
       if (silent === null) return false;

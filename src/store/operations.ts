@@ -4,6 +4,7 @@ import { createCausalReads } from './causal-reads.ts';
 import { ignoreExisting } from './commits.ts';
 import type { AuditDocument, OperationDocument, OperationPartDocument } from './documents.ts';
 import { askedAgain, inTime } from './in-time.ts';
+import type { GenerationRef } from './partitions.ts';
 import { createTransactions, type TransactionEnd } from './transactions.ts';
 
 /**
@@ -20,9 +21,12 @@ export interface OperationStore {
   start(operation: OperationDocument, audit: AuditDocument | undefined): Promise<TransactionEnd>;
   /** `refused`: it does not run (any more). */
   stop(id: string, now: Date, audit: AuditDocument): Promise<TransactionEnd>;
-  /** Everything up to this id was looked at. */
-  reached(id: string, after: string, now: Date): Promise<void>;
-  finish(id: string, now: Date): Promise<void>;
+  /** Everything up to this id was looked at. Nothing happens when another generation is in hand. */
+  reached(id: string, of: GenerationRef, after: string, now: Date): Promise<void>;
+  /** It is done with this generation. `leftCount`: dead letters of it that it left. Nothing happens when another one is in hand. */
+  pass(id: string, of: GenerationRef, leftCount: number, now: Date): Promise<void>;
+  /** FAILED with an error, else DONE. */
+  finish(id: string, error: string | null, now: Date): Promise<void>;
   /** Adds to all operations of the log what was counted for them, running or not. Throws when it could not be written. */
   countParts(now: Date): Promise<void>;
   /** Ids of the sessions of its transactions. */
@@ -47,6 +51,11 @@ export function createOperationStore(client: MongoClient, db: Db, logId: string)
   const audits = db.collection<AuditDocument>('audit');
   const transactions = createTransactions(client, createCausalReads(client), 1);
   const running = (id: string) => ({ _id: id, logId, state: 'RUNNING' }) as const;
+  const inHand = (id: string, { consumer, generation }: GenerationRef) => ({
+    ...running(id),
+    'rest.0.consumer': consumer,
+    'rest.0.generation': generation,
+  });
   return {
     find: async (id) => (await asked(() => operations.findOne({ _id: { $eq: id }, logId }))) ?? undefined,
     scan: ({ after, before, inclusive, turned, limit }) => {
@@ -76,12 +85,22 @@ export function createOperationStore(client: MongoClient, db: Db, logId: string)
         await audits.insertOne({ ...audit }, { session });
         return true;
       }),
-    async reached(id, after, now) {
+    async reached(id, of, after, now) {
       const set = { $set: { after, updatedAt: now } };
-      await inTime(operations.updateOne(running(id), set), WRITE_MAX_MS, 'how far an operation came');
+      await inTime(operations.updateOne(inHand(id, of), set), WRITE_MAX_MS, 'how far an operation came');
     },
-    async finish(id, now) {
-      const set = { $set: { state: 'DONE', updatedAt: now, finishedAt: now } } as const;
+    async pass(id, of, leftCount, now) {
+      const { consumer, generation } = of;
+      const next = {
+        $pop: { rest: -1 },
+        $set: { after: null, updatedAt: now },
+        ...(leftCount > 0 && { $push: { left: { consumer, generation, count: leftCount } } }),
+      } as const;
+      await inTime(operations.updateOne(inHand(id, of), next), WRITE_MAX_MS, 'how far an operation came');
+    },
+    async finish(id, error, now) {
+      const state = error === null ? 'DONE' : 'FAILED';
+      const set = { $set: { state, error, updatedAt: now, finishedAt: now } } as const;
       await inTime(operations.updateOne(running(id), set), WRITE_MAX_MS, 'the end of an operation');
     },
     async countParts(now) {

@@ -92,9 +92,10 @@ const LOCKED_MAX_MS = 500;
 const MOVE_MAX_MS = 10_000;
 const KEYS_PER_READ = 1_000;
 
-export function partitionId(logId: string, { consumer, generation, partition }: PartitionRef): string {
-  return `${logId}/${consumer}/${generation}/${partition}`;
-}
+/** Of its document in `consumers`. */
+export const consumerId = (logId: string, { consumer, generation }: GenerationRef): string =>
+  `${logId}/${consumer}/${generation}`;
+export const partitionId = (logId: string, ref: PartitionRef): string => `${consumerId(logId, ref)}/${ref.partition}`;
 
 /** `reads`: shared with everything that is read together with the partitions. */
 export function createPartitionStore(client: MongoClient, db: Db, logId: string, reads: CausalReads): PartitionStore {

@@ -114,8 +114,13 @@ export interface OperationDocument {
   readonly totalCount: number;
   /** Released to be tried again so far. */
   readonly doneCount: number;
-  /** Id of the last dead letter that was released: it goes on after it. */
+  /** Generations that are still to be done, each by a process that runs it; the first is in hand. */
+  readonly rest: readonly { readonly consumer: string; readonly generation: number }[];
+  /** Of the generation in hand, the id of the last dead letter that was looked at: it goes on after it. */
   readonly after: string | null;
+  /** Dead letters that were left as they were, since no process ran their generation. */
+  readonly left: readonly { readonly consumer: string; readonly generation: number; readonly count: number }[];
+  /** What was left over, and why. */
   readonly error: string | null;
   readonly startedAt: Date;
   readonly updatedAt: Date;

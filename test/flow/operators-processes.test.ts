@@ -62,3 +62,42 @@ test('an operation goes on when its worker leaves; what it counts is what was do
   );
   await second.app.stop();
 }, 60_000);
+
+test('a retry or skip is done by the process that runs the version, whoever came first; what none runs is said to be left', async () => {
+  const rolling: Bugs = { trouble: () => new Error('bad') };
+  const own = testServers();
+  const old = await startParcels(rolling, { servers: own, role: 'worker', version: 1 });
+  const now = await startParcels(rolling, { servers: own, version: 2 });
+  opened.push(old, now);
+  const letterOf = async (generation: number, key: string): Promise<string> =>
+    (await now.letters.findOne({ generation, key }))?._id ?? 'none';
+  const SKIP = 'mutation($id: ID!) { skipDeadLetter(id: $id, reason: "given up") { id } }';
+  const retryAll = async (filter: object) => {
+    const retry = 'mutation($filter: DeadLetterFilter!) { retryDeadLetters(filter: $filter, reason: "mended") { id } }';
+    const { id } = (await now.data(retry, { filter })).retryDeadLetters;
+    return until('it is over', async () => {
+      const { operation } = await now.data(`{ operation(id: "${id}") { state doneCount totalCount error } }`);
+      return operation.state === 'RUNNING' ? undefined : operation;
+    });
+  };
+  await Promise.all(['a', 'b', 'c'].map((id) => now.move(id, 'bad')));
+  await now.blocked(6);
+  await now.data(SKIP, { id: await letterOf(2, 'a') });
+  await now.blocked(5);
+  rolling.trouble = () => undefined;
+  expect(await retryAll({ key: 'b' })).toEqual({ state: 'DONE', doneCount: 2, totalCount: 2, error: null });
+  expect(await now.letters.countDocuments()).toBe(3);
+
+  await old.app.stop();
+  const lonely = await letterOf(1, 'a');
+  expect(await now.code(SKIP, { id: lonely })).toBe('CONSUMER_NOT_RUNNING');
+  const retryOne = 'mutation($id: ID!) { retryDeadLetters(filter: { ids: [$id] }, reason: "mended") { id } }';
+  expect(await now.code(retryOne, { id: lonely })).toBe('CONSUMER_NOT_RUNNING');
+  expect(await retryAll({})).toEqual({
+    state: 'FAILED',
+    doneCount: 1,
+    totalCount: 3,
+    error: expect.stringMatching(/no process runs .*: 2 of "places" \(generation 1\)/),
+  });
+  expect(await now.letters.countDocuments({ generation: 1 })).toBe(2);
+}, 30_000);

@@ -25,7 +25,7 @@ export interface Bugs {
   trouble: Trouble;
 }
 
-export function parcels(bugs: Bugs, attempts = 1) {
+export function parcels(bugs: Bugs, attempts = 1, version = 1) {
   const fields = z.object({ id: z.string(), place: z.string(), moves: z.int() });
   const placeView = view('place', fields, { indexes: [{ place: 1 }] });
   const countView = view('moveCount', z.object({ id: z.string(), count: z.int() }));
@@ -33,7 +33,7 @@ export function parcels(bugs: Bugs, attempts = 1) {
     name: 'places',
     from: [parcel],
     into: placeView,
-    version: 1,
+    version,
     attempts,
     backoff: { type: 'fixed', delayMs: 100, jitter: 0 },
     on: {
@@ -61,12 +61,14 @@ export async function startParcels(
   options: {
     readonly servers?: TestServers;
     readonly attempts?: number;
+    /** Of `places`. */
+    readonly version?: number;
     readonly role?: 'all' | 'gateway' | 'worker';
     readonly env?: Readonly<Record<string, string>>;
   } = {},
 ) {
   const servers = options.servers ?? testServers();
-  const modules = [parcels(bugs, options.attempts)];
+  const modules = [parcels(bugs, options.attempts, options.version)];
   const app = await start({
     modules,
     schema: schemaOf(modules),
