@@ -5,6 +5,7 @@ import type { CommandHandler } from '../src/engine/handle-command.ts';
 import { type CommandReceiver, createCommandReceiver } from '../src/engine/receive-command.ts';
 import { ServerClock } from '../src/engine/server-clock.ts';
 import { ServiceRunner } from '../src/engine/service-runner.ts';
+import { whoDied } from '../src/engine/who-died.ts';
 import { type CommandJobs, createCommandJobs } from '../src/queue/command-jobs.ts';
 import type { CommitStore } from '../src/store/commits.ts';
 import type { CommitDocument, QueuedCommandDocument } from '../src/store/documents.ts';
@@ -55,7 +56,10 @@ export function createCommands(
   });
   const { handle } = execution;
   const clock = new ServerClock(() => store.timers.now());
-  const worker = new CommandWorker({ store: store.queuedCommands, model, handle, services, jobs, clock, logger });
+  const worker = new CommandWorker({
+    ...{ store: store.queuedCommands, model, handle, services, jobs, clock, logger, instanceId },
+    hasDied: whoDied(store.instances),
+  });
   let stopped: Promise<void> | undefined;
   return {
     ...receiverOf(deps, execution, true, (command) => worker.offer([command])),

@@ -25,13 +25,10 @@ const TROUBLE_MS = 500;
 /** Newer code knows it: a process that has it will take it. */
 const UNKNOWN_MS = 5_000;
 
-const TROUBLE: ReadonlySet<string> = new Set([
-  'TOO_BUSY',
-  'OUTCOME_UNKNOWN',
-  'SHUTTING_DOWN',
-  'MONGODB_UNREACHABLE',
-  'FENCED',
-]);
+/** Tries whose process died under them: then it is the handler that kills it. */
+export const CRASHED_COUNT = 10;
+
+const TROUBLE: ReadonlySet<string> = new Set(['TOO_BUSY', 'OUTCOME_UNKNOWN', 'MONGODB_UNREACHABLE', 'FENCED']);
 const UNKNOWN: ReadonlySet<string> = new Set(['UNKNOWN_AGGREGATE', 'UNKNOWN_COMMAND', 'UNKNOWN_EVENT']);
 const HOPELESS: ReadonlySet<string> = new Set(['EVENT_INVALID', 'DECISION_INVALID', 'COMMIT_TOO_LARGE']);
 
@@ -54,6 +51,8 @@ export function isLastTry(policy: RetryPolicy, attempts: number, error: unknown)
 /** What an error that no handler of a service threw means. */
 export function endOfError(error: unknown): TryEnd {
   const code = isMillraceError(error) ? error.code : undefined;
+  // The next process takes it at once.
+  if (code === 'SHUTTING_DOWN') return { kind: 'postponed', delayMs: 0, error };
   if (isMongoError(error) || (code !== undefined && TROUBLE.has(code))) {
     return { kind: 'postponed', delayMs: TROUBLE_MS, error };
   }
@@ -96,3 +95,9 @@ export function dataInvalid({ target, type }: QueuedCommandDocument, issues: rea
     { details: { issues } },
   );
 }
+
+export const crashed = ({ target, targetKind, type, interruptions }: QueuedCommandDocument): MillraceError =>
+  new MillraceError(
+    'CRASHED',
+    `The process that ran command "${type}" of ${targetKind} "${target}" died ${interruptions} times under it. Mend the handler (look for exit, abort, endless loops and memory without end), then retry the command.`,
+  );

@@ -1,17 +1,15 @@
 import { setMaxListeners } from 'node:events';
 import { crashPoint } from '../crash-points.ts';
 import type { ServiceModel } from '../define/model.ts';
-import { delayAfterMs, type RetryPolicy } from '../define/retry-policy.ts';
-import { isMillraceError } from '../errors.ts';
 import type { Logger } from '../logger.ts';
 import { atMost } from '../queue/at-most.ts';
 import type { CommandJobEnd, CommandJobs } from '../queue/command-jobs.ts';
 import type { QueuedCommandDocument, StoredError } from '../store/documents.ts';
 import type { QueuedCommandStore, Settlement } from '../store/queued-commands.ts';
 import { batchWhileBusy } from './batch-while-busy.ts';
-import { isLastTry, policyOf, type TryEnd, triesOf, tryAggregate } from './command-try.ts';
+import { OVERDUE_MS, settlementOf } from './command-settlement.ts';
+import { CRASHED_COUNT, crashed, policyOf, type TryEnd, triesOf, tryAggregate } from './command-try.ts';
 import type { CommandOutcome, CommandRequest } from './contract.ts';
-import { storedError } from './error-record.ts';
 import type { ServerClock } from './server-clock.ts';
 import type { ServiceRunner } from './service-runner.ts';
 import { Turns } from './turns.ts';
@@ -22,6 +20,9 @@ export interface CommandWorkerDeps {
   /** Carries out commands of aggregates. */
   readonly handle: (request: CommandRequest) => Promise<CommandOutcome>;
   readonly services: Pick<ServiceRunner, 'run' | 'waits' | 'letGo' | 'stop'>;
+  readonly instanceId: string;
+  /** Whether a process died without leaving. */
+  readonly hasDied: (instance: string) => Promise<boolean | undefined>;
   /** MongoDB's: what is due is due by its clock. */
   readonly clock: ServerClock;
   /** Absent: tries that failed wait for the sweep. */
@@ -31,12 +32,15 @@ export interface CommandWorkerDeps {
 
 /** Commands of aggregates under way at once: as many as go into one group commit with room to spare. */
 const AGGREGATES_MAX_COUNT = 256;
+/**
+ * Whoever begins a command, and dies before its end is written, has others of its commands in hand at the same time. After so many
+ * deaths a command runs with no other beside it: then there is no doubt whose death it is.
+ */
+const SUSPECT_COUNT = 2;
 /** Jobs of BullMQ in hand at once. */
 const JOBS_MAX_COUNT = 100;
 /** Commands in memory; more are left to jobs and to the sweep. */
 const KEPT_MAX_COUNT = 10_000;
-/** After a time for a next try has passed by so much, the sweep takes the command up. */
-const OVERDUE_MS = 2_000;
 /** Whoever has a command in hand has so long before the sweep takes it up once more. */
 const IN_HAND_MS = 4_000;
 const CLOCK_MAX_AGE_MS = 5_000;
@@ -79,7 +83,8 @@ export class CommandWorker {
     );
     this.#begin = batchWhileBusy(
       async (ids: readonly string[]) => {
-        const begun = new Map((await store.begin(ids, IN_HAND_MS)).map((command) => [command._id, command]));
+        const some = await store.begin(ids, deps.instanceId, IN_HAND_MS);
+        const begun = new Map(some.map((command) => [command._id, command]));
         return ids.map((id) => begun.get(id));
       },
       { maxCount: WRITES_MAX_COUNT },
@@ -161,7 +166,10 @@ export class CommandWorker {
     if (command === undefined) return { kind: 'done' };
     if (command.state === 'DEAD') return { kind: 'dead', about: aboutOf(command.error) };
     if (command.state !== 'RECEIVED' && command.state !== 'RUNNING') return { kind: 'done' };
-    const waitsFor = Math.max(command.notBefore?.getTime() ?? 0, command.nextAttemptAt?.getTime() ?? 0);
+    const { notBefore, nextAttemptAt, dueAt, begunBy } = command;
+    // Another process has it in hand, or died with it: that shows by then.
+    const inHandUntil = begunBy === undefined || begunBy === this.#deps.instanceId ? undefined : dueAt;
+    const waitsFor = Math.max(...[notBefore, nextAttemptAt, inHandUntil].map((time) => time?.getTime() ?? 0));
     if (waitsFor === 0) return command;
     await this.#clock.sync(CLOCK_MAX_AGE_MS);
     const waitMs = waitsFor - this.#clock.now();
@@ -199,22 +207,36 @@ export class CommandWorker {
       const { command: claimed, end } = await this.#deps.services.run(command);
       return this.#write(claimed, end, claimed.startedAt ?? at);
     }
-    const turn = await this.#turns.take(this.#stopping.signal);
+    const interruptions = await this.#interruptionsOf(command);
+    const { signal } = this.#stopping;
+    const turn = await (interruptions >= SUSPECT_COUNT ? this.#turns.takeAlone(signal) : this.#turns.take(signal));
     if (turn === undefined) return AT_ONCE;
     try {
       const mine = begun ? command : await this.#begin(command._id);
       if (mine === undefined) return { kind: 'done' };
-      return await this.#write(mine, await tryAggregate(this.#deps.handle, mine), mine.startedAt ?? at);
+      return await this.#write(mine, await this.#tryAggregate(mine), mine.startedAt ?? at);
     } finally {
       turn();
     }
   }
 
+  #tryAggregate(command: QueuedCommandDocument): Promise<TryEnd> {
+    if ((command.interruptions ?? 0) < CRASHED_COUNT) return tryAggregate(this.#deps.handle, command);
+    return Promise.resolve({ kind: 'hopeless', error: crashed(command) });
+  }
+
+  /** How many processes died while they had it in hand; the last one is counted here. */
+  async #interruptionsOf({ _id, interruptions = 0, begunBy }: QueuedCommandDocument): Promise<number> {
+    const { store, instanceId, hasDied } = this.#deps;
+    if (begunBy === undefined || begunBy === instanceId || !(await hasDied(begunBy))) return interruptions;
+    await store.interrupted(_id, begunBy);
+    return interruptions + 1;
+  }
+
   /** Writes down what a try came to, then tells it. */
   async #write(command: QueuedCommandDocument, end: TryEnd, startedAt: Date): Promise<CommandJobEnd> {
-    // A process that stops leaves what it has not begun as it was.
-    if (end.kind === 'postponed' && isMillraceError(end.error, 'SHUTTING_DOWN')) return AT_ONCE;
-    const settlement = this.#settlementOf(command, end, startedAt);
+    const { model, logger } = this.#deps;
+    const settlement = settlementOf(command, end, { policy: policyOf(model, command), startedAt, logger });
     if (settlement === undefined) return { kind: 'done' };
     await this.#settle(settlement);
     if (settlement.kind === 'rejected' && settlement.tell) for (const listener of this.#onRefused) listener(command);
@@ -230,62 +252,6 @@ export class CommandWorker {
       case 'postponed':
         return { kind: 'later', delayMs: end.kind === 'postponed' ? end.delayMs : 0 };
     }
-  }
-
-  #settlementOf(command: QueuedCommandDocument, end: TryEnd, startedAt: Date): Settlement | undefined {
-    const { _id: id, attempts, claim } = command;
-    const own = { id, ...(claim === undefined ? {} : { holder: claim.holder }) };
-    switch (end.kind) {
-      case 'accepted':
-        return { ...own, kind: 'accepted', attempts: attempts + 1, startedAt, ...(end.error && { error: end.error }) };
-      case 'rejected': {
-        const { code, reason } = end;
-        const tell = command.sender !== undefined;
-        return { ...own, kind: 'rejected', attempts: attempts + 1, startedAt, refusal: { code, reason }, tell };
-      }
-      case 'failed':
-      case 'hopeless':
-        return { ...own, ...this.#failure(command, end) };
-      case 'postponed':
-        return {
-          ...own,
-          kind: 'postponed',
-          dueMs: end.delayMs + (end.delayMs > 0 ? OVERDUE_MS : 0),
-        };
-      case 'elsewhere':
-        return undefined;
-    }
-  }
-
-  #failure(command: QueuedCommandDocument, end: TryEnd & { readonly kind: 'failed' | 'hopeless' }) {
-    const { model, logger } = this.#deps;
-    const policy: RetryPolicy = policyOf(model, command);
-    const attempts = command.attempts + 1;
-    const error = storedError(end.error);
-    const over = end.kind === 'hopeless' || isLastTry(policy, attempts, end.error);
-    const { target, type, commandId, meta } = command;
-    const fields = {
-      target,
-      command: type,
-      commandId,
-      correlationId: meta.correlationId,
-      attempts,
-      code: error.code,
-      err: end.error,
-    };
-    if (over) {
-      logger.error(fields, 'a queued command is dead: retry or cancel it when its cause is mended');
-      return { kind: 'dead', attempts, error } as const;
-    }
-    logger.warn(fields, 'a queued command failed and is tried again');
-    const delayMs = delayAfterMs(policy, attempts, end.error);
-    return {
-      kind: 'retry',
-      attempts,
-      error,
-      delayMs,
-      dueMs: delayMs + OVERDUE_MS,
-    } as const;
   }
 
   #jobOf(command: QueuedCommandDocument, delayMs: number) {

@@ -17,7 +17,7 @@ import { type RejectionStore, rejectionId } from '../store/rejections.ts';
 import { roughBytes } from '../store/rough-bytes.ts';
 import { anySignal } from './any-signal.ts';
 import type { CommandLimits } from './arrive-command.ts';
-import { dataInvalid, endOfError, isLastTry, type TryEnd } from './command-try.ts';
+import { CRASHED_COUNT, crashed, dataInvalid, endOfError, isLastTry, type TryEnd } from './command-try.ts';
 import { commitOf } from './commit-of.ts';
 import { storedError } from './error-record.ts';
 import { GroupCommit } from './group-commit.ts';
@@ -50,8 +50,6 @@ export interface ServiceEnd {
 
 /** Handlers at once in a process. */
 const RUNNING_MAX_COUNT = 100;
-/** Tries whose process died under them: then it is the handler that kills it. */
-const INTERRUPTIONS_MAX_COUNT = 10;
 const UNKNOWN_SERVICE_MS = 5_000;
 /** A MongoDB that is silent for so long will not answer: another try follows. */
 const ANSWER_MAX_MS = 10_000;
@@ -160,7 +158,7 @@ export class ServiceRunner {
   async #try(service: ServiceModel, command: QueuedCommandDocument, data: unknown, gone: AbortSignal): Promise<TryEnd> {
     const earlier = await this.#earlier(command);
     if (earlier !== undefined) return earlier;
-    if ((command.interruptions ?? 0) >= INTERRUPTIONS_MAX_COUNT) return { kind: 'hopeless', error: crashed(command) };
+    if ((command.interruptions ?? 0) >= CRASHED_COUNT) return { kind: 'hopeless', error: crashed(command) };
     const { timeoutMs, definition, retry } = service;
     const attempt = command.attempts + 1;
     crashPoint('before-service');
@@ -295,10 +293,4 @@ const timedOut = ({ target, type }: QueuedCommandDocument, timeoutMs: number): M
   new MillraceError(
     'SERVICE_TIMED_OUT',
     `Service "${target}" did not end command "${type}" within ${timeoutMs} ms. Raise \`timeoutMs\`, or let the handler give up when its signal aborts.`,
-  );
-
-const crashed = ({ target, type, interruptions }: QueuedCommandDocument): MillraceError =>
-  new MillraceError(
-    'CRASHED',
-    `The process that ran command "${type}" of service "${target}" died ${interruptions} times under it. Mend the handler, then retry the command.`,
   );

@@ -1,40 +1,61 @@
 /** Lets so many run at once, the others wait in the order they came. */
 export class Turns {
+  readonly #count: number;
   #freeCount: number;
-  readonly #waiting = new Set<() => void>();
+  readonly #waiting = new Set<{ readonly share: number; readonly go: () => void }>();
 
   constructor(count: number) {
+    this.#count = count;
     this.#freeCount = count;
   }
 
   /** Resolves with the function that gives the turn back; undefined when the signal aborted first. */
   take(signal: AbortSignal): Promise<(() => void) | undefined> {
+    return this.#take(signal, 1);
+  }
+
+  /** The same, but when nobody else runs; nobody else begins before it is given back. */
+  takeAlone(signal: AbortSignal): Promise<(() => void) | undefined> {
+    return this.#take(signal, this.#count);
+  }
+
+  #take(signal: AbortSignal, share: number): Promise<(() => void) | undefined> {
     if (signal.aborted) return Promise.resolve(undefined);
-    if (this.#freeCount > 0) return Promise.resolve(this.#begin());
+    if (this.#waiting.size === 0 && this.#freeCount >= share) return Promise.resolve(this.#begin(share));
     return new Promise((resolve) => {
+      const one = {
+        share,
+        go: () => {
+          signal.removeEventListener('abort', leave);
+          this.#waiting.delete(one);
+          resolve(this.#begin(share));
+        },
+      };
       const leave = (): void => {
-        this.#waiting.delete(go);
+        this.#waiting.delete(one);
         resolve(undefined);
+        this.#next();
       };
-      const go = (): void => {
-        signal.removeEventListener('abort', leave);
-        this.#waiting.delete(go);
-        resolve(this.#begin());
-      };
-      this.#waiting.add(go);
+      this.#waiting.add(one);
       signal.addEventListener('abort', leave, { once: true });
     });
   }
 
-  #begin(): () => void {
-    this.#freeCount--;
+  #begin(share: number): () => void {
+    this.#freeCount -= share;
     let given = false;
     return () => {
       if (given) return;
       given = true;
-      this.#freeCount++;
-      const [next] = this.#waiting;
-      next?.();
+      this.#freeCount += share;
+      this.#next();
     };
+  }
+
+  #next(): void {
+    for (const one of this.#waiting) {
+      if (one.share > this.#freeCount) return;
+      one.go();
+    }
   }
 }

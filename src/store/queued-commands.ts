@@ -48,8 +48,10 @@ export interface QueuedCommandStore {
   insert(commands: readonly QueuedCommandDocument[]): Promise<readonly QueuedCommandDocument[]>;
   /** In no order. */
   find(ids: readonly string[]): Promise<readonly QueuedCommandDocument[]>;
-  /** Marks open commands as begun, so that nobody can cancel them, and keeps the sweep away for `graceMs`. Returns those. */
-  begin(ids: readonly string[], graceMs: number): Promise<readonly QueuedCommandDocument[]>;
+  /** Marks open commands as begun by a process, so that nobody can cancel them; the sweep keeps away for `graceMs`. Returns those. */
+  begin(ids: readonly string[], by: string, graceMs: number): Promise<readonly QueuedCommandDocument[]>;
+  /** The process that began this command died with it; counted once. */
+  interrupted(id: string, by: string): Promise<void>;
   /** Takes an open command for one process, for `ttlMs` by the server's clock. */
   claim(id: string, holder: string, ttlMs: number): Promise<Claim>;
   /** Returns the ids that `holder` has no more. */
@@ -108,7 +110,8 @@ export function createQueuedCommandStore(client: MongoClient, db: Db): QueuedCom
   return {
     insert: (commands) => written(store.insert(commands)),
     find: (ids) => read(() => store.find(ids)),
-    begin: (ids, graceMs) => written(store.begin(ids, graceMs)),
+    begin: (ids, by, graceMs) => written(store.begin(ids, by, graceMs)),
+    interrupted: (id, by) => written(store.interrupted(id, by)),
     claim: (id, holder, ttlMs) => written(store.claim(id, holder, ttlMs)),
     renew: (ids, holder, ttlMs) => written(store.renew(ids, holder, ttlMs)),
     settle: (settlements) => written(store.settle(settlements)),
@@ -139,10 +142,11 @@ function patientStore(client: MongoClient, db: Db): QueuedCommandStore {
       }
     },
     find,
-    async begin(ids, graceMs) {
+    async begin(ids, by, graceMs) {
       if (ids.length === 0) return [];
       const begun = {
         state: 'RUNNING',
+        begunBy: { $literal: by },
         startedAt: { $ifNull: ['$startedAt', '$$NOW'] },
         dueAt: { $add: ['$$NOW', graceMs] },
         updatedAt: '$$NOW',
@@ -150,10 +154,15 @@ function patientStore(client: MongoClient, db: Db): QueuedCommandStore {
       await queued.updateMany({ _id: { $in: [...ids] }, state: { $in: [...OPEN] } }, [{ $set: begun }]);
       return queued.find({ _id: { $in: [...ids] }, state: 'RUNNING' }).toArray();
     },
+    async interrupted(id, by) {
+      const left: Filter<QueuedCommandDocument> = { _id: id, state: { $in: [...OPEN] }, begunBy: by };
+      await queued.updateOne(left, { $inc: { interruptions: 1 }, $unset: { begunBy: true } });
+    },
     async claim(id, holder, ttlMs) {
       const free = { $lte: [{ $ifNull: ['$claim.until', '$$NOW'] }, '$$NOW'] };
       const mine = { $eq: ['$claim.holder', { $literal: holder }] };
-      const interrupted = { $cond: [{ $ifNull: ['$claim', false] }, 1, 0] };
+      // Who takes its own claim again did not die.
+      const interrupted = { $cond: [{ $and: [{ $ifNull: ['$claim', false] }, { $not: [mine] }] }, 1, 0] };
       const claimed = {
         state: 'RUNNING',
         startedAt: { $ifNull: ['$startedAt', '$$NOW'] },
@@ -274,7 +283,7 @@ function settleOperation(settlement: Settlement): AnyBulkWriteOperation<QueuedCo
   };
   const finished = { updatedAt: at, finishedAt: at };
   const kept = { ...finished, expiresAt: new Date(at.getTime() + SETTLED_TTL_MS) };
-  const ended = { claim: true, nextAttemptAt: true, dueAt: true } as const;
+  const ended = { claim: true, begunBy: true, nextAttemptAt: true, dueAt: true } as const;
   switch (settlement.kind) {
     case 'accepted': {
       const { attempts, startedAt, error } = settlement;
@@ -304,11 +313,11 @@ function settleOperation(settlement: Settlement): AnyBulkWriteOperation<QueuedCo
       const { attempts, error, delayMs, dueMs } = settlement;
       const times = { nextAttemptAt: { $add: ['$$NOW', delayMs] }, dueAt: { $add: ['$$NOW', dueMs] } };
       const set = { state: 'RUNNING', attempts, error: { $literal: error }, ...times, updatedAt: '$$NOW' };
-      return { updateOne: { filter, update: [{ $set: set }, { $unset: 'claim' }] } };
+      return { updateOne: { filter, update: [{ $set: set }, { $unset: ['claim', 'begunBy'] }] } };
     }
     case 'postponed': {
       const set = { dueAt: { $add: ['$$NOW', settlement.dueMs] }, updatedAt: '$$NOW' };
-      return { updateOne: { filter, update: [{ $set: set }, { $unset: 'claim' }] } };
+      return { updateOne: { filter, update: [{ $set: set }, { $unset: ['claim', 'begunBy'] }] } };
     }
   }
 }

@@ -30,7 +30,9 @@ export interface QueuedCommandDocument {
   readonly dueAt?: Date;
   /** Services: the process that runs it now; `until` by the server's clock. */
   readonly claim?: { readonly holder: string; readonly until: Date };
-  /** Services: tries whose process fell silent. */
+  /** Aggregates: the process that began a try whose end is not written. */
+  readonly begunBy?: string;
+  /** Tries whose process died, or (services) fell silent. */
   readonly interruptions?: number;
   readonly error?: StoredError;
   readonly refusal?: { readonly code: string; readonly reason: string };

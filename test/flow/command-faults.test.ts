@@ -1,9 +1,13 @@
 import { randomUUID } from 'node:crypto';
 import { MongoClient } from 'mongodb';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { CommandWorker } from '../../src/engine/command-worker.ts';
+import { ServerClock } from '../../src/engine/server-clock.ts';
 import type { CommandStatus } from '../../src/index.ts';
+import { createLogger } from '../../src/logger.ts';
 import type { RunningApp } from '../../src/start.ts';
 import type { CommitDocument, QueuedCommandDocument } from '../../src/store/documents.ts';
+import { createQueuedCommandStore } from '../../src/store/queued-commands.ts';
 import { startCardNetwork } from '../setup/card-network.ts';
 import { startCommandApp } from '../setup/command-app.ts';
 import { post } from '../setup/gateway.ts';
@@ -135,4 +139,86 @@ test('a handler that kills its process again and again is found', async () => {
   expect(requestsFor(commandId)).toHaveLength(0);
   expect(await app.runtime.retryCommand(outcome.token, { reason: 'mended' })).toMatchObject({ status: 'RECEIVED' });
   expect(await end(outcome.token, app)).toMatchObject({ status: 'ACCEPTED', attempts: 1 });
+});
+
+test('a decision that kills its process is found, and what was in hand beside it is carried out', async () => {
+  const { servers, startProcess, queued } = await stage();
+  const gateway = await startCommandApp(servers, parts, { role: 'gateway' });
+  const add = async (by: number): Promise<string> => {
+    const outcome = await gateway.send(sum, randomUUID(), { type: 'Add', data: { by } }, { mode: 'QUEUED' });
+    if (outcome.kind !== 'queued') throw new Error(JSON.stringify(outcome));
+    return outcome.token;
+  };
+  const deadly = await add(666);
+  const others = await Promise.all(Array.from({ length: 20 }, (_, by) => add(by)));
+  // As nine processes would have left it.
+  await queued.updateOne({ 'data.by': 666 }, { $set: { interruptions: 9 } });
+  const { exited } = await startProcess('worker', { SWEEP_INTERVAL_MS: '250' });
+  await exited;
+  // Four seconds later.
+  await queued.updateOne({ 'data.by': 666 }, { $set: { dueAt: new Date() } });
+  await startCommandApp(servers, parts, { role: 'worker' });
+  expect(await end(deadly, gateway)).toMatchObject({ status: 'DEAD', error: { code: 'CRASHED' } });
+  for (const token of others) expect(await end(token, gateway)).toMatchObject({ status: 'ACCEPTED' });
+  expect(await queued.countDocuments({ state: 'ACCEPTED', interruptions: { $exists: true } })).toBe(0);
+  // Mended: this process has other code.
+  expect(await gateway.runtime.retryCommand(deadly, { reason: 'mended' })).toMatchObject({ status: 'RECEIVED' });
+  expect(await end(deadly, gateway)).toMatchObject({ status: 'ACCEPTED', attempts: 1 });
+}, 40_000);
+
+test('a command whose process died twice runs with none beside it, and only deaths count against it', async () => {
+  const { servers, queued } = await stage();
+  const gateway = await startCommandApp(servers, parts, { role: 'gateway' });
+  const meta = { mode: 'QUEUED' } as const;
+  for (let by = 0; by < 30; by++) await gateway.send(sum, `s${by}`, { type: 'Add', data: { by } }, meta);
+  const leave = (by: number, begunBy: string, interruptions: number) =>
+    queued.updateOne({ 'data.by': by }, { $set: { state: 'RUNNING', begunBy, interruptions } });
+  for (const by of [3, 9, 27]) await leave(by, 'dead', 1);
+  await leave(5, 'dead', 8);
+  await leave(6, 'dead', 9);
+  await leave(7, 'living', 9);
+  await leave(8, 'me', 9);
+  const beside = new Map<number, number>();
+  const running = new Set<number>();
+  const store = createQueuedCommandStore(client, client.db(servers.database));
+  const worker = new CommandWorker({
+    ...{ store, model: gateway.runtime.model, instanceId: 'me', hasDied: async (id) => id === 'dead' },
+    clock: new ServerClock(async () => Date.now()),
+    services: { run: () => Promise.reject(new Error('none')), waits: () => false, letGo() {}, stop: async () => {} },
+    logger: createLogger({ level: 'silent', pretty: false }),
+    async handle(request) {
+      const { by } = request.data as { readonly by: number };
+      running.add(by);
+      for (const one of running) beside.set(one, Math.max(beside.get(one) ?? 0, running.size));
+      const outcome = await gateway.runtime.handle({ ...request, mode: 'NOW' });
+      running.delete(by);
+      return outcome;
+    },
+  });
+  worker.takeUp(await queued.find().toArray());
+  await until(
+    'all are settled',
+    async () => (await queued.countDocuments({ dueAt: { $exists: true } })) === 0 || undefined,
+  );
+  await worker.stop(1_000);
+  expect(await queued.find({ state: { $ne: 'ACCEPTED' } }).toArray()).toMatchObject([
+    { data: { by: 6 }, state: 'DEAD', interruptions: 10, error: { code: 'CRASHED' } },
+  ]);
+  expect([3, 5, 7, 8, 9, 27].map((by) => beside.get(by))).toEqual([1, 1, 1, 1, 1, 1]);
+  expect(Math.max(...beside.values())).toBeGreaterThan(1);
+  expect(await queued.findOne({ 'data.by': 5 })).toMatchObject({ interruptions: 9 });
+  expect(await queued.findOne({ begunBy: { $exists: true } })).toBeNull();
+});
+
+test('a process that claims a command of a service anew has not died meanwhile', async () => {
+  const { servers, queued } = await stage();
+  const gateway = await startCommandApp(servers, parts, { role: 'gateway' });
+  await charge(gateway, 'claimed', randomUUID());
+  const store = createQueuedCommandStore(client, client.db(servers.database));
+  const { _id } = (await queued.findOne())!;
+  const claim = async (holder: string) => {
+    const claimed = await store.claim(_id, holder, 0);
+    return claimed.kind === 'claimed' ? claimed.command.interruptions : claimed.kind;
+  };
+  expect([await claim('one'), await claim('one'), await claim('two'), await claim('two')]).toEqual([0, 0, 1, 1]);
 });

@@ -6,6 +6,8 @@ export interface Bug {
   /** How often `Add` throws before it works. */
   throwsCount: number;
   decidedCount: number;
+  /** To add this kills the process. */
+  readonly killsAt?: number;
 }
 
 /** A sum that refuses to go below zero, and breaks where a test wants it to. */
@@ -21,6 +23,7 @@ export function sumAggregate(bug: Bug = { throwsCount: 0, decidedCount: 0 }, by 
     decide: {
       Add: (sum, { by }, { reject }) => {
         bug.decidedCount++;
+        if (by === bug.killsAt) process.kill(process.pid, 'SIGKILL');
         if (bug.throwsCount > 0) {
           bug.throwsCount--;
           throw new Error('the sum is broken');

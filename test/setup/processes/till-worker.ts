@@ -8,7 +8,8 @@ import { sumAggregate } from '../sum-aggregate.ts';
 import { tillParts } from '../till-parts.ts';
 
 const [role, mongoUrl, redisUrl, database, prefix, networkUrl = ''] = process.argv.slice(2);
-const shop = module({ name: 'shop', parts: [...tillParts(networkUrl), sumAggregate()] });
+const bug = { throwsCount: 0, decidedCount: 0, killsAt: 666 };
+const shop = module({ name: 'shop', parts: [...tillParts(networkUrl), sumAggregate(bug)] });
 const builder = createSchemaBuilder();
 exposeModule(builder, shop);
 const app = await startApp({
