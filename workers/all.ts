@@ -69,7 +69,7 @@ async function startDue(
   const { timers, stop } = await startTimers(deps, {
     queue: (request) => receiver.queue(request),
     onDue: (saga, due) => sagas.due(saga, due),
-    sources: () => [delayedCommands(deps.store.delayed, worker)],
+    sources: [delayedCommands(deps.store.delayed, worker)],
   });
   sagas.noticedBy((timesMs) => timers.noticed('saga', timesMs));
   onDelayed((notBefore) => timers.noticed(DELAYED_KIND, [notBefore.getTime()]));

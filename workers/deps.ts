@@ -5,8 +5,10 @@ import { type DecodeOnce, decodeOnce } from '../src/engine/decode-once.ts';
 import type { HintBus } from '../src/engine/hint-bus.ts';
 import type { OwnedLogReader } from '../src/engine/log-reader.ts';
 import { Membership, runsConsumers } from '../src/engine/membership.ts';
+import { ServerClock } from '../src/engine/server-clock.ts';
 import type { Logger } from '../src/logger.ts';
 import { createEpoch, type Epoch } from '../src/queue/epoch.ts';
+import type { QueueOptions } from '../src/queue/job-queue.ts';
 import type { RedisConnections } from '../src/queue/redis.ts';
 import { createRetries, type Retries } from '../src/queue/retries.ts';
 import { createWakeUps, type WakeUps } from '../src/queue/wake-ups.ts';
@@ -42,6 +44,8 @@ export interface WorkerDeps extends ProcessDeps {
   readonly wakeUps: WakeUps;
   readonly retries: Retries;
   readonly epoch: Epoch;
+  /** MongoDB's, one for all that is due. */
+  readonly clock: ServerClock;
   readonly decode: DecodeOnce;
 }
 /** The same, once it is known who carries out commands. */
@@ -53,6 +57,15 @@ export interface ConsumerDeps extends WorkerDeps {
 /** `stop` is graceful and bounded: no new work, jobs in hand finished or given back. */
 export interface RunningRole {
   stop(): Promise<void>;
+}
+
+/** What every queue of this process is opened with. */
+export function queueOptions({
+  settings,
+  instanceId,
+  logger,
+}: Pick<ProcessDeps, 'settings' | 'instanceId' | 'logger'>): QueueOptions {
+  return { prefix: settings.redis.prefix, logId: settings.logId, instanceId, ...settings.job, logger };
 }
 
 /** Registers the process among the living; call it before any role starts, and `leave` after all have stopped. */
@@ -67,14 +80,7 @@ export async function joinWorkers(deps: ProcessDeps): Promise<WorkerDeps & { rea
     logger,
   });
   await membership.start();
-  const queues = {
-    prefix: settings.redis.prefix,
-    logId: settings.logId,
-    instanceId,
-    lockMs: settings.job.lockMs,
-    stalledCheckMs: settings.job.stalledCheckMs,
-    logger,
-  };
+  const queues = queueOptions(deps);
   const wakeUps = createWakeUps(deps.redis, queues);
   const retries = createRetries(deps.redis, queues);
   const epoch = createEpoch(deps.redis, queues);
@@ -83,5 +89,14 @@ export async function joinWorkers(deps: ProcessDeps): Promise<WorkerDeps & { rea
     await Promise.all([wakeUps.close(shutdownTimeoutMs), retries.close(shutdownTimeoutMs)]);
     await membership.stop();
   };
-  return { ...deps, membership, wakeUps, retries, epoch, decode: deps.decode ?? decodeOnce(deps.model), leave };
+  return {
+    ...deps,
+    membership,
+    wakeUps,
+    retries,
+    epoch,
+    clock: new ServerClock(() => store.timers.now()),
+    decode: deps.decode ?? decodeOnce(deps.model),
+    leave,
+  };
 }

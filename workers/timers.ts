@@ -1,27 +1,25 @@
 import { type SagaTimersOptions, sagaTimers } from '../src/engine/saga-timers.ts';
 import { type SchedulesOptions, scheduledCommands } from '../src/engine/schedules.ts';
-import { ServerClock } from '../src/engine/server-clock.ts';
 import { type DueSource, Timers } from '../src/engine/timers.ts';
 import { createBells } from '../src/queue/bells.ts';
-import type { RunningRole, WorkerDeps } from './deps.ts';
+import { queueOptions, type RunningRole, type WorkerDeps } from './deps.ts';
 
 /** Who does what is due. */
 export interface DueRoles {
   readonly onDue: SagaTimersOptions['onDue'];
   readonly queue: SchedulesOptions['queue'];
   /** More that is due at times: delayed commands. */
-  readonly sources?: (clock: ServerClock) => readonly DueSource[];
+  readonly sources?: readonly DueSource[];
 }
 
-type TimerDeps = Pick<WorkerDeps, 'store' | 'model' | 'settings' | 'logger' | 'instanceId' | 'redis'>;
+type TimerDeps = Pick<WorkerDeps, 'store' | 'model' | 'settings' | 'logger' | 'instanceId' | 'redis' | 'clock'>;
 
 /** Fires timers of sagas, schedules and delayed commands at their time. */
 export async function startTimers(
   deps: TimerDeps,
   roles: DueRoles,
 ): Promise<RunningRole & { readonly timers: Timers }> {
-  const { store, model, settings, logger, instanceId } = deps;
-  const clock = new ServerClock(() => store.timers.now());
+  const { store, model, settings, logger, instanceId, clock } = deps;
   await clock.sync();
   const sagas = model.consumers
     .filter(({ kind }) => kind === 'saga')
@@ -30,17 +28,10 @@ export async function startTimers(
     sources: [
       sagaTimers({ store: store.timers, sagas, clock, logger, onDue: roles.onDue }),
       scheduledCommands({ store: store.timers, model, clock, logger, queue: roles.queue }),
-      ...(roles.sources?.(clock) ?? []),
+      ...(roles.sources ?? []),
     ],
     clock,
-    bells: createBells(deps.redis, {
-      prefix: settings.redis.prefix,
-      logId: settings.logId,
-      instanceId,
-      lockMs: settings.job.lockMs,
-      stalledCheckMs: settings.job.stalledCheckMs,
-      logger,
-    }),
+    bells: createBells(deps.redis, queueOptions(deps)),
     leases: store.leases,
     logId: settings.logId,
     instanceId,

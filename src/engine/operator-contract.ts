@@ -1,5 +1,6 @@
 import type { AnyRecorded } from '../define/event.ts';
 import type { StartFrom } from '../define/start-from.ts';
+import type { DeadLetterCount as StoredCount, DeadLetterGroup as StoredGroup } from '../store/dead-letter-reads.ts';
 import type { AuditDocument, DeadLetterDocument, OperationDocument, StoredError } from '../store/documents.ts';
 import type { Page, PageInput } from './contract.ts';
 
@@ -42,27 +43,12 @@ export interface DeadLetterFilter {
 }
 
 /** Dead letters with the same error. */
-export interface DeadLetterGroup {
-  readonly fingerprint: string;
-  readonly count: number;
-  readonly retryingCount: number;
-  readonly deadCount: number;
-  readonly keyCount: number;
-  /** Events that wait behind them. */
-  readonly parkedCount: number;
-  readonly consumers: readonly string[];
-  readonly oldest: Date;
-  readonly newest: Date;
+export interface DeadLetterGroup extends Omit<StoredGroup, 'sample'> {
   /** The one that failed last. */
   readonly sample: DeadLetter;
 }
 
-export interface DeadLetterCount {
-  readonly consumer: string;
-  readonly retryingCount: number;
-  readonly deadCount: number;
-  readonly parkedCount: number;
-}
+export type DeadLetterCount = Omit<StoredCount, 'generation' | 'since'>;
 
 /** What a retry would set in motion. */
 export interface RetryPreview {

@@ -3,6 +3,7 @@ import { afterAll } from 'vitest';
 import { z } from 'zod';
 import { queuedCommand } from '../../src/engine/queued-command.ts';
 import type { DueTimer } from '../../src/engine/saga-timers.ts';
+import { ServerClock } from '../../src/engine/server-clock.ts';
 import { aggregate, buildModel, command, type Module, module, type Schedule, saga, schedule } from '../../src/index.ts';
 import { createLogger } from '../../src/logger.ts';
 import { connectRedis } from '../../src/queue/redis.ts';
@@ -112,6 +113,7 @@ export async function timerProcesses(servers: TestServers = testServers()) {
           logger,
           instanceId,
           redis,
+          clock: new ServerClock(() => ownStore.timers.now()),
         },
         {
           async onDue(_saga, due) {
