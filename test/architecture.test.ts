@@ -228,6 +228,15 @@ describe('the house', () => {
       .map((file) => `${file}: a room or file by kind of code. Name it by its purpose.`);
     expect(wrong).toEqual([]);
   });
+  test('signals are joined by anySignal', () => {
+    const wrong = files
+      .filter((file) => readFileSync(join(root, file), 'utf8').includes('AbortSignal.any('))
+      .map(
+        (file) =>
+          `${file}: Node 20 keeps what AbortSignal.any makes as long as its sources live. Use anySignal, and end it.`,
+      );
+    expect(wrong).toEqual([]);
+  });
   test('no file is longer than 350 lines', () => {
     const long = files
       .map((file) => ({ file, lineCount: readFileSync(join(root, file), 'utf8').split('\n').length - 1 }))

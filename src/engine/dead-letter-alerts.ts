@@ -2,6 +2,7 @@ import type { DeadLetterAlert } from '../define/dead-letter-alert.ts';
 import type { Logger } from '../logger.ts';
 import { atMost } from '../queue/at-most.ts';
 import type { AlertStore, DeadGroup } from '../store/alerts.ts';
+import { anySignal } from './any-signal.ts';
 import { type Repeating, repeat } from './repeat.ts';
 
 export interface DeadLetterAlertsOptions {
@@ -90,8 +91,8 @@ export class DeadLetterAlerts {
         this.#quiet.set(id, { state: '', untilMs: performance.now() + Math.min(alert.windowMs, AGAIN_MS) });
         return;
       }
-      const signal = AbortSignal.any([this.#stop.signal, AbortSignal.timeout(POST_MAX_MS)]);
-      await post(alert.url, alertText(group), signal);
+      const over = anySignal([this.#stop.signal, AbortSignal.timeout(POST_MAX_MS)]);
+      await post(alert.url, alertText(group), over.signal).finally(over.end);
       await store.told(id, group, alert.windowMs);
       this.#quiet.set(id, { state, untilMs: performance.now() + alert.windowMs });
     } catch (error) {

@@ -1,6 +1,7 @@
 import { setMaxListeners } from 'node:events';
 import { idProblem } from '../define/stream-key.ts';
 import { MillraceError } from '../errors.ts';
+import { anySignal } from './any-signal.ts';
 import type { Flow, FlowReader, FlowStep, SettledOptions } from './flow-contract.ts';
 import { type FlowHearing, hearing } from './flow-hearing.ts';
 import { type FlowDeps, FlowRun } from './flow-run.ts';
@@ -98,7 +99,8 @@ async function waitUntilSettled(
     if (!quiet || steps.length === 0 || !(await isLevel(deps, run, steps.length, dueWithinMs))) return undefined;
     return { correlationId, settled: true, truncated, steps };
   };
-  const waker = wakeable(signal === undefined ? closing : AbortSignal.any([closing, signal]));
+  const either = anySignal(signal === undefined ? [closing] : [closing, signal]);
+  const waker = wakeable(either.signal);
   const stop = listen(waker.wake);
   try {
     for (let pauseMs = LOOK_MIN_MS; ; pauseMs = Math.min(LOOK_MAX_MS, pauseMs * 1.5)) {
@@ -117,6 +119,7 @@ async function waitUntilSettled(
     }
   } finally {
     stop();
+    either.end();
   }
 }
 

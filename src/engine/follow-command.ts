@@ -23,13 +23,11 @@ export function createCommandFollow(deps: FlowDeps & FlowHearing): CommandFollow
   const listen = hearing(deps);
   return {
     progress: (status) => new Follow(deps, status).look(),
-    follow: (status, signal) => {
-      const over = new AbortController();
-      return pullStream<CommandStatus>(
-        AbortSignal.any([signal, over.signal]),
-        (wake) => new FollowSource(new Follow(deps, status), status, listen, wake, () => over.abort()),
-      );
-    },
+    follow: (status, signal) =>
+      pullStream<CommandStatus>(
+        signal,
+        (wake, end) => new FollowSource(new Follow(deps, status), status, listen, wake, end),
+      ),
   };
 }
 

@@ -2,6 +2,7 @@ import { setMaxListeners } from 'node:events';
 import type { ObserverModel } from '../define/model.ts';
 import { atMost } from '../queue/at-most.ts';
 import type { RetryJob, RetryOutcome } from '../queue/retries.ts';
+import { anySignal } from './any-signal.ts';
 import { backoffMs } from './backoff.ts';
 import { Careful } from './careful.ts';
 import type { LostEnd, Step } from './commit-pipeline.ts';
@@ -320,9 +321,7 @@ export class ObserverRunner implements Runner {
     const onBegin = (): void => partition.window.running(task);
     const one = { event, attempt: 1, partition: partition.ref.partition, patient: true, onBegin };
     try {
-      return await this.#care.first(partition.head, task, () =>
-        this.#options.tries.try({ ...one, ...this.#signals(partition) }),
-      );
+      return await this.#care.first(partition.head, task, () => this.#try(partition, one));
     } catch (trouble) {
       this.#options.onTrouble(trouble);
       partition.head.notBeforeMs = performance.now() + TROUBLE_PAUSE_MS;
@@ -330,8 +329,9 @@ export class ObserverRunner implements Runner {
     }
   }
 
-  #signals({ signal, waitSignal }: ObserverPartition): Pick<Try, 'wait' | 'stop'> {
-    return { stop: signal, wait: AbortSignal.any([waitSignal, this.#leave.signal]) };
+  #try({ signal: stop, waitSignal }: ObserverPartition, one: Omit<Try, 'wait' | 'stop'>): Promise<TryEnd> {
+    const wait = anySignal([waitSignal, this.#leave.signal]);
+    return this.#options.tries.try({ ...one, stop, wait: wait.signal }).finally(wait.end);
   }
 
   /** Says how it stands: those who wait for it, and the sweep, go by that. */

@@ -2,7 +2,10 @@ import { type PullSource, pullStream } from './pull-stream.ts';
 
 /** Every open stream of this process, so that a stop can end them and a test can count them. */
 export interface OpenStreams {
-  open<T>(signal: AbortSignal, start: (wake: () => void) => PullSource<T>): AsyncIterableIterator<T, undefined>;
+  open<T>(
+    signal: AbortSignal,
+    start: (wake: () => void, end: () => void) => PullSource<T>,
+  ): AsyncIterableIterator<T, undefined>;
   readonly count: number;
   /** Ends them all; later ones end before they begin. */
   close(): void;
@@ -12,9 +15,9 @@ export function createOpenStreams(): OpenStreams {
   const open = new Set<AsyncIterableIterator<unknown, undefined>>();
   let closed = false;
   return {
-    open<T>(signal: AbortSignal, start: (wake: () => void) => PullSource<T>) {
-      const stream = pullStream<T>(closed ? AbortSignal.abort() : signal, (wake) => {
-        const source = start(wake);
+    open<T>(signal: AbortSignal, start: (wake: () => void, end: () => void) => PullSource<T>) {
+      const stream = pullStream<T>(closed ? AbortSignal.abort() : signal, (wake, end) => {
+        const source = start(wake, end);
         open.add(stream);
         return {
           take: () => source.take(),

@@ -23,18 +23,17 @@ export function createOperatorWatch(reads: OperatorReads): OperatorWatch {
     watchDeadLetterCounts: (signal) =>
       streams.open(signal, (wake) => polled(wake, { everyMs: COUNTS_EVERY_MS, read: counts })),
     watchOperation(id, signal) {
-      const over = new AbortController();
       const read = async () => {
         const found = await reads.operation(id);
         if (found !== undefined) return found;
         throw new MillraceError('UNKNOWN_OPERATION', `There is no operation "${id.slice(0, 100)}".`);
       };
-      return streams.open(AbortSignal.any([signal, over.signal]), (wake) =>
+      return streams.open(signal, (wake, end) =>
         polled(wake, {
           everyMs: OPERATION_EVERY_MS,
           read,
           isLast: ({ state }) => state !== 'RUNNING',
-          onOver: () => over.abort(),
+          onOver: end,
         }),
       );
     },

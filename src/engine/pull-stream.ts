@@ -8,12 +8,12 @@ export interface PullSource<T> {
 
 /**
  * An async iterable that never leaks: `return()` ends it at once and stops the source, even while `next()` waits (a
- * native async generator that is parked on a promise cannot be returned). It ends with the signal, and starts at the
- * first `next()`. An error of the source is thrown once and ends it. Nothing is taken that nobody waits for.
+ * native async generator that is parked on a promise cannot be returned). It ends with the signal, or when the source
+ * calls `end`, and starts at the first `next()`. An error of the source is thrown once and ends it. Nothing is taken that nobody waits for.
  */
 export function pullStream<T>(
   signal: AbortSignal,
-  start: (wake: () => void) => PullSource<T>,
+  start: (wake: () => void, end: () => void) => PullSource<T>,
 ): AsyncIterableIterator<T, undefined> {
   const stream = new PullStream(signal, start);
   return {
@@ -40,14 +40,14 @@ const done: IteratorResult<never, undefined> = { done: true, value: undefined };
 
 class PullStream<T> {
   readonly #signal: AbortSignal;
-  readonly #start: (wake: () => void) => PullSource<T>;
+  readonly #start: (wake: () => void, end: () => void) => PullSource<T>;
   readonly #waiters: Waiter<T>[] = [];
   #source: PullSource<T> | undefined;
   #ended = false;
   #taking = false;
   #news = true;
 
-  constructor(signal: AbortSignal, start: (wake: () => void) => PullSource<T>) {
+  constructor(signal: AbortSignal, start: (wake: () => void, end: () => void) => PullSource<T>) {
     this.#signal = signal;
     this.#start = start;
     if (signal.aborted) this.#ended = true;
@@ -84,7 +84,7 @@ class PullStream<T> {
     try {
       while (this.#news && !this.#ended && this.#waiters.length > 0) {
         this.#news = false;
-        this.#source ??= this.#start(this.#wake);
+        this.#source ??= this.#start(this.#wake, this.end);
         const message = await this.#source.take();
         // A message that was taken while the stream ended has no reader any more.
         if (message === undefined || this.#ended) continue;

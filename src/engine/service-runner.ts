@@ -146,7 +146,7 @@ export class ServiceRunner {
       const claim = await store.claim(command._id, instanceId, CLAIM_TTL_MS);
       if (claim.kind !== 'claimed') return { command, end: { kind: 'elsewhere' } };
       const taken = this.#claims.hold(command._id);
-      const gone = lost === undefined ? taken : AbortSignal.any([taken, lost]);
+      const gone = lost === undefined ? [taken] : [taken, lost];
       const end = await this.#try(service, claim.command, data, gone).catch(endOfError);
       return { command: claim.command, end: taken.aborted ? { kind: 'elsewhere' } : end };
     } finally {
@@ -155,14 +155,19 @@ export class ServiceRunner {
     }
   }
 
-  async #try(service: ServiceModel, command: QueuedCommandDocument, data: unknown, gone: AbortSignal): Promise<TryEnd> {
+  async #try(
+    service: ServiceModel,
+    command: QueuedCommandDocument,
+    data: unknown,
+    gone: readonly AbortSignal[],
+  ): Promise<TryEnd> {
     const earlier = await this.#earlier(command);
     if (earlier !== undefined) return earlier;
     if ((command.interruptions ?? 0) >= CRASHED_COUNT) return { kind: 'hopeless', error: crashed(command) };
     const { timeoutMs, definition, retry } = service;
     const attempt = command.attempts + 1;
     crashPoint('before-service');
-    const told = anySignal([this.#stopping.signal, gone]);
+    const told = anySignal([this.#stopping.signal, ...gone]);
     const ran = await inDeadline(
       (late) => {
         told.add(late);

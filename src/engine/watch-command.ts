@@ -36,14 +36,13 @@ export function createCommandWatch(deps: CommandWatchDeps) {
   const ticker = createTicker();
   return (token: string, signal: AbortSignal): AsyncIterableIterator<CommandStatus, undefined> => {
     const named = decodeToken(token, deps.logId);
-    const over = new AbortController();
-    return deps.streams.open<CommandStatus>(AbortSignal.any([signal, over.signal]), (wake) => {
+    return deps.streams.open<CommandStatus>(signal, (wake, end) => {
       const watched = {
         named,
         id: queuedCommandId(named.stream, named.commandId),
         peek,
         wake,
-        end: () => over.abort(),
+        end,
       };
       return commandSource(deps, watched, ticker);
     });

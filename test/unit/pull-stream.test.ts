@@ -1,3 +1,4 @@
+import { getEventListeners } from 'node:events';
 import { describe, expect, it } from 'vitest';
 import { type PullSource, pullStream } from '../../src/engine/pull-stream.ts';
 
@@ -52,6 +53,22 @@ describe('a pull stream', () => {
     expect(source.seen.stopped).toBe(1);
     source.push(1);
     expect(await stream.next()).toEqual({ done: true, value: undefined });
+  });
+
+  it('ends when its source says so, and leaves nothing at the signal', async () => {
+    const { signal } = new AbortController();
+    let stopped = 0;
+    const left = [1, 2];
+    const stream = pullStream<number>(signal, (_wake, end) => ({
+      take() {
+        if (left.length === 0) end();
+        return left.shift();
+      },
+      stop: () => void stopped++,
+    }));
+    const seen: number[] = [];
+    for await (const one of stream) seen.push(one);
+    expect([seen, stopped, getEventListeners(signal, 'abort').length]).toEqual([[1, 2], 1, 0]);
   });
 
   it('ends at once when it is returned while the source works', async () => {
