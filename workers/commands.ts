@@ -3,14 +3,14 @@ import { policyOf, triesOf } from '../src/engine/command-try.ts';
 import { CommandWorker } from '../src/engine/command-worker.ts';
 import type { CommandHandler } from '../src/engine/handle-command.ts';
 import { type CommandReceiver, createCommandReceiver } from '../src/engine/receive-command.ts';
-import { ServerClock } from '../src/engine/server-clock.ts';
+import type { ServerClock } from '../src/engine/server-clock.ts';
 import { ServiceRunner } from '../src/engine/service-runner.ts';
 import { whoDied } from '../src/engine/who-died.ts';
 import { type CommandJobs, createCommandJobs } from '../src/queue/command-jobs.ts';
 import type { CommitStore } from '../src/store/commits.ts';
 import type { CommitDocument, QueuedCommandDocument } from '../src/store/documents.ts';
 import type { RejectionStore } from '../src/store/rejections.ts';
-import type { ProcessDeps, RunningRole } from './deps.ts';
+import { type ProcessDeps, queueOptions, type RunningRole } from './deps.ts';
 
 /** What a process needs to carry out commands. */
 export interface CommandExecution {
@@ -37,12 +37,12 @@ type Deps = Pick<ProcessDeps, 'store' | 'model' | 'settings' | 'logger' | 'redis
 
 /** Takes commands in and carries out those that are queued, also those that jobs bring once `worker.start` was called. */
 export function createCommands(
-  deps: Deps,
+  deps: Deps & { readonly clock: ServerClock },
   execution: CommandExecution,
   onCommitted: (commit: CommitDocument) => void,
 ): RunningCommands & { readonly worker: CommandWorker } {
-  const { store, model, settings, logger, instanceId } = deps;
-  const jobs = jobsOf(deps);
+  const { store, model, settings, logger, instanceId, clock } = deps;
+  const jobs = createCommandJobs(deps.redis, queueOptions(deps));
   const services = new ServiceRunner({
     ...execution,
     model,
@@ -55,7 +55,6 @@ export function createCommands(
     onCommitted,
   });
   const { handle } = execution;
-  const clock = new ServerClock(() => store.timers.now());
   const worker = new CommandWorker({
     ...{ store: store.queuedCommands, model, handle, services, jobs, clock, logger, instanceId },
     hasDied: whoDied(store.instances),
@@ -79,7 +78,7 @@ export function createCommands(
 
 /** Takes commands in and leaves those that are queued to the workers of other processes. */
 export function createCommandEntrance(deps: Deps, execution: CommandExecution): RunningCommands {
-  const jobs = jobsOf(deps);
+  const jobs = createCommandJobs(deps.redis, queueOptions(deps));
   const { model } = deps;
   const enqueue = (command: QueuedCommandDocument): void => {
     const { _id, delivery } = command;
@@ -132,13 +131,3 @@ function receiverOf(
     },
   };
 }
-
-const jobsOf = ({ redis, settings, instanceId, logger }: Deps): CommandJobs =>
-  createCommandJobs(redis, {
-    prefix: settings.redis.prefix,
-    logId: settings.logId,
-    instanceId,
-    lockMs: settings.job.lockMs,
-    stalledCheckMs: settings.job.stalledCheckMs,
-    logger,
-  });

@@ -164,7 +164,7 @@ export class CommandWorker {
   async #find(id: string): Promise<QueuedCommandDocument | CommandJobEnd> {
     const [command] = await this.#deps.store.find([id]);
     if (command === undefined) return { kind: 'done' };
-    if (command.state === 'DEAD') return { kind: 'dead', about: aboutOf(command.error) };
+    if (command.state === 'DEAD') return { kind: 'dead', says: aboutOf(command.error) };
     if (command.state !== 'RECEIVED' && command.state !== 'RUNNING') return { kind: 'done' };
     const { notBefore, nextAttemptAt, dueAt, begunBy } = command;
     // Another process has it in hand, or died with it: that shows by then.
@@ -246,9 +246,9 @@ export class CommandWorker {
       case 'rejected':
         return { kind: 'done' };
       case 'dead':
-        return { kind: 'dead', about: aboutOf(settlement.error) };
+        return { kind: 'dead', says: aboutOf(settlement.error) };
       case 'retry':
-        return { kind: 'retry', delayMs: settlement.delayMs, about: aboutOf(settlement.error) };
+        return { kind: 'failed', delayMs: settlement.delayMs, says: aboutOf(settlement.error) };
       case 'postponed':
         return { kind: 'later', delayMs: end.kind === 'postponed' ? end.delayMs : 0 };
     }
