@@ -62,7 +62,8 @@ export function deadLetterOf(
     ...input,
     attempts,
     maxAttempts,
-    delivery: before?.delivery ?? 0,
+    // A key that failed before may have left a job behind: the same id would be taken for that one.
+    delivery: before?.delivery ?? now.getTime(),
     error: storedError(error),
     parkedCount: before?.parkedCount ?? 0,
     firstFailedAt: before?.firstFailedAt ?? now,

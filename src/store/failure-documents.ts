@@ -40,7 +40,7 @@ export interface DeadLetterDocument {
   readonly attempts: number;
   /** Of the policy at the last try; null: for ever. */
   readonly maxAttempts: number | null;
-  /** Counts retries by operators: part of the job's id. */
+  /** Part of the job's id: the time of the first failure (ms since 1970), and one more with each round of tries. */
   readonly delivery: number;
   readonly error: StoredError;
   /** Events of this key that wait behind it. */

@@ -8,7 +8,7 @@ import { until } from '../setup/until.ts';
 
 const none = (): undefined => undefined;
 const bugs: Bugs = { trouble: none };
-const parcels = await startParcels(bugs);
+const parcels = await startParcels(bugs, { attempts: 2 });
 const sockets = createClient({ url: socketUrl(parcels.url), webSocketImpl: WebSocket });
 afterAll(async () => {
   await sockets.dispose();
@@ -143,6 +143,19 @@ test('a projector is reset only while it is paused: its documents go, watchers a
   await changes.end();
   const { audit } = await data(AUDIT, { filter: { action: 'consumer.reset' } });
   expect(audit.edges[0].node).toMatchObject({ reason: 'built anew', target: 'places/1', after: { position: 0 } });
+});
+
+test('a key that fails again after a reset is tried again when its policy says', async () => {
+  bugs.trouble = (to) => (to === 'pit' ? new Error('a pit again') : undefined);
+  await data(PAUSE, { name: 'places', reason: 'reset' });
+  await data(RESET, { name: 'places', to: { start: true }, reason: 'built anew' });
+  await data(RESUME, { name: 'places', reason: 'fill' });
+  await parcels.blocked(1);
+  const [letter] = await parcels.letters.find().toArray();
+  expect(letter).toMatchObject({ key: 'c', attempts: 2, parkedCount: 1 });
+  bugs.trouble = none;
+  await data('mutation { retryDeadLetters(filter: {}, reason: "the pit is filled") { id } }');
+  await until('it is healed', async () => ((await place('c'))?.place === 'top' ? true : undefined));
 });
 
 test('a read with atLeast after a reset waits until the view was filled so far', async () => {
