@@ -113,7 +113,7 @@ export class Membership {
   async stop(): Promise<void> {
     ownIds.delete(this.#self.id);
     await this.#beating?.stop();
-    await this.#store.remove(this.#self.id).catch(() => undefined);
+    await this.#store.leave(this.#self.id, this.#sessions()).catch(() => undefined);
   }
 
   async #beat(): Promise<void> {

@@ -29,7 +29,8 @@ export interface InstanceStore {
   bury(instance: Instance): Promise<boolean>;
   /** Instances that were buried in the last ten minutes: they died without leaving. */
   crashes(): Promise<{ readonly count: number; readonly lastAgeMs: number }>;
-  remove(id: string): Promise<void>;
+  /** Ends what its sessions may have left open, then removes its record; where the first does not succeed, the record stays for others to bury. */
+  leave(id: string, sessions: readonly unknown[]): Promise<void>;
 }
 
 /** Heartbeats that take longer are none. */
@@ -43,6 +44,11 @@ export async function ensureCrashes(db: Db): Promise<void> {
 export function createInstanceStore(client: MongoClient, db: Db): InstanceStore {
   const instances = db.collection<InstanceDocument>('instances', { timeoutMS: ANSWER_MAX_MS });
   const crashes = db.collection<CrashDocument>('crashes', { timeoutMS: ANSWER_MAX_MS });
+  const kill = async (sessions: readonly unknown[]): Promise<void> => {
+    if (sessions.length === 0) return;
+    const ids = sessions.map((id) => ({ id }));
+    await client.db('admin').command({ killSessions: ids }, { timeoutMS: ANSWER_MAX_MS });
+  };
   return {
     async heartbeat({ id, host, pid, role, consumers = [] }, sessions) {
       const fields = { host, pid, role, sessions, consumers };
@@ -62,10 +68,7 @@ export function createInstanceStore(client: MongoClient, db: Db): InstanceStore 
       const silent = await instances.findOne({ _id, heartbeatAt });
       if (silent === null) return false;
       // Sessions first: were the record gone first and this process killed, nobody would know them any more.
-      if (sessions.length > 0)
-        await client
-          .db('admin')
-          .command({ killSessions: sessions.map((id) => ({ id })) }, { timeoutMS: ANSWER_MAX_MS });
+      await kill(sessions);
       const crash = { at: '$$NOW', expiresAt: { $add: ['$$NOW', CRASH_KEPT_MS] } };
       await crashes.updateOne({ _id }, [{ $set: crash }], { upsert: true });
       await instances.deleteOne({ _id, heartbeatAt });
@@ -81,7 +84,8 @@ export function createInstanceStore(client: MongoClient, db: Db): InstanceStore 
         .toArray();
       return { count: found?.count ?? 0, lastAgeMs: found?.lastAgeMs ?? Number.POSITIVE_INFINITY };
     },
-    async remove(id) {
+    async leave(id, sessions) {
+      await kill(sessions);
       await instances.deleteOne({ _id: id });
     },
   };
