@@ -4,6 +4,7 @@ import type { MillraceBuilder } from './builder.ts';
 import { connectionOf, pageArguments, pageInput } from './connections.ts';
 import { consumerKind } from './consumers.ts';
 import { stepStateType } from './flow.ts';
+import { reasonArgument } from './operations.ts';
 import { issueType, outcomeType } from './outcomes.ts';
 import { claim, once } from './registry.ts';
 import { abortable } from './subscribe.ts';
@@ -70,10 +71,10 @@ function exposeQueuedCommands(builder: MillraceBuilder): void {
         context.runtime.queuedCommands({ state: wanted, target }, pageInput(page, context)),
     }),
   );
-  const args = builder.args((t) => ({
-    token: t.field({ type: 'Token', required: true }),
-    reason: t.string({ required: true, description: 'Kept in the audit.' }),
-  }));
+  const args = {
+    ...builder.args((t) => ({ token: t.field({ type: 'Token', required: true }) })),
+    ...reasonArgument(builder),
+  };
   for (const name of ['retryCommand', 'cancelCommand']) claim(builder, `Mutation.${name}`, 'a field of the platform');
   builder.mutationFields((t) => ({
     retryCommand: t.field({

@@ -2,14 +2,13 @@ import type { GatewayContext } from '../src/gateway/context.ts';
 import { type ConsumerState, MillraceError, type ResetPreview, type StartFrom } from '../src/index.ts';
 import type { MillraceBuilder } from './builder.ts';
 import { consumerType } from './consumers.ts';
-import { callOf } from './operations.ts';
+import { callOf, reasonArgument } from './operations.ts';
 import { positionOf } from './positions.ts';
 import { claim, once } from './registry.ts';
 import { timeOf } from './times.ts';
 
 const platform = 'a type of the platform';
 const field = 'a field of the platform';
-const why = 'Why: kept in the audit.';
 
 /** Pause, resume, reset and retire consumers. */
 export function exposeConsumerControls(builder: MillraceBuilder): true {
@@ -45,7 +44,7 @@ export function exposeConsumerControls(builder: MillraceBuilder): true {
       type: consumer,
       nullable: false,
       description: 'All processes stop running it, within a second. Nothing happens when it is paused.',
-      args: { name: t.arg.string({ required: true }), reason: t.arg.string({ required: true, description: why }) },
+      args: { name: t.arg.string({ required: true }), ...reasonArgument(builder) },
       resolve: async (_root, args, context) => {
         await context.runtime.operators.pauseConsumer(args.name, callOf(args));
         return consumerNamed(args.name, context);
@@ -55,7 +54,7 @@ export function exposeConsumerControls(builder: MillraceBuilder): true {
       type: consumer,
       nullable: false,
       description: 'It goes on where it stood, within a second. Nothing happens when it runs.',
-      args: { name: t.arg.string({ required: true }), reason: t.arg.string({ required: true, description: why }) },
+      args: { name: t.arg.string({ required: true }), ...reasonArgument(builder) },
       resolve: async (_root, args, context) => {
         await context.runtime.operators.resumeConsumer(args.name, callOf(args));
         return consumerNamed(args.name, context);
@@ -66,7 +65,7 @@ export function exposeConsumerControls(builder: MillraceBuilder): true {
       nullable: false,
       description:
         'Moves a paused consumer in the log; it stays paused. A projector begins as if it were new there: its documents and dead letters are removed. A saga keeps its instances forward, and goes back only without them. An observer goes back without its side effects. Answers what was done.',
-      args: { ...resetArguments(), reason: t.arg.string({ required: true, description: why }) },
+      args: { ...resetArguments(), ...reasonArgument(builder) },
       resolve: (_root, args, { runtime }) =>
         runtime.operators.resetConsumer(args.name, startOf(args.to), callOf(args), optionsOf(args)),
     }),
@@ -78,7 +77,7 @@ export function exposeConsumerControls(builder: MillraceBuilder): true {
       args: {
         name: t.arg.string({ required: true }),
         generation: t.arg.int({ required: true }),
-        reason: t.arg.string({ required: true, description: why }),
+        ...reasonArgument(builder),
       },
       resolve: async (_root, args, { runtime }) => {
         await runtime.operators.retireConsumer(args.name, args.generation, callOf(args));

@@ -8,7 +8,7 @@ import {
   deadLetterType,
   retryPreviewType,
 } from './dead-letter-types.ts';
-import { callOf, exposeOperations, operationType } from './operations.ts';
+import { callOf, exposeOperations, operationType, reasonArgument } from './operations.ts';
 import { positionOf } from './positions.ts';
 import { claim, once } from './registry.ts';
 import { abortable } from './subscribe.ts';
@@ -82,7 +82,6 @@ function exposeReads(builder: MillraceBuilder): void {
 }
 
 const about = {
-  reason: 'Why: kept in the audit.',
   rate: 'Keys a second; default 100.',
   filter: 'Those that are DEAD, unless it names a state or one id.',
 } as const;
@@ -97,7 +96,6 @@ function exposeActions(builder: MillraceBuilder): void {
     builder.args((t) => ({
       filter: t.field({ type: filter, required: true, description: about.filter }),
       ratePerSecond: t.float({ description: about.rate }),
-      reason: t.string({ required: true, description: about.reason }),
     }));
   builder.mutationFields((t) => ({
     retryDeadLetters: t.field({
@@ -105,7 +103,7 @@ function exposeActions(builder: MillraceBuilder): void {
       nullable: false,
       description:
         'Tries events again that failed, and what waits behind them. Workers do it, at a rate, and go on when one of them dies.',
-      args: bulk(),
+      args: { ...bulk(), ...reasonArgument(builder) },
       resolve: (_root, args, { runtime }) =>
         runtime.operators.retryDeadLetters(filterInput(args.filter), args.ratePerSecond ?? undefined, callOf(args)),
     }),
@@ -114,7 +112,7 @@ function exposeActions(builder: MillraceBuilder): void {
       nullable: false,
       description:
         'Gives up events that failed, each with its entry in the audit; their keys go on with what waits behind them.',
-      args: bulk(),
+      args: { ...bulk(), ...reasonArgument(builder) },
       resolve: (_root, args, { runtime }) =>
         runtime.operators.skipDeadLetters(filterInput(args.filter), args.ratePerSecond ?? undefined, callOf(args)),
     }),
@@ -126,7 +124,7 @@ function exposeActions(builder: MillraceBuilder): void {
       args: {
         id: t.arg.id({ required: true }),
         position: t.arg.string({ description: 'Only if this is still the event that failed.' }),
-        reason: t.arg.string({ required: true, description: about.reason }),
+        ...reasonArgument(builder),
       },
       resolve: async (_root, args, { runtime }) => {
         const position = args.position == null ? undefined : positionOf('position', args.position);

@@ -10,6 +10,10 @@ const field = 'a field of the platform';
 /** Who asks is not known before access rules exist. */
 export const callOf = ({ reason }: { readonly reason: string }): OperatorCall => ({ actor: null, reason });
 
+/** Every action of an operator says why. */
+export const reasonArgument = (builder: MillraceBuilder) =>
+  builder.args((t) => ({ reason: t.string({ required: true, description: 'Why: kept in the audit.' }) }));
+
 /** Long work that operators started, with its progress. */
 export function exposeOperations(builder: MillraceBuilder): true {
   const operation = once(builder, operationType);
@@ -37,10 +41,7 @@ export function exposeOperations(builder: MillraceBuilder): true {
       type: operation,
       nullable: false,
       description: 'What was done stays done; an operation that is over stays as it is.',
-      args: {
-        id: t.arg.id({ required: true }),
-        reason: t.arg.string({ required: true, description: 'Why: kept in the audit.' }),
-      },
+      args: { id: t.arg.id({ required: true }), ...reasonArgument(builder) },
       resolve: (_root, args, { runtime }) => runtime.operators.stopOperation(args.id, callOf(args)),
     }),
   );
