@@ -157,8 +157,9 @@ async function reset(deps: ConsumerControlDeps, found: PlannedReset, call: Opera
   if (begun === 'refused') throw running(ref.consumer);
   const { pauseCount } = (await consumers.find(ref)) ?? document;
   await consumers.fence(ref, pauseCount ?? 0);
+  const againAfter = Math.max(planned.position, resetting.replayUntil ?? 0);
   for (const { partition } of readings) {
-    const done = await consumers.resetPartition({ ref: { ...ref, partition }, ...planned });
+    const done = await consumers.resetPartition({ ref: { ...ref, partition }, ...planned, againAfter });
     if (consumer.kind !== 'projector') continue;
     const build = { view: consumer.projector.into.name, generation: ref.generation };
     deps.hints.publish({ kind: 'view', ...build, ...done, ids: [] });

@@ -3,6 +3,7 @@ import type { StartFrom } from '../define/start-from.ts';
 import { MillraceError } from '../errors.ts';
 import { createCausalReads } from './causal-reads.ts';
 import { positionBefore } from './consumers.ts';
+import { parkedEventId } from './dead-letters.ts';
 import type {
   AuditDocument,
   ConsumerDocument,
@@ -13,7 +14,7 @@ import type {
   SagaKeyDocument,
   TimerDocument,
 } from './documents.ts';
-import { askedAgain, inTime } from './in-time.ts';
+import { askedAgain, inParts, inTime } from './in-time.ts';
 import { type GenerationRef, partitionId } from './partitions.ts';
 import { createTransactions, type TransactionEnd } from './transactions.ts';
 
@@ -28,6 +29,8 @@ export interface PartitionReset {
   readonly documents: { readonly collection: string; readonly how: 'bury' | 'remove' } | undefined;
   /** Remove the dead letters, all or those that failed after `position`. */
   readonly deadLetters: 'all' | 'later' | 'none';
+  /** Events after this come again: those that wait behind a dead letter that is kept wait there once they have come. */
+  readonly againAfter: number;
 }
 export interface PartitionResetEnd {
   readonly partition: number;
@@ -181,7 +184,7 @@ export function createConsumerControlStore(client: MongoClient, db: Db, logId: s
  * look for changes up to the revision that they find in it.
  */
 async function resetPartition(db: Db, logId: string, reset: PartitionReset): Promise<PartitionResetEnd> {
-  const { ref, position, documents, deadLetters } = reset;
+  const { ref, position, documents, deadLetters, againAfter } = reset;
   const partitions = db.collection<PartitionDocument>('partitions');
   const _id = partitionId(logId, ref);
   for (;;) {
@@ -198,6 +201,7 @@ async function resetPartition(db: Db, logId: string, reset: PartitionReset): Pro
     if (deadLetters !== 'none') {
       await removeLetters(db, deadLetters === 'all' ? of : { ...of, position: { $gt: position } });
     }
+    await unparkAfter(db, of, againAfter);
     const blockedCount = await db.collection('dead_letters').countDocuments(of);
     const { matchedCount } = await partitions.updateOne(
       { _id, revision: found.revision, paused: true },
@@ -230,6 +234,36 @@ async function bury(documents: Collection, partition: number, revision: number, 
     _deleted: '$$NOW',
   };
   await documents.updateMany({ _partition: partition, _deleted: { $exists: false } }, [{ $replaceWith: tombstone }]);
+}
+
+/** Takes later events from behind dead letters: each would be counted twice when it comes again. */
+async function unparkAfter(
+  db: Db,
+  of: GenerationRef & { readonly partition: number },
+  position: number,
+): Promise<void> {
+  const letters = db.collection<DeadLetterDocument>('dead_letters');
+  const parked = db.collection<ParkedEventDocument>('parked_events');
+  for (let after = ''; ; ) {
+    const some = { projection: { _id: 1 }, sort: { _id: 1 }, limit: LETTERS_PER_TURN } as const;
+    const match = { ...of, _id: { $gt: after }, parkedCount: { $gt: 0 } };
+    const ids = (await asked(() => letters.find(match, some).toArray())).map(({ _id }) => _id);
+    const last = ids.at(-1);
+    if (last === undefined) return;
+    const later = ids.map((id) => ({ _id: { $gt: parkedEventId(id, position), $lt: `${id}0` } }));
+    await inParts((limits) => parked.deleteMany({ $or: later }, limits), 'parked events');
+    const counting = [
+      { $match: { $or: ids.map((id) => ({ _id: { $gte: `${id}/`, $lt: `${id}0` } })) } },
+      { $group: { _id: '$deadLetter', count: { $sum: 1 } } },
+    ];
+    const counts = await asked(() => parked.aggregate<{ _id: string; count: number }>(counting).toArray());
+    const countOf = new Map(counts.map(({ _id, count }) => [_id, count]));
+    const updates = ids.map((_id) => ({
+      updateOne: { filter: { _id }, update: { $set: { parkedCount: countOf.get(_id) ?? 0 } } },
+    }));
+    await inParts((limits) => letters.bulkWrite(updates, limits), 'dead letters');
+    after = last;
+  }
 }
 
 async function removeOfInstances(db: Db, logId: string, { consumer, generation }: GenerationRef): Promise<void> {

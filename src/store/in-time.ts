@@ -12,6 +12,29 @@ export function inTime<T>(call: Promise<T>, ms: number, name: string): Promise<T
   return Promise.race([call, late]).finally(() => clearTimeout(timer));
 }
 
+const PART_MAX_MS = 20_000;
+/** The server ends a part by itself; after this it says nothing any more. */
+const PART_ANSWER_MAX_MS = 25_000;
+const MAX_TIME_MS_EXPIRED = 50;
+
+/**
+ * A write over many documents that takes as long as it takes, while each question has an answer in time: ended by the server it is
+ * asked again. `write` goes on where it was: what it has changed it does not find any more.
+ */
+export async function inParts(
+  write: (limits: { readonly maxTimeMS: number }) => Promise<unknown>,
+  name: string,
+): Promise<void> {
+  for (;;) {
+    try {
+      await inTime(write({ maxTimeMS: PART_MAX_MS }), PART_ANSWER_MAX_MS, name);
+      return;
+    } catch (error) {
+      if (!(error instanceof MongoServerError) || error.code !== MAX_TIME_MS_EXPIRED) throw unanswered(error);
+    }
+  }
+}
+
 /** After this a read that has no answer is asked once more. */
 export const FIRST_TRY_MAX_MS = 3_000;
 

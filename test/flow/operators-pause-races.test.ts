@@ -74,7 +74,13 @@ test('who resumes and who resets at the same time: one of them wins, and the par
 test('a reset that was forgotten and goes on when its consumer runs again buries nothing', async () => {
   const documents = { collection: viewCollectionName({ view: 'place', generation: 1 }), how: 'bury' } as const;
   for (const { partition } of await partitions()) {
-    const late = store.resetPartition({ ref: { ...ref, partition }, position: 0, documents, deadLetters: 'all' });
+    const late = store.resetPartition({
+      ref: { ...ref, partition },
+      position: 0,
+      documents,
+      deadLetters: 'all',
+      againAfter: 0,
+    });
     await expect(late).rejects.toMatchObject({ code: 'FENCED' });
   }
   expect(await place('a')).toEqual({ place: 'three', moves: 3 });
