@@ -3,12 +3,14 @@ import type { StartFrom } from '../define/start-from.ts';
 import { MillraceError } from '../errors.ts';
 import type { Reset } from '../store/consumer-controls.ts';
 import type { AuditDocument, ConsumerDocument } from '../store/documents.ts';
+import type { InstanceStore } from '../store/instances.ts';
 import type { OperatorStore } from '../store/operator-store.ts';
-import type { GenerationRef, PartitionReading, PartitionStore } from '../store/partitions.ts';
+import { consumerId, type GenerationRef, type PartitionReading, type PartitionStore } from '../store/partitions.ts';
 import { viewCollectionName } from '../store/view-documents.ts';
 import { auditEntry } from './audit-entry.ts';
 import { written } from './dead-letter-operations.ts';
 import type { HintBus } from './hint-bus.ts';
+import { isLiving } from './membership.ts';
 import type { OperatorCall, Operators, ResetOptions, ResetPreview } from './operator-contract.ts';
 import { checkCall } from './operator-input.ts';
 import { checkStart, effectsOf, planReset, type ResetPlan } from './reset-plan.ts';
@@ -23,11 +25,12 @@ export interface ConsumerControlDeps {
   readonly model: Model;
   readonly store: OperatorStore;
   readonly partitions: Pick<PartitionStore, 'read'>;
+  readonly instances: Pick<InstanceStore, 'list'>;
   readonly end: () => Promise<number>;
   readonly hints: Pick<HintBus, 'publish'>;
 }
 
-/** A consumer that was written so lately is run by somebody. */
+/** A consumer that was written so lately is run by somebody, whether it says so or not. */
 const IN_USE_MS = 10_000;
 
 /** Pause, resume, reset, retire. Each is written to the audit together with what it changes. */
@@ -193,12 +196,21 @@ function refuseRunning(name: string, { paused }: ConsumerDocument): void {
 const running = (name: string): MillraceError =>
   new MillraceError('CONSUMER_RUNNING', `Consumer "${name}" runs. Pause it first, and resume it after the reset.`);
 
-async function refuseInUse({ model, store }: ConsumerControlDeps, ref: GenerationRef): Promise<void> {
+async function refuseInUse(deps: ConsumerControlDeps, ref: GenerationRef): Promise<void> {
+  const { logId, model, store, instances } = deps;
   const { consumer: name, generation } = ref;
   if (model.consumers.some((one) => one.name === name && one.generation === generation)) {
     throw new MillraceError(
       'CONSUMER_RUNNING',
       `Consumer "${name}" (generation ${generation}) is in the modules of this process. Remove it from the code, or give it a new version, and deploy that first.`,
+    );
+  }
+  const id = consumerId(logId, ref);
+  const runner = (await instances.list()).find((one) => isLiving(one) && one.consumers?.includes(id));
+  if (runner !== undefined) {
+    throw new MillraceError(
+      'CONSUMER_RUNNING',
+      `Consumer "${name}" (generation ${generation}) is run by process ${runner.pid} on ${runner.host}, which has older code. Stop that first.`,
     );
   }
   const idleMs = await store.consumers.idleMs(ref);

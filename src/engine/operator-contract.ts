@@ -154,6 +154,9 @@ export interface Operators {
   previewReset(name: string, to: StartFrom, options?: ResetOptions): Promise<ResetPreview>;
   /** Only while it is paused, else CONSUMER_RUNNING. It stays paused. */
   resetConsumer(name: string, to: StartFrom, call: OperatorCall, options?: ResetOptions): Promise<ResetPreview>;
-  /** Removes what a consumer left behind that is in no module any more. Throws CONSUMER_RUNNING otherwise. */
+  /**
+   * Removes what a consumer left behind that is in no module of this process and that no living process runs. Throws
+   * CONSUMER_RUNNING otherwise. A process with that code that starts later begins it anew.
+   */
   retireConsumer(name: string, generation: number, call: OperatorCall): Promise<void>;
 }

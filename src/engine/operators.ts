@@ -50,7 +50,7 @@ export function createOperators(deps: OperatorDeps): Operators & { readonly clos
     ...watches,
     previewRetry,
     ...createDeadLetterOperations({ logId, store, leases, instances }),
-    ...createConsumerControls({ logId, model, store, partitions, end: log.end, hints }),
+    ...createConsumerControls({ logId, model, store, partitions, instances, end: log.end, hints }),
     close,
   };
 }

@@ -1,7 +1,7 @@
 import { createClient } from 'graphql-ws';
 import { afterAll, expect, test } from 'vitest';
 import WebSocket from 'ws';
-import type { PartitionDocument } from '../../src/store/documents.ts';
+import type { InstanceDocument, PartitionDocument } from '../../src/store/documents.ts';
 import { socketUrl, values } from '../setup/gateway.ts';
 import { type Bugs, startParcels } from '../setup/operators.ts';
 import { until } from '../setup/until.ts';
@@ -214,7 +214,15 @@ test('a generation that no module has any more is shown, and can be retired with
   const { consumers: shown } = await data('{ consumers(unused: true) { name generation state } }');
   expect(shown).toContainEqual({ name: 'places', generation: 0, state: 'UNUSED' });
   expect((await data('{ consumers { generation } }')).consumers).not.toContainEqual({ generation: 0 });
-  await data('mutation { retireConsumer(name: "places", generation: 0, reason: "version 1 is out") }');
+  const retire = 'mutation { retireConsumer(name: "places", generation: 0, reason: "version 1 is out") }';
+  // A process that has nothing to do for it writes nothing.
+  const idle = { host: 'other', pid: 1, role: 'worker', sessions: [], startedAt: new Date() };
+  const heartbeatAt = new Date(Date.now() + 60_000);
+  const instances = db.collection<InstanceDocument>('instances');
+  await instances.insertOne({ _id: 'idle', ...idle, consumers: ['main/places/0'], heartbeatAt });
+  expect(await code(retire)).toBe('CONSUMER_RUNNING');
+  await instances.deleteOne({ _id: 'idle' });
+  await data(retire);
   expect((await data('{ consumers(unused: true) { generation } }')).consumers).not.toContainEqual({ generation: 0 });
   expect(await db.listCollections({ name: 'view_place_g0' }).toArray()).toEqual([]);
   expect(await db.collection<PartitionDocument>('partitions').countDocuments({ generation: 0 })).toBe(0);
