@@ -1,4 +1,5 @@
 import { MillraceError } from '../errors.ts';
+import type { LogDocument } from '../store/documents.ts';
 import type { PartitionReading, PartitionStore } from '../store/partitions.ts';
 import type { PartitionHead } from './partition-head.ts';
 import type { Task } from './stretch.ts';
@@ -17,6 +18,8 @@ const CRASHES_MIN_COUNT = 2;
 const WATCHED_POSITIONS = 2_000;
 /** An event that was begun so often and never ended kills processes. */
 const MARKS_MAX_COUNT = 3;
+/** Events of a partition that are marked together. */
+const MARKED_MAX_COUNT = 8;
 
 /** Processes die, and what was to be done before the last one died is still not done. */
 export const isSuspect = ({ crashCount, lastCrashAgeMs }: Crashes, sinceMs: number): boolean =>
@@ -31,9 +34,9 @@ export const crashed = (what: string): MillraceError =>
 export const isCrashed = (begunCount: number): boolean => begunCount >= MARKS_MAX_COUNT;
 
 /**
- * Finds handlers that kill their process. A partition that has not come on since processes died is run one event a batch, and
- * each event is marked before its handler begins; the mark goes when the handler has returned. Who finds a mark runs that
- * event alone, and after three marks does not run it at all: it becomes a dead letter.
+ * Finds handlers that kill their process. Partitions that have not come on since processes died are run a few events a batch, and
+ * these are marked before their handlers begin; the mark goes when they have returned. Who finds a mark runs each event under it
+ * alone, and one that was begun three times not at all: it becomes a dead letter.
  */
 export class Careful {
   readonly #store: Pick<PartitionStore, 'mark'>;
@@ -50,38 +53,71 @@ export class Careful {
     if (checkpoint < end && isSuspect(this.#crashes(), idleMs)) head.watchedUntil = checkpoint + WATCHED_POSITIONS;
   }
 
-  /** Runs the next event of each, or of one of them. `runHead` handles one event of a watched partition. */
+  /** Runs the next few events of each, or one event of one of them. `runHead` handles the marked events of a watched partition. */
   async run(
     heads: readonly PartitionHead[],
     tasks: ReadonlyMap<PartitionHead, readonly Task[]>,
     runHead: (head: PartitionHead) => void,
   ): Promise<void> {
-    const next = heads.flatMap((head) => {
-      const [task] = tasks.get(head) ?? [];
-      if (task === undefined) runHead(head);
-      return task === undefined ? [] : [{ head, position: task.document._id, type: task.document.type }];
-    });
-    const marked = next.map((one) => ({ ...one, count: countOf(one.head, one.position) }));
-    for (const { head, position, type, count } of marked) {
-      if (!isCrashed(count)) continue;
-      head.poison = { position, error: crashed(`${type} at position ${position}`) };
+    const left: Batch[] = [];
+    for (const head of heads) {
+      const batch = batchOf(head, tasks.get(head) ?? []);
+      if (batch !== undefined && !isCrashed(batch.count)) {
+        left.push(batch);
+        continue;
+      }
+      if (batch !== undefined) {
+        const { first } = batch;
+        const position = first._id;
+        head.poison = { position, error: crashed(`${first.type} at position ${position}`) };
+        head.markedUntil = position;
+        head.mark = restOf(head.mark, position);
+      }
       runHead(head);
     }
-    const left = marked.filter(({ count }) => !isCrashed(count)).sort((a, b) => a.count - b.count);
-    const [first] = left.filter(({ count }) => count > 0);
+    left.sort((a, b) => a.count - b.count);
+    const [alone] = left.filter(({ count }) => count > 0);
     // Whoever dies now leaves no doubt at which event.
-    const group = first === undefined ? left : [first];
+    const group = alone === undefined ? left : [alone];
     if (group.length === 0) return;
     const epochs = group.map(({ head }) => head.epoch);
     await this.#store.mark(
-      group.map(({ head, position, count }) => ({ ...head.ref, mark: { position, count: count + 1 } })),
+      group.map(({ head, first, until, count }) => {
+        return { ...head.ref, mark: { position: first._id, ...(until > first._id && { until }), count: count + 1 } };
+      }),
     );
-    group.forEach(({ head }, index) => {
-      head.mark = undefined;
+    group.forEach(({ head, until }, index) => {
+      head.mark = restOf(head.mark, until);
+      head.markedUntil = until;
       if (head.epoch === epochs[index] && head.tip !== undefined) runHead(head);
     });
-    await this.#store.mark(group.map(({ head }) => ({ ...head.ref, mark: undefined })));
+    await this.#store.mark(group.map(({ head }) => ({ ...head.ref, mark: head.mark })));
   }
 }
 
-const countOf = ({ mark }: PartitionHead, position: number): number => (mark?.position === position ? mark.count : 0);
+/** Events that are marked together. */
+interface Batch {
+  readonly head: PartitionHead;
+  readonly first: LogDocument;
+  readonly until: number;
+  /** How often the first was begun. */
+  readonly count: number;
+}
+
+function batchOf(head: PartitionHead, tasks: readonly Task[]): Batch | undefined {
+  const [task] = tasks;
+  if (task === undefined) return undefined;
+  const first = task.document;
+  const count = countOf(head, first._id);
+  const last = count > 0 ? task : (tasks.slice(0, MARKED_MAX_COUNT).at(-1) ?? task);
+  return { head, first, until: last.document._id, count };
+}
+
+const countOf = ({ mark }: PartitionHead, position: number): number =>
+  mark !== undefined && position >= mark.position && position <= (mark.until ?? mark.position) ? mark.count : 0;
+
+/** What is still in doubt after this position. */
+function restOf(mark: PartitionHead['mark'], position: number): PartitionHead['mark'] {
+  if (mark?.until === undefined || mark.until <= position) return undefined;
+  return { ...mark, position: Math.max(mark.position, position + 1) };
+}

@@ -27,10 +27,9 @@ export function handleTasks(
   tasks: readonly Task[],
 ): { readonly handledCount: number; readonly stoppedAt?: number } {
   let handledCount = 0;
-  const carefulUntil = Math.max(head.carefulUntil, head.watchedUntil);
   for (const task of tasks) {
     const position = task.document._id;
-    if (handledCount > 0 && position <= carefulUntil) return { handledCount, stoppedAt: position };
+    if (handledCount > 0 && isForLater(head, position)) return { handledCount, stoppedAt: position };
     const targets = targetsOf(options.handler, head, task.keys);
     // Dropped from memory between reading and here: the next round reads it again.
     if (targets === undefined || targets.some(({ id }) => !head.blocked.has(id) && !head.documents.get(id))) {
@@ -42,6 +41,9 @@ export function handleTasks(
   }
   return { handledCount };
 }
+
+const isForLater = ({ carefulUntil, watchedUntil, markedUntil }: PartitionHead, position: number): boolean =>
+  position <= carefulUntil || (position <= watchedUntil && position > markedUntil);
 
 function handleOne(
   { logId, consumer, handler, pipeline, onFailing }: HandleOptions,

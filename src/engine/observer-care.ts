@@ -5,6 +5,7 @@ import { type Crashes, crashed, isCrashed, isSuspect } from './careful.ts';
 import type { TryEnd } from './observer-tries.ts';
 import type { PartitionHead } from './partition-head.ts';
 import type { WindowTask } from './task-window.ts';
+import { Turns } from './turns.ts';
 
 export interface ObserverCareOptions {
   readonly store: Pick<PartitionStore, 'mark'>;
@@ -13,37 +14,39 @@ export interface ObserverCareOptions {
   readonly onTrouble: (error: unknown) => void;
 }
 
+/** Events in doubt that no process has died under so far: they run at once. */
+const TOGETHER_MAX_COUNT = 32;
+const NEVER = new AbortController().signal;
+
 /**
- * Finds handlers of an observer that kill their process, as `Careful` does for others: events of partitions that have not come on
- * since processes died run one at a time, each marked while it runs; three marks without an end, and it is not run any more.
+ * Finds handlers of an observer that kill their process, as `Careful` does for others: of a partition that has not come on since
+ * processes died one event runs at a time, marked while it runs; one that was begun before runs with no other beside it, and after
+ * three marks without an end not any more.
  */
 export class ObserverCare {
   readonly #options: ObserverCareOptions;
-  #turn: Promise<unknown> = Promise.resolve();
+  readonly #turns = new Turns(TOGETHER_MAX_COUNT);
 
   constructor(options: ObserverCareOptions) {
     this.#options = options;
   }
 
   /** A first try. In a watched partition it waits for its turn. */
-  first(head: PartitionHead, { document }: WindowTask, run: () => Promise<TryEnd>): Promise<TryEnd> {
+  async first(head: PartitionHead, { document }: WindowTask, run: () => Promise<TryEnd>): Promise<TryEnd> {
     const { _id: position, type } = document;
     if (position > head.watchedUntil) return run();
-    const mark = async (count: number | undefined): Promise<void> => {
-      const marked = count === undefined ? undefined : { position, count };
-      await this.#options.store.mark([{ ...head.ref, mark: marked }]);
-    };
-    const turn = this.#turn.then(async (): Promise<TryEnd> => {
-      const count = head.mark?.position === position ? head.mark.count : 0;
+    const count = head.mark?.position === position ? head.mark.count : 0;
+    const turn = await (count === 0 ? this.#turns.take(NEVER) : this.#turns.takeAlone(NEVER));
+    try {
       head.mark = undefined;
       if (isCrashed(count)) return { kind: 'failed', error: crashed(`${type} at position ${position}`) };
-      await mark(count + 1);
+      await this.#options.store.mark([{ ...head.ref, mark: { position, count: count + 1 } }]);
       const end = await run();
-      await mark(undefined).catch(this.#options.onTrouble);
+      await this.#options.store.mark([{ ...head.ref, mark: undefined }]).catch(this.#options.onTrouble);
       return end;
-    });
-    this.#turn = turn.catch(() => undefined);
-    return turn;
+    } finally {
+      turn?.();
+    }
   }
 
   /** A try of a dead letter. */

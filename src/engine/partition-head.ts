@@ -48,8 +48,10 @@ export class PartitionHead {
   /** One event a batch up to this position: one of them cannot be written. */
   carefulUntil = 0;
   poison: Poison | undefined;
-  /** One event a batch up to this position, each marked before it: one of them may kill its process. */
+  /** A few events a batch up to this position, marked before they are handled: one of them may kill its process. */
   watchedUntil = 0;
+  /** The last of those that are marked. */
+  markedUntil = 0;
   /** As the database has it. */
   mark: PartitionReading['mark'];
   /** Changes whenever what was known is thrown away. */

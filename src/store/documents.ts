@@ -76,8 +76,11 @@ export interface PartitionDocument {
   readonly paused?: boolean;
   /** Of the pause or resume of its consumer that set or took away `paused` last. */
   readonly pauseCount?: number;
-  /** An event that is about to be handled with care, after crashes, and how often that was begun. */
-  readonly mark?: { readonly position: number; readonly count: number };
+  /**
+   * Events that are about to be handled with care, after crashes: from one position to another (default: that one alone), and how
+   * often that was begun.
+   */
+  readonly mark?: { readonly position: number; readonly until?: number; readonly count: number };
   /** Set while the handler fails for a key: this partition stands still at `checkpoint`. */
   readonly failure?: {
     readonly key: string;
@@ -177,6 +180,8 @@ export interface SagaKeyDocument {
   readonly key: string;
   /** Id of the instance. */
   readonly instance: string;
+  /** Of an instance that has ended: they are removed together. */
+  readonly expiresAt?: Date;
 }
 
 /** `instances`: processes that live, with the sessions that their transactions use. */
