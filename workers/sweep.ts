@@ -1,6 +1,7 @@
 import { commandSweep } from '../src/engine/command-sweep.ts';
 import type { CommandWorker } from '../src/engine/command-worker.ts';
 import type { Delivery } from '../src/engine/delivery.ts';
+import { endedSagas } from '../src/engine/ended-sagas.ts';
 import { retrySweep } from '../src/engine/retry-sweep.ts';
 import type { SagaWork } from '../src/engine/saga-work.ts';
 import { Sweep, type SweepTask } from '../src/engine/sweep.ts';
@@ -23,7 +24,11 @@ export async function startSweep(
     retrySweep({ logId, deadLetters, consumers: operators.consumers, model, retries, delivery }),
   ];
   const { sagas } = roles;
-  if (sagas !== undefined) tasks.push({ name: 'refusals', run: () => sagas.look() });
+  if (sagas !== undefined) {
+    const { sagas: store, partitions, log, timers: clock } = deps.store;
+    tasks.push({ name: 'refusals', run: () => sagas.look() });
+    tasks.push(endedSagas({ sagas: sagas.generations, store, partitions, log, clock }));
+  }
   if (commands !== undefined)
     tasks.push(commandSweep({ store: deps.store.queuedCommands, clock: deps.store.timers, ...commands }));
   const sweep = new Sweep({ ...deps, ...(delivery && { delivery }), tasks, intervalMs: deps.settings.sweepIntervalMs });

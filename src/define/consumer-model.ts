@@ -81,6 +81,8 @@ export function projectorModel(projector: Projector, place: string): ProjectorMo
   return { ...base(projector, place, 'start'), kind: 'projector', projector };
 }
 
+const KEEP_ENDED_MAX_MS = 100 * 366 * 86_400_000;
+
 /** Checks one saga and makes it ready to run. Throws DEFINITION_INVALID. */
 export function sagaModel(saga: Saga, place: string): SagaModel {
   const common = base(saga, place, 'now');
@@ -90,6 +92,11 @@ export function sagaModel(saga: Saga, place: string): SagaModel {
   const unknown = saga.starts?.find((type) => !common.handles.has(type));
   if (unknown !== undefined) {
     throw invalid(place, `\`starts\` names "${unknown}", which it does not handle. Add a handler to \`on\`.`);
+  }
+  const { keepEndedMs } = saga;
+  const isKept = keepEndedMs === Number.POSITIVE_INFINITY || Number.isSafeInteger(keepEndedMs);
+  if (!isKept || keepEndedMs < 0 || (keepEndedMs > KEEP_ENDED_MAX_MS && keepEndedMs !== Number.POSITIVE_INFINITY)) {
+    throw invalid(place, "`keepEndedMs` must be a whole number of milliseconds, up to 100 years, or 'forever'.");
   }
   return { ...common, kind: 'saga', saga, partitionCount: saga.manyKeys ? 1 : PARTITION_COUNT };
 }

@@ -4,6 +4,7 @@ import type { AnyRecorded, EventMeta } from './event.ts';
 import { plainCopy } from './plain-value.ts';
 import type { SagaContext, SentRejected } from './saga.ts';
 import {
+  KEYS_MAX_COUNT,
   type SagaInputKind,
   type SagaInstance,
   type SagaStep,
@@ -46,6 +47,8 @@ export interface SagaEffect {
   readonly timersGone: readonly string[];
   /** Correlation keys that now lead here and did not before. */
   readonly newKeys: readonly string[];
+  /** The instance ends with this. */
+  readonly ends: boolean;
 }
 
 export interface ReactOptions {
@@ -78,7 +81,8 @@ const CHAIN_BREAK_MS = 1_000;
  * again does not help there. What the handler throws passes.
  */
 export function reactSaga(options: ReactOptions): SagaEffect | undefined {
-  const { saga, instance, input } = options;
+  const { saga, input } = options;
+  const instance = isForgotten(options) ? undefined : options.instance;
   if (instance === undefined && !mayStart(saga, input)) return undefined;
   if (instance?.status === 'ENDED') return input.kind === 'refusal' ? told(options, instance, input) : undefined;
   const timer = input.kind === 'timer' ? instance?.timers.find((one) => isSame(one, input)) : undefined;
@@ -98,8 +102,18 @@ export function reactSaga(options: ReactOptions): SagaEffect | undefined {
       `${place}: ${facts.depth} commands have led to one another, more are not sent (COMMAND_MAX_DEPTH). Commands that cause one another without end need a stop, or a timer of a second or more between them.`,
     );
   }
-  return effectOf(options, { ...before, state }, facts, reaction ?? NOTHING);
+  const effect = effectOf(options, { ...before, state }, facts, reaction ?? NOTHING);
+  const keyCount = effect.instance.keys.length;
+  if (keyCount <= KEYS_MAX_COUNT || keyCount === before.keys.length) return effect;
+  throw new MillraceError(
+    'SAGA_REACTION_INVALID',
+    `${place}: ${keyCount} correlation keys would lead to the instance, at most ${KEYS_MAX_COUNT} are possible. End it and begin another, or let \`keys\` answer with fewer. Nothing was written.`,
+  );
 }
+
+/** It ended so long before this happened that it is as if it had never been, whether it is still there or not. */
+const isForgotten = ({ instance, input }: ReactOptions): boolean =>
+  input.kind === 'event' && instance?.expiresAt !== undefined && input.event.at > instance.expiresAt;
 
 const NOTHING: CheckedReaction = { state: undefined, send: [], timers: new Map(), keys: [], end: false };
 
@@ -179,14 +193,14 @@ function describe(input: SagaInput): string {
   return `refusal of "${input.rejection.type}" (${input.rejection.code})`;
 }
 
-function blank(facts: Facts, { id, handledAt, saga }: ReactOptions): SagaInstance {
+function blank(facts: Facts, { handledAt, saga }: ReactOptions): SagaInstance {
   return {
     status: 'ACTIVE',
     state: saga.saga.initial(),
     startedAt: facts.at,
     updatedAt: handledAt,
     endedAt: null,
-    keys: [id],
+    keys: [],
     timers: [],
     stepCount: 0,
     timeline: [],
@@ -216,6 +230,7 @@ function handle(options: ReactOptions, state: unknown, facts: Facts): unknown {
 
 function effectOf(options: ReactOptions, before: SagaInstance, facts: Facts, reaction: CheckedReaction): SagaEffect {
   const { saga, handledAt } = options;
+  const { keepEndedMs } = saga.saga;
   const meta: EventMeta = { ...facts.meta, causationId: facts.causeId, depth: facts.depth };
   const commands = reaction.send.map((dispatch, index) => ({
     ...dispatch,
@@ -233,7 +248,9 @@ function effectOf(options: ReactOptions, before: SagaInstance, facts: Facts, rea
   const timers = [...kept, ...set];
   const left = new Set(timers.map(({ name }) => name));
   const known = new Set(before.keys);
-  const newKeys = [...new Set([...(options.keys ?? []), ...reaction.keys])].filter((key) => !known.has(key));
+  const newKeys = [...new Set([options.id, ...(options.keys ?? []), ...reaction.keys])].filter(
+    (key) => !known.has(key),
+  );
   const step = stepOf(before, facts, handledAt, reaction, commands);
   return {
     instance: {
@@ -242,6 +259,7 @@ function effectOf(options: ReactOptions, before: SagaInstance, facts: Facts, rea
       state: reaction.state === undefined ? before.state : reaction.state.value,
       updatedAt: handledAt,
       endedAt: reaction.end ? facts.at : null,
+      ...(reaction.end && Number.isFinite(keepEndedMs) && { expiresAt: new Date(handledAt.getTime() + keepEndedMs) }),
       keys: [...before.keys, ...newKeys],
       timers,
       stepCount: step.number,
@@ -251,6 +269,7 @@ function effectOf(options: ReactOptions, before: SagaInstance, facts: Facts, rea
     timers: set,
     timersGone: before.timers.map(({ name }) => name).filter((name) => !left.has(name)),
     newKeys,
+    ends: reaction.end,
   };
 }
 
@@ -295,5 +314,6 @@ function told(options: ReactOptions, instance: SagaInstance, input: SagaInput): 
     timers: [],
     timersGone: [],
     newKeys: [],
+    ends: false,
   };
 }

@@ -58,6 +58,8 @@ export interface SagaInstance {
   readonly startedAt: Date;
   readonly updatedAt: Date;
   readonly endedAt: Date | null;
+  /** Ended ones: what happens after this finds no instance, and some time later there is none. Absent: kept for ever. */
+  readonly expiresAt?: Date;
   /** Correlation keys that lead here, the id first. */
   readonly keys: readonly string[];
   readonly timers: readonly SagaTimer[];
@@ -69,5 +71,7 @@ export interface SagaInstance {
 }
 
 export const TIMELINE_CAP = 200;
+/** Most correlation keys of an instance. */
+export const KEYS_MAX_COUNT = 1_000;
 export const SENT_SHOWN = 20;
 export const TIMERS_SHOWN = 20;

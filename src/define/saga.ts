@@ -26,7 +26,10 @@ export interface Reaction<S> {
   readonly timers?: Readonly<Record<string, { readonly afterMs: number } | { readonly at: Date } | 'cancel'>>;
   /** More correlation keys that lead to this instance (sagas with `keys`). */
   readonly keys?: readonly string[];
-  /** The instance is over: its timers are cancelled and later inputs are ignored, also those that could start one. */
+  /**
+   * The instance is over: its timers are cancelled and later inputs are ignored, also those that could start one, as long as
+   * `keepEndedMs` says.
+   */
   readonly end?: boolean;
 }
 
@@ -73,6 +76,8 @@ export interface Saga<A extends readonly Contract[] = readonly Contract[], S = u
   readonly handles: readonly string[];
   /** Event types that may start an instance; undefined: all that it handles. */
   readonly starts: readonly string[] | undefined;
+  /** How long an ended instance is kept; `Infinity`: for ever. */
+  readonly keepEndedMs: number;
   readonly timerNames: readonly string[];
   readonly hasOnRejected: boolean;
   readonly initial: () => S;
@@ -102,6 +107,11 @@ export interface SagaSpec<A extends readonly Contract[], S> extends ConsumerOpti
   readonly keys?: (event: Recorded<EventsFrom<A>>) => readonly string[];
   /** Events that may start an instance; others are ignored while there is none. Default: all that are handled. */
   readonly starts?: readonly EventsFrom<A>['type'][];
+  /**
+   * How long an instance is kept after its end was handled, with its timeline and correlation keys; default 30 days. What happened
+   * within that time never begins it anew, however late it is handled; a later event of `starts` does. `'forever'`: none ever does.
+   */
+  readonly keepEndedMs?: number | 'forever';
   readonly initial: () => S;
   readonly on: { readonly [K in EventsFrom<A>['type']]?: React<S, Recorded<EventNamed<EventsFrom<A>, K>>> };
   /** By timer name. */
@@ -109,6 +119,8 @@ export interface SagaSpec<A extends readonly Contract[], S> extends ConsumerOpti
   /** A command of this instance was refused. Without it the timeline alone tells. */
   readonly onRejected?: React<S, SentRejected>;
 }
+
+const KEEP_ENDED_MS = 30 * 86_400_000;
 
 type Handler = (state: never, input: never, ctx: SagaContext) => unknown;
 const isHandler = (value: unknown): value is Handler => typeof value === 'function';
@@ -133,6 +145,7 @@ export function saga<const A extends readonly Contract[], S>(spec: SagaSpec<A, S
     keysOf: keysFunction(spec.keys ?? spec.key),
     handles: handlerNames(spec.on),
     starts: spec.starts,
+    keepEndedMs: spec.keepEndedMs === 'forever' ? Number.POSITIVE_INFINITY : (spec.keepEndedMs ?? KEEP_ENDED_MS),
     timerNames: [...onTimer.keys()],
     hasOnRejected: spec.onRejected !== undefined,
     initial: spec.initial,

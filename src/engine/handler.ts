@@ -59,8 +59,8 @@ export interface KeyRoute {
     keys: readonly string[],
     leadsTo: (key: string) => string | undefined,
   ): readonly { readonly id: string; readonly keys: readonly string[] }[];
-  /** Notes that keys lead to a document. */
-  note(keys: readonly string[], id: string, partition: number): SideWrites;
+  /** Notes that keys lead to a document; to one that has ended: until when it is kept. */
+  note(keys: readonly string[], id: string, partition: number, expiresAt?: Date): SideWrites;
 }
 
 export function projectorHandler({ projector, generation }: ProjectorModel): Handler {

@@ -50,8 +50,8 @@ export class SagaHandler implements Handler {
 
   handle(event: AnyRecorded, input: HandlerInput): Effect | undefined {
     const { consumer } = this.#options;
-    // When it is tried again, its keys lead here already, unless there is no instance to say so.
-    const unsaid = consumer.saga.manyKeys && input.state.author === undefined;
+    // When it is tried again, its keys lead here already, unless there is no living instance to say so.
+    const unsaid = consumer.saga.manyKeys && instanceOf(input.state)?.status !== 'ACTIVE';
     const keys = input.keys ?? (unsaid ? consumerKeys(consumer, event) : []);
     return this.#react({ kind: 'event', event }, input, keys);
   }
@@ -129,13 +129,13 @@ export class SagaHandler implements Handler {
         deterministicId([logId, consumer.name, consumer.generation, key, inputId, purpose, index]),
     });
     if (effect === undefined) return undefined;
-    const leads = state.author === undefined ? effect.instance.keys : effect.newKeys;
-    return { next: { ...effect.instance }, side: this.#beside(effect, leads, key, partition), leads };
+    return { next: { ...effect.instance }, side: this.#beside(effect, key, partition), leads: effect.newKeys };
   }
 
-  #beside(effect: SagaEffect, leads: readonly string[], key: string, partition: number): SideWrites {
+  #beside(effect: SagaEffect, key: string, partition: number): SideWrites {
     const { consumer, model, logId, dataMaxBytes, direct } = this.#options;
     const { name, generation } = consumer;
+    const { instance, ends, newKeys } = effect;
     const side = new SideWrites();
     const sender = { consumer: name, generation, partition, key };
     for (const { aggregate, id, type, data, commandId, meta } of effect.commands) {
@@ -146,7 +146,9 @@ export class SagaHandler implements Handler {
     }
     for (const gone of effect.timersGone) side.remove('timers', this.timerId(key, gone));
     for (const timer of effect.timers) side.put('timers', this.#timerDocument(timer, key, partition));
-    if (this.route !== undefined) side.merge(this.route.note(leads, key, partition));
+    // They go with it.
+    const leads = ends ? instance.keys : newKeys;
+    if (this.route !== undefined) side.merge(this.route.note(leads, key, partition, instance.expiresAt));
     return side;
   }
 
@@ -176,10 +178,11 @@ function sagaRoute({ consumer, logId, store }: SagaHandlerOptions): KeyRoute {
   return {
     read: (keys) => store.keys(ref, keys),
     targets: instancesOf,
-    note(keys, instance, partition) {
+    note(keys, instance, partition, expiresAt) {
       const side = new SideWrites();
       for (const key of keys) {
-        const document: SagaKeyDocument = { _id: sagaKeyId(logId, ref, key), ...ref, partition, key, instance };
+        const leads = { _id: sagaKeyId(logId, ref, key), ...ref, partition, key, instance };
+        const document: SagaKeyDocument = expiresAt === undefined ? leads : { ...leads, expiresAt };
         side.put('saga_keys', document);
       }
       return side;

@@ -1,11 +1,18 @@
-import type { Db, Document, Filter } from 'mongodb';
+import type { Collection, Db, Document, Filter } from 'mongodb';
 import type { CausalReads } from './causal-reads.ts';
 import { ignoreExisting } from './commits.ts';
-import type { QueuedCommandDocument, SagaDocument, SagaKeyDocument } from './documents.ts';
+import { deadLetterId } from './dead-letters.ts';
+import type { DeadLetterDocument, QueuedCommandDocument, SagaDocument, SagaKeyDocument } from './documents.ts';
 import { askedAgain } from './in-time.ts';
 import type { GenerationRef } from './partitions.ts';
 import { viewCollectionName } from './view-documents.ts';
 
+/** An instance, or a key that leads to one. */
+interface Ended {
+  readonly _id: string;
+  readonly instance?: string;
+  readonly expiresAt?: Date;
+}
 type Sender = NonNullable<QueuedCommandDocument['sender']>;
 /** Newest first: by when they started, then by id. */
 export interface SagaPlace {
@@ -34,6 +41,11 @@ export interface SagaStore {
   refusal(sender: Sender, commandId: string): Promise<QueuedCommandDocument | undefined>;
   /** Refused commands of a saga that were not told yet, by partition and command id; at most `limit`, those after a place. */
   untold(of: GenerationRef, after: Untold | undefined, limit: number): Promise<readonly Untold[]>;
+  /**
+   * Removes instances that ended and are not kept any longer than this, with their correlation keys; those that have a dead letter
+   * stay for another day. At most `limit` of each; true when there may be more.
+   */
+  dropEnded(of: GenerationRef, keptUntil: Date, limit: number): Promise<boolean>;
   instance(of: GenerationRef, id: string): Promise<SagaDocument | undefined>;
   /** Newest first; from the far end when `turned`. */
   list(
@@ -53,6 +65,9 @@ export interface SagaStore {
   ): Promise<readonly Pick<QueuedCommandDocument, '_id' | 'state' | 'refusal' | 'attempts' | 'error'>[]>;
 }
 
+const ENDED = { expiresAt: { $exists: true } } as const;
+const ANSWER_MAX_MS = 10_000;
+const DAY_MS = 86_400_000;
 /** Keys and commands of one query. */
 const IDS_PER_READ = 1_000;
 
@@ -62,6 +77,8 @@ export const sagaKeyId = (logId: string, { consumer, generation }: GenerationRef
 /** Collections must exist before transactions write to them. */
 export async function ensureSagas(db: Db, existing: ReadonlySet<string>): Promise<void> {
   if (!existing.has('saga_keys')) await db.createCollection('saga_keys').catch(ignoreExisting);
+  const key = { consumer: 1, generation: 1, expiresAt: 1 } as const;
+  await db.collection('saga_keys').createIndex(key, { name: 'ended', partialFilterExpression: ENDED });
 }
 
 /** The collection of a saga's instances. Idempotent. */
@@ -72,6 +89,7 @@ export async function ensureSagaCollection(db: Db, { consumer, generation }: Gen
     { name: 'started', key: { startedAt: -1, _id: 1 } },
     { name: 'status', key: { status: 1, startedAt: -1, _id: 1 } },
     { name: 'correlation', key: { correlationId: 1, startedAt: -1, _id: 1 } },
+    { name: 'ended', key: { expiresAt: 1 }, partialFilterExpression: ENDED },
   ]);
 }
 
@@ -80,6 +98,7 @@ const READ_MAX_MS = 30_000;
 export function createSagaStore(db: Db, logId: string, reads: CausalReads): SagaStore {
   const queued = db.collection<QueuedCommandDocument>('queued_commands');
   const sagaKeys = db.collection<SagaKeyDocument>('saga_keys');
+  const deadLetters = db.collection<DeadLetterDocument>('dead_letters', { timeoutMS: ANSWER_MAX_MS });
   const collectionOf = ({ consumer, generation }: GenerationRef) =>
     db.collection<SagaDocument>(viewCollectionName({ kind: 'saga', view: consumer, generation }));
   return {
@@ -119,6 +138,36 @@ export function createSagaStore(db: Db, logId: string, reads: CausalReads): Saga
           .limit(limit)
           .toArray();
       return askedAgain(read, READ_MAX_MS, 'a read of refusals');
+    },
+    async dropEnded(of, keptUntil, limit) {
+      const { consumer, generation } = of;
+      const over = { expiresAt: { $lte: keptUntil } };
+      const drop = async (from: Collection<Ended>, filter: Filter<Ended>): Promise<boolean> => {
+        const found = await from
+          .find({ ...filter, ...over }, { projection: { instance: 1 } })
+          .limit(limit)
+          .toArray();
+        const letterOf = ({ _id, instance = _id }: Ended): string => deadLetterId(logId, of, instance);
+        const letters = [...new Set(found.map(letterOf))];
+        const dead = await deadLetters.find({ _id: { $in: letters } }, { projection: { _id: 1 } }).toArray();
+        const blocked = new Set(dead.map(({ _id }) => _id));
+        const stay = found.filter((one) => blocked.has(letterOf(one))).map(({ _id }) => _id);
+        const go = found.filter((one) => !blocked.has(letterOf(one))).map(({ _id }) => _id);
+        // On condition that they did not begin anew meanwhile.
+        if (go.length > 0) await from.deleteMany({ _id: { $in: go }, ...over });
+        if (stay.length > 0) {
+          const longer = { expiresAt: new Date(keptUntil.getTime() + DAY_MS) };
+          await from.updateMany({ _id: { $in: stay }, ...over }, { $set: longer });
+        }
+        return found.length === limit;
+      };
+      const instances = db.collection<Ended>(collectionOf(of).collectionName, { timeoutMS: ANSWER_MAX_MS });
+      const keys = db.collection<Ended>('saga_keys', { timeoutMS: ANSWER_MAX_MS });
+      const prefix = sagaKeyId(logId, of, '');
+      const more = await drop(instances, {});
+      return (
+        (await drop(keys, { consumer, generation, _id: { $gte: prefix, $lt: `${prefix.slice(0, -1)}0` } })) || more
+      );
     },
     async instance(of, id) {
       const read = () => collectionOf(of).findOne({ _id: id }, { readConcern: { level: 'majority' } });

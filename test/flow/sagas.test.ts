@@ -1,8 +1,11 @@
 import { randomUUID } from 'node:crypto';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { z } from 'zod';
+import { endedSagas } from '../../src/engine/ended-sagas.ts';
 import { aggregate, module, type RunningApp, type SagaTimelineStep, saga } from '../../src/index.ts';
-import type { LogDocument, QueuedCommandDocument } from '../../src/store/documents.ts';
+import { deadLetterId } from '../../src/store/dead-letters.ts';
+import { createDeliveryStore } from '../../src/store/delivery-store.ts';
+import type { LogDocument, QueuedCommandDocument, SagaDocument, SagaKeyDocument } from '../../src/store/documents.ts';
 import { sagaApps } from '../setup/saga-apps.ts';
 import { order, shopModule } from '../setup/shop.ts';
 import { until } from '../setup/until.ts';
@@ -114,7 +117,7 @@ describe('several correlation keys', () => {
         if (broken) throw new Error('a bug');
         return { keys: [`code:${data.code}`] };
       },
-      Moved: ({ at }, { data }) => ({ state: { at: [...at, data.to] } }),
+      Moved: ({ at }, { data }) => ({ state: { at: [...at, data.to] }, end: data.to === 'home' }),
     },
   });
   let app: RunningApp;
@@ -125,6 +128,8 @@ describe('several correlation keys', () => {
     app.send(parcel, id, { type: 'Pack', data: { orders: [...orders], code: `c-${id}` } });
   const move = (id: string, to: string) =>
     app.send(parcel, `scanner-${to}`, { type: 'Move', data: { code: `c-${id}`, to } });
+  const inLog = async (id: string) =>
+    (await parcels.db.collection<LogDocument>('events').countDocuments({ stream: `default/parcel/${id}` })) > 0;
   const at = (key: string, places: readonly string[]) =>
     until(`${key} is at ${places.join(', ')}`, async () => {
       const record = await app.runtime.saga('tracking', key);
@@ -163,5 +168,41 @@ describe('several correlation keys', () => {
     await move('x', 'harbour');
     const record = await at('order:7', ['harbour']);
     expect(record).toMatchObject({ id: 'order:5', stepCount: 3 });
+  });
+
+  test('go with their instance when its time is over, and what happened until then is handled', async () => {
+    const instances = parcels.db.collection<SagaDocument>('saga_tracking_g1');
+    const keys = parcels.db.collection<SagaKeyDocument>('saga_keys');
+    const left = async (id: string) => [
+      await instances.countDocuments({ _id: `order:${id}` }),
+      await keys.countDocuments({ instance: `order:${id}` }),
+    ];
+    for (const id of ['old', 'kept', 'dead', 'open']) await pack(id, [id]);
+    for (const id of ['old', 'kept', 'dead']) await move(id, 'home');
+    for (const id of ['old', 'kept', 'dead']) await at(`order:${id}`, ['home']);
+    expect(await keys.countDocuments({ expiresAt: { $gt: new Date(Date.now() + 29 * 86_400_000) } })).toBe(9);
+    // Long ago.
+    const over = { $set: { expiresAt: new Date(Date.now() - 3_600_000) } };
+    await instances.updateMany({ _id: { $in: ['order:old', 'order:dead'] } }, over);
+    await keys.updateMany({ instance: { $in: ['order:old', 'order:dead'] } }, over);
+    const letter = { _id: deadLetterId('main', { consumer: 'tracking', generation: 1 }, 'order:dead') };
+    await parcels.db.collection<{ readonly _id: string }>('dead_letters').insertOne(letter);
+    const call = { actor: 'test', reason: 'a month on the beach' };
+    await app.runtime.operators.pauseConsumer('tracking', call);
+    await pack('late', ['late']);
+    const store = createDeliveryStore(parcels.db.client, parcels.db, 'main');
+    await until('it is in the log', async () => (await inLog('late')) || undefined);
+    const generations = [{ consumer: 'tracking', generation: 1 }];
+    const round = endedSagas({ ...store, sagas: generations, store: store.sagas, clock: store.timers });
+    for (let count = 0; count < 3; count++) await round.run({ redisLost: false });
+    expect(await left('old')).toEqual([1, 3]);
+    await app.runtime.operators.resumeConsumer('tracking', call);
+    await at('order:late', []);
+    await round.run({ redisLost: false });
+    const all = await Promise.all(['old', 'kept', 'dead', 'open'].map(left));
+    expect(all.map(String)).toEqual(['0,0', '1,3', '1,3', '1,3']);
+    await parcels.db.collection<{ readonly _id: string }>('dead_letters').deleteOne(letter);
+    await pack('old', ['old']);
+    expect(await at('parcel:old', [])).toMatchObject({ id: 'order:old', status: 'ACTIVE', stepCount: 1 });
   });
 });

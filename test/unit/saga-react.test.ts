@@ -18,10 +18,26 @@ const meta = {
   depth: 3,
 };
 
+const placed = {
+  id: 'e-1',
+  type: 'OrderPlaced',
+  data: { sku: 'tea', amount: 1 },
+  schemaVersion: 1,
+  stream: { tenant: 'acme', aggregate: 'order', id: 'o-1', version: 1 },
+  position: 7,
+  commandId: 'k-1',
+  at: AT,
+  meta,
+};
+
 /** One step of a saga whose handler of OrderPlaced answers with this. */
-function react(answer: unknown, change: Partial<ReactOptions> = {}) {
+function react(
+  answer: unknown,
+  change: Partial<ReactOptions> = {},
+  more: { readonly keepEndedMs?: number | 'forever' } = {},
+) {
   const on = { ...fulfilmentSpec.on, OrderPlaced: () => answer as Reaction<Fulfilment> };
-  const sagas = saga({ ...fulfilmentSpec, on });
+  const sagas = saga({ ...fulfilmentSpec, ...more, on });
   const model = buildModel([module({ name: 'shop', parts: [order, purse, shipment, sagas] })]);
   const [consumer] = model.consumers;
   if (consumer?.kind !== 'saga') throw new Error('no saga');
@@ -30,20 +46,7 @@ function react(answer: unknown, change: Partial<ReactOptions> = {}) {
     targets: targetsOf(model),
     id: 'o-1',
     instance: undefined,
-    input: {
-      kind: 'event',
-      event: {
-        id: 'e-1',
-        type: 'OrderPlaced',
-        data: { sku: 'tea', amount: 1 },
-        schemaVersion: 1,
-        stream: { tenant: 'acme', aggregate: 'order', id: 'o-1', version: 1 },
-        position: 7,
-        commandId: 'k-1',
-        at: AT,
-        meta,
-      },
-    },
+    input: { kind: 'event', event: placed },
     handledAt: new Date(AT.getTime() + 5),
     maxDepth: 100,
     dataMaxBytes: 200,
@@ -172,6 +175,39 @@ describe('an instance', () => {
     expect(told).toMatchObject({ commands: [], instance: { status: 'ENDED', stepCount: 2 } });
     expect(told?.instance.timeline[1]).toMatchObject({ kind: 'refusal', name: 'Pay', refusal: { code: 'TOO_MUCH' } });
     expect(react({ end: true }, { instance: ended })).toBeUndefined();
+  });
+
+  test('that ended is kept for its time: what happens after that begins another, what happened before does not', () => {
+    const ended = react({ end: true })?.instance;
+    const keptMs = 30 * 86_400_000;
+    expect(ended?.expiresAt).toEqual(new Date(AT.getTime() + 5 + keptMs));
+    const happened = (at: Date) => ({ kind: 'event', event: { ...placed, at } }) as const;
+    // However late it is handled.
+    const handledAt = new Date(AT.getTime() + 2 * keptMs);
+    expect(react({}, { instance: ended, handledAt, input: happened(new Date(AT.getTime() + keptMs)) })).toBeUndefined();
+    const again = react({}, { instance: ended, handledAt, input: happened(handledAt) });
+    expect(again).toMatchObject({
+      newKeys: ['o-1'],
+      instance: { status: 'ACTIVE', stepCount: 1, startedAt: handledAt },
+    });
+    expect(again?.instance).not.toHaveProperty('expiresAt');
+    const forever = react({ end: true }, {}, { keepEndedMs: 'forever' })?.instance;
+    expect(forever).not.toHaveProperty('expiresAt');
+    for (const keepEndedMs of [-1, 0.5, Number.NaN, 1e15]) {
+      expect(codeOf(() => react({}, {}, { keepEndedMs }))).toMatchObject({ code: 'DEFINITION_INVALID' });
+    }
+  });
+
+  test('has a thousand correlation keys at most: one more is refused, and says where', () => {
+    const keys = Array.from({ length: 999 }, (_, index) => `k${index}`);
+    const full = react({}, { keys })?.instance;
+    expect(full?.keys).toHaveLength(1_000);
+    expect(react({ state: { sku: 'more' } }, { instance: full, keys })?.instance.keys).toHaveLength(1_000);
+    const error = codeOf(() => react({}, { instance: full, keys: ['another'] }));
+    expect(error).toMatchObject({ code: 'SAGA_REACTION_INVALID' });
+    expect(error.message).toMatch(
+      /"fulfilment", instance "o-1", event "OrderPlaced" at position 7: 1001 correlation keys/,
+    );
   });
 
   test('remembers its last steps only', () => {

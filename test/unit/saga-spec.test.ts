@@ -58,6 +58,8 @@ describe('a saga by itself', () => {
     const ended = spec(fulfilment).given(placed, paid, shipped);
     expect(ended.when(paid).sent).toEqual([]);
     expect(ended.when(placed)).toMatchObject({ sent: [], ended: true });
+    const later = new Date(ended.now.getTime() + 31 * 86_400_000);
+    expect(ended.when({ ...placed, at: later })).toMatchObject({ sent: [pay], ended: false });
   });
 
   test('an event with a later time moves the clock, and what is due before it fires first', () => {
