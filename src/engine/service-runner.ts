@@ -12,11 +12,12 @@ import type { CommitDocument, QueuedCommandDocument } from '../store/documents.t
 import type { ExclusiveKeys } from '../store/exclusive-keys.ts';
 import { inTime } from '../store/in-time.ts';
 import type { JournalStore } from '../store/observer-journal.ts';
-import type { QueuedCommandStore } from '../store/queued-commands.ts';
+import type { Claim, QueuedCommandStore } from '../store/queued-commands.ts';
 import { type RejectionStore, rejectionId } from '../store/rejections.ts';
 import { roughBytes } from '../store/rough-bytes.ts';
 import { anySignal } from './any-signal.ts';
 import type { CommandLimits } from './arrive-command.ts';
+import { batchWhileBusy } from './batch-while-busy.ts';
 import { CRASHED_COUNT, crashed, dataInvalid, endOfError, isLastTry, type TryEnd } from './command-try.ts';
 import { commitOf } from './commit-of.ts';
 import { storedError } from './error-record.ts';
@@ -50,6 +51,8 @@ export interface ServiceEnd {
 
 /** Handlers at once in a process. */
 const RUNNING_MAX_COUNT = 100;
+/** Claims of one write. */
+const CLAIMS_MAX_COUNT = 100;
 const UNKNOWN_SERVICE_MS = 5_000;
 /** A MongoDB that is silent for so long will not answer: another try follows. */
 const ANSWER_MAX_MS = 10_000;
@@ -63,6 +66,7 @@ export class ServiceRunner {
   readonly #group: GroupCommit;
   /** For what interceptors add to the metadata; around the handlers they are already. */
   readonly #intercept: Intercept | undefined;
+  readonly #claim: (id: string) => Promise<Claim>;
   readonly #claims: ServiceClaims;
   readonly #line: KeyLine;
   readonly #turns = new Turns(RUNNING_MAX_COUNT);
@@ -79,6 +83,9 @@ export class ServiceRunner {
     setMaxListeners(0, this.#stopping.signal, this.#over.signal);
     this.#group = new GroupCommit(deps.commits, deps.rejections);
     this.#intercept = interceptFor(deps.model.interceptors, 'service', onHookFailed(deps.logger));
+    this.#claim = batchWhileBusy((ids: readonly string[]) => deps.store.claim(ids, deps.instanceId, CLAIM_TTL_MS), {
+      maxCount: CLAIMS_MAX_COUNT,
+    });
     this.#claims = new ServiceClaims(deps.store, deps.instanceId, deps.logger);
     this.#line = new KeyLine(deps.keys, deps.instanceId, deps.logger);
   }
@@ -110,7 +117,7 @@ export class ServiceRunner {
 
   /** Counted like any failed try, so by the one process that has it: another one may take what this one's schema refuses. */
   async #refused(command: QueuedCommandDocument, issues: readonly unknown[]): Promise<ServiceEnd> {
-    const claim = await this.#deps.store.claim(command._id, this.#deps.instanceId, CLAIM_TTL_MS);
+    const claim = await this.#claim(command._id);
     if (claim.kind !== 'claimed') return { command, end: { kind: 'elsewhere' } };
     const error = dataInvalid(command, issues);
     return { command: claim.command, end: (await this.#earlier(command)) ?? { kind: 'failed', error } };
@@ -139,11 +146,10 @@ export class ServiceRunner {
     data: unknown,
     lost: AbortSignal | undefined,
   ): Promise<ServiceEnd> {
-    const { store, instanceId } = this.#deps;
     const turn = await this.#turns.take(this.#stopping.signal);
     if (turn === undefined) return { command, end: STOPPED };
     try {
-      const claim = await store.claim(command._id, instanceId, CLAIM_TTL_MS);
+      const claim = await this.#claim(command._id);
       if (claim.kind !== 'claimed') return { command, end: { kind: 'elsewhere' } };
       const taken = this.#claims.hold(command._id);
       const gone = lost === undefined ? [taken] : [taken, lost];
@@ -194,7 +200,9 @@ export class ServiceRunner {
   }
 
   /** What an earlier try came to, whose process did not live to write it down. */
-  async #earlier({ stream, commandId }: QueuedCommandDocument): Promise<TryEnd | undefined> {
+  async #earlier(command: QueuedCommandDocument): Promise<TryEnd | undefined> {
+    if (isFirstTry(command)) return undefined;
+    const { stream, commandId } = command;
     const { commits, rejections } = this.#deps;
     const known = Promise.all([
       commits.byCommand(stream, commandId),
@@ -279,6 +287,10 @@ export class ServiceRunner {
     }
   }
 }
+
+/** As it was claimed just now: nobody has begun it before. */
+const isFirstTry = ({ startedAt, updatedAt, delivery }: QueuedCommandDocument): boolean =>
+  delivery === 1 && startedAt?.getTime() === updatedAt.getTime();
 
 /** Released at once, so that another process goes on. */
 const STOPPED = { kind: 'postponed', delayMs: 0 } as const satisfies TryEnd;

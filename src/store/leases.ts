@@ -1,4 +1,4 @@
-import type { Collection, Db } from 'mongodb';
+import type { Db, Document } from 'mongodb';
 import type { LeaseDocument } from './documents.ts';
 import { inTime } from './in-time.ts';
 
@@ -15,28 +15,25 @@ export interface LeaseStore {
 /** An answer that comes later is worth nothing: the lease has run out. */
 export const ANSWER_MAX_MS = 10_000;
 
-/** Takes or renews a lease by the server's clock; false while another holder has it. */
-export async function takeLease(
-  leases: Collection<LeaseDocument>,
-  id: string,
-  holder: string,
-  ttlMs: number,
-  what: string,
-): Promise<boolean> {
+/** Takes or renews a lease by the server's clock, unless another holder has it. */
+export function leaseUpdate(holder: string, ttlMs: number): Document[] {
   // A missing lease has no expiry, which is before every time.
   const mine = { $or: [{ $eq: ['$holder', { $literal: holder }] }, { $lte: ['$expiresAt', '$$NOW'] }] };
   const take = {
     holder: { $cond: [mine, { $literal: holder }, '$holder'] },
     expiresAt: { $cond: [mine, { $add: ['$$NOW', ttlMs] }, '$expiresAt'] },
   };
-  const taking = leases.findOneAndUpdate({ _id: id }, [{ $set: take }], { upsert: true, returnDocument: 'after' });
-  return (await inTime(taking, ANSWER_MAX_MS, what))?.holder === holder;
+  return [{ $set: take }];
 }
 
 export function createLeaseStore(db: Db): LeaseStore {
   const leases = db.collection<LeaseDocument>('leases', { timeoutMS: ANSWER_MAX_MS });
   return {
-    acquire: (id, holder, ttlMs) => takeLease(leases, id, holder, ttlMs, 'a lease'),
+    async acquire(id, holder, ttlMs) {
+      const options = { upsert: true, returnDocument: 'after' } as const;
+      const taking = leases.findOneAndUpdate({ _id: id }, leaseUpdate(holder, ttlMs), options);
+      return (await inTime(taking, ANSWER_MAX_MS, 'a lease'))?.holder === holder;
+    },
     async release(id, holder) {
       const handing = leases.updateOne({ _id: id, holder }, [{ $set: { expiresAt: '$$NOW' } }]);
       await inTime(handing, ANSWER_MAX_MS, 'the release of a lease');

@@ -52,8 +52,8 @@ export interface QueuedCommandStore {
   begin(ids: readonly string[], by: string, graceMs: number): Promise<readonly QueuedCommandDocument[]>;
   /** The process that began this command died with it; counted once. */
   interrupted(id: string, by: string): Promise<void>;
-  /** Takes an open command for one process, for `ttlMs` by the server's clock. */
-  claim(id: string, holder: string, ttlMs: number): Promise<Claim>;
+  /** Takes open commands for one process, for `ttlMs` by the server's clock; answers in their order. */
+  claim(ids: readonly string[], holder: string, ttlMs: number): Promise<readonly Claim[]>;
   /** Returns the ids that `holder` has no more. */
   renew(ids: readonly string[], holder: string, ttlMs: number): Promise<readonly string[]>;
   /** An accepted command stays accepted; what is settled stays so otherwise. */
@@ -112,7 +112,7 @@ export function createQueuedCommandStore(client: MongoClient, db: Db): QueuedCom
     find: (ids) => read(() => store.find(ids)),
     begin: (ids, by, graceMs) => written(store.begin(ids, by, graceMs)),
     interrupted: (id, by) => written(store.interrupted(id, by)),
-    claim: (id, holder, ttlMs) => written(store.claim(id, holder, ttlMs)),
+    claim: (ids, holder, ttlMs) => written(store.claim(ids, holder, ttlMs)),
     renew: (ids, holder, ttlMs) => written(store.renew(ids, holder, ttlMs)),
     settle: (settlements) => written(store.settle(settlements)),
     due: (now, limit) => read(() => store.due(now, limit)),
@@ -158,7 +158,8 @@ function patientStore(client: MongoClient, db: Db): QueuedCommandStore {
       const left: Filter<QueuedCommandDocument> = { _id: id, state: { $in: [...OPEN] }, begunBy: by };
       await queued.updateOne(left, { $inc: { interruptions: 1 }, $unset: { begunBy: true } });
     },
-    async claim(id, holder, ttlMs) {
+    async claim(ids, holder, ttlMs) {
+      if (ids.length === 0) return [];
       const free = { $lte: [{ $ifNull: ['$claim.until', '$$NOW'] }, '$$NOW'] };
       const mine = { $eq: ['$claim.holder', { $literal: holder }] };
       // Who takes its own claim again did not die.
@@ -171,18 +172,16 @@ function patientStore(client: MongoClient, db: Db): QueuedCommandStore {
         interruptions: { $add: [{ $ifNull: ['$interruptions', 0] }, interrupted] },
         updatedAt: '$$NOW',
       };
-      const open: Filter<QueuedCommandDocument> = { _id: id, state: { $in: [...OPEN] } };
-      const command = await queued.findOneAndUpdate(
-        { ...open, $expr: { $or: [free, mine] } },
-        [{ $set: claimed }, { $unset: 'nextAttemptAt' }],
-        { returnDocument: 'after' },
-      );
-      if (command !== null) return { kind: 'claimed', command };
-      const [known] = await find([id]);
-      if (known !== undefined && known.state !== 'RECEIVED' && known.state !== 'RUNNING') {
-        return { kind: 'settled', command: known };
-      }
-      return known === undefined ? { kind: 'settled', command: undefined } : { kind: 'held' };
+      await queued.updateMany({ _id: { $in: [...ids] }, state: { $in: [...OPEN] }, $expr: { $or: [free, mine] } }, [
+        { $set: claimed },
+        { $unset: 'nextAttemptAt' },
+      ]);
+      const known = new Map((await find(ids)).map((command) => [command._id, command]));
+      return ids.map((id): Claim => {
+        const command = known.get(id);
+        if (command?.state !== 'RECEIVED' && command?.state !== 'RUNNING') return { kind: 'settled', command };
+        return command.claim?.holder === holder ? { kind: 'claimed', command } : { kind: 'held' };
+      });
     },
     async renew(ids, holder, ttlMs) {
       const until = { $add: ['$$NOW', ttlMs] };

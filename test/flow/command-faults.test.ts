@@ -217,8 +217,8 @@ test('a process that claims a command of a service anew has not died meanwhile',
   const store = createQueuedCommandStore(client, client.db(servers.database));
   const { _id } = (await queued.findOne())!;
   const claim = async (holder: string) => {
-    const claimed = await store.claim(_id, holder, 0);
-    return claimed.kind === 'claimed' ? claimed.command.interruptions : claimed.kind;
+    const [claimed] = await store.claim([_id], holder, 0);
+    return claimed?.kind === 'claimed' ? claimed.command.interruptions : claimed?.kind;
   };
   expect([await claim('one'), await claim('one'), await claim('two'), await claim('two')]).toEqual([0, 0, 1, 1]);
 });
