@@ -120,7 +120,7 @@ export class ServiceRunner {
     const claim = await this.#claim(command._id);
     if (claim.kind !== 'claimed') return { command, end: { kind: 'elsewhere' } };
     const error = dataInvalid(command, issues);
-    return { command: claim.command, end: (await this.#earlier(command)) ?? { kind: 'failed', error } };
+    return { command: claim.command, end: (await this.#earlier(claim.command)) ?? { kind: 'failed', error } };
   }
 
   /** Whether it stands in line behind another command of its key: nobody can say for how long. */
