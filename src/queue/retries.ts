@@ -1,6 +1,6 @@
-import { DelayedError, type Job, Queue, UnrecoverableError, Worker } from 'bullmq';
-import type { Logger } from '../logger.ts';
+import type { Queue, Worker } from 'bullmq';
 import { atMost } from './at-most.ts';
+import { openQueue, openTryWorker, type QueueOptions, type TryJobEnd, tryJobs } from './job-queue.ts';
 import type { RedisConnections } from './redis.ts';
 import type { WakeUpTarget } from './wake-ups.ts';
 
@@ -20,15 +20,7 @@ export interface RetryTask extends RetryJob {
 }
 
 /** What a try came to. The record in MongoDB was written before. */
-export type RetryOutcome =
-  /** Nothing is left for this job to do. */
-  | { readonly kind: 'done' }
-  /** It failed and is to be tried again. `says`: code and fingerprint, never a payload. */
-  | { readonly kind: 'failed'; readonly delayMs: number; readonly says: string }
-  /** It failed for good: the job rests in the failed set. */
-  | { readonly kind: 'dead'; readonly says: string }
-  /** Not its time, or the surroundings are to blame: no try that counts. */
-  | { readonly kind: 'later'; readonly delayMs: number };
+export type RetryOutcome = TryJobEnd;
 
 /**
  * BullMQ carries the tries of dead letters: when, how many at once, and its failed set shows the dead ones to every tool that
@@ -48,17 +40,6 @@ export interface Retries {
   close(timeoutMs: number): Promise<void>;
 }
 
-export interface RetriesOptions {
-  /** Names this process in its jobs (BullMQ's `processedBy`). */
-  readonly instanceId: string;
-  readonly prefix: string;
-  readonly logId: string;
-  readonly lockMs: number;
-  readonly stalledCheckMs: number;
-  readonly logger: Logger;
-}
-
-const FOREVER = 2 ** 31 - 1;
 /** Deploys and crashes stall healthy jobs; a stall says nothing about the event. */
 const MAX_STALLED_COUNT = 1_000_000;
 const JOBS_PER_ADD = 1_000;
@@ -68,19 +49,7 @@ export const retryQueueName = (logId: string, { consumer, version }: WakeUpTarge
 const jobIdOf = ({ deadLetter, delivery }: Pick<RetryJob, 'deadLetter' | 'delivery'>): string =>
   `${deadLetter}-d${delivery}`;
 
-/** Carries the delay of the next try to the back-off. */
-class TryAgain extends Error {
-  override readonly name = 'TryAgain';
-  readonly delayMs: number;
-
-  constructor(says: string, delayMs: number) {
-    super(says);
-    this.delayMs = delayMs;
-  }
-}
-
-export function createRetries(redis: RedisConnections, options: RetriesOptions): Retries {
-  const { prefix, logger } = options;
+export function createRetries(redis: RedisConnections, options: QueueOptions): Retries {
   const queues = new Map<string, Queue<RetryJob>>();
   const workers: Worker<RetryJob>[] = [];
   let closed: Promise<void> | undefined;
@@ -88,8 +57,7 @@ export function createRetries(redis: RedisConnections, options: RetriesOptions):
     const name = retryQueueName(options.logId, target);
     const known = queues.get(name);
     if (known !== undefined) return known;
-    const queue = new Queue<RetryJob>(name, { connection: redis.producer, prefix });
-    queue.on('error', (error) => logger.debug({ queue: name, error: error.message }, 'queue error'));
+    const queue = openQueue<RetryJob>(redis, name, options);
     queues.set(name, queue);
     return queue;
   };
@@ -117,30 +85,8 @@ export function createRetries(redis: RedisConnections, options: RetriesOptions):
       for (const job of jobs) queue.remove(jobIdOf(job)).catch(() => undefined);
     },
     work(target, run, maxCount) {
-      const process = async (job: Job<RetryJob>, token?: string): Promise<void> => {
-        const outcome = await run(job.data);
-        if (outcome.kind === 'dead') throw new UnrecoverableError(outcome.says);
-        if (outcome.kind === 'failed') throw new TryAgain(outcome.says, outcome.delayMs);
-        if (outcome.kind === 'done') return;
-        await job.moveToDelayed(Date.now() + outcome.delayMs, token);
-        throw new DelayedError();
-      };
-      const worker = new Worker<RetryJob>(retryQueueName(options.logId, target), process, {
-        connection: redis.patient(),
-        prefix,
-        name: options.instanceId,
-        concurrency: maxCount,
-        lockDuration: options.lockMs,
-        stalledInterval: options.stalledCheckMs,
-        maxStalledCount: MAX_STALLED_COUNT,
-        drainDelay: 5,
-        settings: {
-          backoffStrategy: (_attemptsMade, _type, error) => (error instanceof TryAgain ? error.delayMs : 1_000),
-        },
-      });
-      // Without a listener an error would end the process; while Redis is away there is one a second.
-      worker.on('error', (error) => logger.debug({ queue: worker.name, error: error.message }, 'queue worker error'));
-      workers.push(worker);
+      const limits = { concurrency: maxCount, maxStalledCount: MAX_STALLED_COUNT };
+      workers.push(openTryWorker<RetryJob>(redis, retryQueueName(options.logId, target), options, run, limits));
     },
     close(timeoutMs) {
       closed ??= closeAll(timeoutMs);
@@ -157,12 +103,7 @@ function jobOf({ deadLetter, partition, delivery, dueAtMs, maxAttempts }: RetryT
     opts: {
       jobId: jobIdOf(data),
       delay: Math.max(0, Math.ceil(dueAtMs - Date.now())),
-      attempts: maxAttempts ?? FOREVER,
-      backoff: { type: 'policy' },
-      removeOnComplete: true,
-      // The failed set shows what is dead until somebody acts.
-      removeOnFail: false,
-      stackTraceLimit: 0,
+      ...tryJobs(maxAttempts),
     },
   };
 }
