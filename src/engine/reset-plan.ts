@@ -1,7 +1,7 @@
 import type { ConsumerModel } from '../define/model.ts';
 import type { StartFrom } from '../define/start-from.ts';
 import { MillraceError } from '../errors.ts';
-import type { PartitionReset } from '../store/consumer-controls.ts';
+import type { PartitionReset } from '../store/partition-reset.ts';
 import { viewCollectionName } from '../store/view-documents.ts';
 import type { ResetOptions, ResetPreview } from './operator-contract.ts';
 

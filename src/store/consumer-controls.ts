@@ -1,43 +1,27 @@
-import type { Collection, Db, Document, MongoClient, UpdateFilter } from 'mongodb';
+import type { Db, Document, MongoClient, UpdateFilter } from 'mongodb';
 import type { StartFrom } from '../define/start-from.ts';
-import { MillraceError } from '../errors.ts';
 import { createCausalReads } from './causal-reads.ts';
 import { positionBefore } from './consumers.ts';
-import { parkedEventId } from './dead-letters.ts';
 import type {
   AuditDocument,
   ConsumerDocument,
   DeadLetterDocument,
   LogDocument,
-  ParkedEventDocument,
   PartitionDocument,
-  SagaKeyDocument,
-  TimerDocument,
 } from './documents.ts';
 import { askedAgain, inParts, inTime } from './in-time.ts';
-import { type GenerationRef, partitionId } from './partitions.ts';
+import {
+  type PartitionReset,
+  type PartitionResetEnd,
+  removeLetters,
+  removeOfInstances,
+  resetPartition,
+} from './partition-reset.ts';
+import { consumerId, type GenerationRef } from './partitions.ts';
 import { createTransactions, type TransactionEnd } from './transactions.ts';
 
 /** What a reset is to do, kept until it is done: whoever repeats it goes on. */
 export type Reset = NonNullable<ConsumerDocument['resetting']>;
-
-/** What a reset does to the effects of one partition. */
-export interface PartitionReset {
-  readonly ref: GenerationRef & { readonly partition: number };
-  readonly position: number;
-  /** Collection of documents: turned into tombstones (views), removed (instances of sagas), or kept. */
-  readonly documents: { readonly collection: string; readonly how: 'bury' | 'remove' } | undefined;
-  /** Remove the dead letters, all or those that failed after `position`. */
-  readonly deadLetters: 'all' | 'later' | 'none';
-  /** Events after this come again: those that wait behind a dead letter that is kept wait there once they have come. */
-  readonly againAfter: number;
-}
-export interface PartitionResetEnd {
-  readonly partition: number;
-  readonly checkpoint: number;
-  readonly revision: number;
-  readonly blockedCount: number;
-}
 
 /**
  * `consumers` and their partitions, as operators control them. A paused consumer has its mark in every partition, set with a
@@ -86,8 +70,10 @@ export interface ConsumerControlStore {
   close(): Promise<void>;
 }
 
-const LETTERS_PER_TURN = 200;
 const READ_MAX_MS = 30_000;
+const WRITE_MAX_MS = 10_000;
+/** Of all documents of a view. */
+const COUNT_MAX_MS = 120_000;
 /** A killed process leaves partitions locked for some seconds. */
 const MARK_MAX_MS = 20_000;
 const asked = <T>(read: () => Promise<T>): Promise<T> => askedAgain(read, READ_MAX_MS, 'a read of consumers');
@@ -96,9 +82,10 @@ export function createConsumerControlStore(client: MongoClient, db: Db, logId: s
   const consumers = db.collection<ConsumerDocument>('consumers');
   const partitions = db.collection<PartitionDocument>('partitions');
   const events = db.collection<LogDocument>('events');
+  const letters = db.collection<DeadLetterDocument>('dead_letters');
   const audits = db.collection<AuditDocument>('audit');
   const transactions = createTransactions(client, createCausalReads(client), 1);
-  const idOf = ({ consumer, generation }: GenerationRef): string => `${logId}/${consumer}/${generation}`;
+  const idOf = (ref: GenerationRef): string => consumerId(logId, ref);
 
   /** A change of the consumer's document with its entry in the audit, or neither. */
   const change = (ref: GenerationRef, on: Document, update: Document, audit: AuditDocument): Promise<TransactionEnd> =>
@@ -144,143 +131,39 @@ export function createConsumerControlStore(client: MongoClient, db: Db, logId: s
         replayUntil === undefined
           ? { $unset: { resetting: '', replayUntil: '' } }
           : { $unset: { resetting: '' }, $set: { replayUntil } };
-      await consumers.updateOne({ _id: idOf(ref) }, update);
+      const ending = consumers.updateOne({ _id: idOf(ref) }, update, { timeoutMS: WRITE_MAX_MS });
+      await inTime(ending, WRITE_MAX_MS, 'the end of a reset');
     },
-    positionOf: (to) => positionBefore(events, to),
-    countDocuments: (collection) => db.collection(collection).countDocuments({ _deleted: { $exists: false } }),
+    positionOf: (to) => asked(() => positionBefore(events, to)),
+    countDocuments: (collection) => {
+      const counting = db.collection(collection).countDocuments({ _deleted: { $exists: false } });
+      return inTime(counting, COUNT_MAX_MS, 'a count of documents');
+    },
     countDeadLetters: ({ consumer, generation }, after) =>
-      db
-        .collection<DeadLetterDocument>('dead_letters')
-        .countDocuments({ logId, consumer, generation, position: { $gt: after } }),
+      asked(() => letters.countDocuments({ logId, consumer, generation, position: { $gt: after } })),
     retire: (ref, at, audit) => change(ref, { retiredAt: { $exists: false } }, { $set: { retiredAt: at } }, audit),
     async removeAll(ref, collections) {
       const { consumer, generation } = ref;
-      await partitions.deleteMany(own(ref));
+      await inParts((limits) => partitions.deleteMany(own(ref), limits), 'a removal of partitions');
       await removeLetters(db, { logId, consumer, generation });
       await removeOfInstances(db, logId, ref);
-      for (const name of collections) await db.collection(name).drop();
+      for (const name of collections) await inTime(db.collection(name).drop(), COUNT_MAX_MS, 'a removal of documents');
     },
     async idleMs(ref) {
-      const [found] = await partitions
-        .aggregate<{ idleMs: number }>([
-          { $match: own(ref) },
-          { $group: { _id: null, at: { $max: '$updatedAt' } } },
-          { $project: { idleMs: { $toDouble: { $subtract: ['$$NOW', '$at'] } } } },
-        ])
-        .toArray();
+      const stages = [
+        { $match: own(ref) },
+        { $group: { _id: null, at: { $max: '$updatedAt' } } },
+        { $project: { idleMs: { $toDouble: { $subtract: ['$$NOW', '$at'] } } } },
+      ];
+      const [found] = await asked(() => partitions.aggregate<{ idleMs: number }>(stages).toArray());
       return found?.idleMs;
     },
     async timesAt(positions) {
-      const found = await events.find({ _id: { $in: [...positions] } }, { projection: { at: 1 } }).toArray();
+      const at = { projection: { at: 1 } } as const;
+      const found = await asked(() => events.find({ _id: { $in: [...positions] } }, at).toArray());
       return new Map(found.map(({ _id, at }) => [_id, at]));
     },
     sessionIds: () => transactions.sessionIds(),
     close: () => transactions.close(),
   };
-}
-
-/**
- * The partition is fenced: nobody else writes it. Effects first, under the revision that the partition takes last: readers
- * look for changes up to the revision that they find in it.
- */
-async function resetPartition(db: Db, logId: string, reset: PartitionReset): Promise<PartitionResetEnd> {
-  const { ref, position, documents, deadLetters, againAfter } = reset;
-  const partitions = db.collection<PartitionDocument>('partitions');
-  const _id = partitionId(logId, ref);
-  for (;;) {
-    const found = await partitions.findOne({ _id });
-    if (found === null) return { partition: ref.partition, checkpoint: position, revision: 0, blockedCount: 0 };
-    if (found.paused !== true) throw resumed(ref);
-    const revision = found.revision + 1;
-    if (documents?.how === 'bury') await bury(db.collection(documents.collection), ref.partition, revision, position);
-    if (documents?.how === 'remove') {
-      await db.collection(documents.collection).deleteMany({ _partition: ref.partition });
-    }
-    const { consumer, generation, partition } = ref;
-    const of = { logId, consumer, generation, partition };
-    if (deadLetters !== 'none') {
-      await removeLetters(db, deadLetters === 'all' ? of : { ...of, position: { $gt: position } });
-    }
-    await unparkAfter(db, of, againAfter);
-    const blockedCount = await db.collection('dead_letters').countDocuments(of);
-    const { matchedCount } = await partitions.updateOne(
-      { _id, revision: found.revision, paused: true },
-      {
-        $set: { checkpoint: position, revision, ...(blockedCount > 0 && { blockedCount }) },
-        $unset: { failure: '', mark: '', ...(blockedCount === 0 && { blockedCount: '' }) },
-        $currentDate: { updatedAt: true },
-      },
-    );
-    if (matchedCount === 1) return { partition, checkpoint: position, revision, blockedCount };
-  }
-}
-
-/** Whoever was away for long must not bury what others wrote meanwhile. */
-const resumed = ({ consumer, partition }: PartitionReset['ref']): MillraceError =>
-  new MillraceError(
-    'FENCED',
-    `Partition ${partition} of consumer "${consumer}" is not paused any more: somebody else ended this reset. Look at the consumer, and reset it again if need be.`,
-  );
-
-/** Documents become tombstones whose version goes on: whoever watches them learns that they are gone, and of what comes then. */
-async function bury(documents: Collection, partition: number, revision: number, position: number): Promise<void> {
-  const tombstone = {
-    _id: '$_id',
-    _partition: '$_partition',
-    _revision: revision,
-    _position: position,
-    _version: { $add: ['$_version', 1] },
-    _origins: [],
-    _deleted: '$$NOW',
-  };
-  await documents.updateMany({ _partition: partition, _deleted: { $exists: false } }, [{ $replaceWith: tombstone }]);
-}
-
-/** Takes later events from behind dead letters: each would be counted twice when it comes again. */
-async function unparkAfter(
-  db: Db,
-  of: GenerationRef & { readonly partition: number },
-  position: number,
-): Promise<void> {
-  const letters = db.collection<DeadLetterDocument>('dead_letters');
-  const parked = db.collection<ParkedEventDocument>('parked_events');
-  for (let after = ''; ; ) {
-    const some = { projection: { _id: 1 }, sort: { _id: 1 }, limit: LETTERS_PER_TURN } as const;
-    const match = { ...of, _id: { $gt: after }, parkedCount: { $gt: 0 } };
-    const ids = (await asked(() => letters.find(match, some).toArray())).map(({ _id }) => _id);
-    const last = ids.at(-1);
-    if (last === undefined) return;
-    const later = ids.map((id) => ({ _id: { $gt: parkedEventId(id, position), $lt: `${id}0` } }));
-    await inParts((limits) => parked.deleteMany({ $or: later }, limits), 'parked events');
-    const counting = [
-      { $match: { $or: ids.map((id) => ({ _id: { $gte: `${id}/`, $lt: `${id}0` } })) } },
-      { $group: { _id: '$deadLetter', count: { $sum: 1 } } },
-    ];
-    const counts = await asked(() => parked.aggregate<{ _id: string; count: number }>(counting).toArray());
-    const countOf = new Map(counts.map(({ _id, count }) => [_id, count]));
-    const updates = ids.map((_id) => ({
-      updateOne: { filter: { _id }, update: { $set: { parkedCount: countOf.get(_id) ?? 0 } } },
-    }));
-    await inParts((limits) => letters.bulkWrite(updates, limits), 'dead letters');
-    after = last;
-  }
-}
-
-async function removeOfInstances(db: Db, logId: string, { consumer, generation }: GenerationRef): Promise<void> {
-  const prefix = `${logId}/${consumer}/${generation}`;
-  await db.collection<TimerDocument>('timers').deleteMany({ logId, consumer, generation });
-  await db.collection<SagaKeyDocument>('saga_keys').deleteMany({ _id: { $gte: `${prefix}/`, $lt: `${prefix}0` } });
-}
-
-async function removeLetters(db: Db, match: Document): Promise<void> {
-  const letters = db.collection<DeadLetterDocument>('dead_letters');
-  const parked = db.collection<ParkedEventDocument>('parked_events');
-  for (;;) {
-    const found = await letters.find(match, { projection: { _id: 1 }, limit: LETTERS_PER_TURN }).toArray();
-    if (found.length === 0) return;
-    const ids = found.map(({ _id }) => _id);
-    // "0" is the character after "/": a range holds exactly the ids that begin with the prefix.
-    await parked.deleteMany({ $or: ids.map((id) => ({ _id: { $gte: `${id}/`, $lt: `${id}0` } })) });
-    await letters.deleteMany({ _id: { $in: ids } });
-  }
 }

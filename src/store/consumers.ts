@@ -6,7 +6,7 @@ import { ignoreExisting } from './commits.ts';
 import type { BreakerRecord, ConsumerDocument, LogDocument, PartitionDocument } from './documents.ts';
 import { askedAgain, inTime } from './in-time.ts';
 import { ensureCrashes } from './instances.ts';
-import { type GenerationRef, partitionId } from './partitions.ts';
+import { consumerId, type GenerationRef, partitionId } from './partitions.ts';
 import { ensureSagaCollection } from './sagas.ts';
 import { ensureViewCollection } from './view-documents.ts';
 
@@ -39,60 +39,20 @@ export async function ensureConsumers(db: Db, existing: ReadonlySet<string>): Pr
 const LEASE_KEPT_S = 86_400;
 const TOLD_MAX_MS = 5_000;
 const READ_MAX_MS = 30_000;
+/** Indexes that a view got since are built over all its documents. */
+const INDEX_MAX_MS = 600_000;
+const asked = <T>(ask: () => Promise<T>, ms = READ_MAX_MS): Promise<T> =>
+  askedAgain(ask, ms, 'a question about a consumer');
 
 export function createConsumerStore(db: Db, logId: string): ConsumerStore {
-  const idOf = ({ consumer, generation }: GenerationRef): string => `${logId}/${consumer}/${generation}`;
+  const idOf = (ref: GenerationRef): string => consumerId(logId, ref);
   const consumers = db.collection<ConsumerDocument>('consumers');
-  const partitions = db.collection<PartitionDocument>('partitions');
-  const events = db.collection<LogDocument>('events', { readConcern: { level: 'majority' } });
   return {
-    async ensure(consumer) {
-      const { name, version, generation, kind, partitionCount } = consumer;
-      const _id = `${logId}/${name}/${generation}`;
-      if (consumer.kind === 'projector') await ensureViewCollection(db, consumer.projector.into, generation);
-      if (consumer.kind === 'saga') await ensureSagaCollection(db, { consumer: name, generation });
-      const known = await consumers.findOne({ _id });
-      const isThere = known !== null && known.retiredAt === undefined;
-      if (!isThere) {
-        const startPosition = await positionBefore(events, consumer.startFrom);
-        const created = {
-          consumer: name,
-          version,
-          generation,
-          kind,
-          partitionCount,
-          startPosition,
-          ...(consumer.kind === 'projector' && { view: consumer.projector.into.name }),
-          createdAt: new Date(),
-        };
-        if (known === null) await consumers.updateOne({ _id }, { $setOnInsert: created }, { upsert: true });
-        else await consumers.replaceOne({ _id, retiredAt: { $exists: true } }, created);
-      }
-      const fixed = isThere ? known : await consumers.findOne({ _id });
-      if (fixed === null) throw new MillraceError('INTERNAL', `Consumer "${_id}" was removed while it was created.`);
-      const operations = Array.from({ length: fixed.partitionCount }, (_, partition) => ({
-        updateOne: {
-          filter: { _id: partitionId(logId, { consumer: name, generation, partition }) },
-          update: {
-            $setOnInsert: {
-              consumer: name,
-              generation,
-              partition,
-              checkpoint: fixed.startPosition ?? 0,
-              revision: 0,
-              updatedAt: new Date(),
-            },
-          },
-          upsert: true,
-        },
-      }));
-      await partitions.bulkWrite(operations, { ordered: false });
-      return fixed;
-    },
+    ensure: (consumer) => ensureConsumer(db, logId, consumer),
     async replayUntil(ref) {
       const options = { projection: { replayUntil: 1 }, readConcern: { level: 'majority' } } as const;
       const read = () => consumers.findOne({ _id: idOf(ref) }, options);
-      return (await askedAgain(read, READ_MAX_MS, 'a read of a consumer'))?.replayUntil;
+      return (await asked(read))?.replayUntil;
     },
     async tellBreaker(ref, instanceId, record) {
       const field = `breakers.${instanceId}`;
@@ -101,6 +61,50 @@ export function createConsumerStore(db: Db, logId: string): ConsumerStore {
       await inTime(telling, TOLD_MAX_MS, 'the state of a breaker');
     },
   };
+}
+
+/** Each step may be done again: one that gets no answer is. */
+async function ensureConsumer(db: Db, logId: string, consumer: ConsumerModel): Promise<ConsumerDocument> {
+  const consumers = db.collection<ConsumerDocument>('consumers');
+  const { name, version, generation, kind, partitionCount } = consumer;
+  const ref = { consumer: name, generation };
+  const _id = consumerId(logId, ref);
+  await asked(() => ensureDocuments(db, consumer), INDEX_MAX_MS);
+  const known = await asked(() => consumers.findOne({ _id }));
+  const isThere = known !== null && known.retiredAt === undefined;
+  if (!isThere) {
+    const events = db.collection<LogDocument>('events', { readConcern: { level: 'majority' } });
+    const startPosition = await asked(() => positionBefore(events, consumer.startFrom));
+    const created = {
+      consumer: name,
+      version,
+      generation,
+      kind,
+      partitionCount,
+      startPosition,
+      ...(consumer.kind === 'projector' && { view: consumer.projector.into.name }),
+      createdAt: new Date(),
+    };
+    if (known === null) await asked(() => consumers.updateOne({ _id }, { $setOnInsert: created }, { upsert: true }));
+    else await asked(() => consumers.replaceOne({ _id, retiredAt: { $exists: true } }, created));
+  }
+  const fixed = isThere ? known : await asked(() => consumers.findOne({ _id }));
+  if (fixed === null) throw new MillraceError('INTERNAL', `Consumer "${_id}" was removed while it was created.`);
+  const { startPosition: checkpoint = 0 } = fixed;
+  const operations = Array.from({ length: fixed.partitionCount }, (_, partition) => {
+    const created = { ...ref, partition, checkpoint, revision: 0, updatedAt: new Date() };
+    const filter = { _id: partitionId(logId, { ...ref, partition }) };
+    return { updateOne: { filter, update: { $setOnInsert: created }, upsert: true } };
+  });
+  const partitions = db.collection<PartitionDocument>('partitions');
+  await asked(() => partitions.bulkWrite(operations, { ordered: false }));
+  return fixed;
+}
+
+async function ensureDocuments(db: Db, consumer: ConsumerModel): Promise<void> {
+  const { kind, name, generation } = consumer;
+  if (kind === 'projector') await ensureViewCollection(db, consumer.projector.into, generation);
+  if (kind === 'saga') await ensureSagaCollection(db, { consumer: name, generation });
 }
 
 /** The position after which a consumer begins that starts there; at most the end of the log. */

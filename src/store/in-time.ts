@@ -53,7 +53,7 @@ export function unanswered(error: unknown): unknown {
 }
 
 /**
- * A read, asked once more when the first try failed because of the surroundings, or got no answer within FIRST_TRY_MAX_MS,
+ * A read, or a write that may be done twice, asked once more when the first try failed because of the surroundings, or got no answer within FIRST_TRY_MAX_MS,
  * with the rest of `ms`. Asking on a connection that dies in this very moment leaves the driver waiting for ever (mongodb 7.8
  * waits for the "drain" of a socket that is destroyed already), and whoever waits for the read would stand still long after
  * the server is back.

@@ -1,4 +1,6 @@
+import { ReadConcern } from 'mongodb';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import type { ConsumerModel } from '../../src/define/model.ts';
 import { consumerLag, deliveryHealth } from '../../src/engine/delivery-health.ts';
 import { createHintBus } from '../../src/engine/hint-bus.ts';
 import { createLogReader } from '../../src/engine/log-reader.ts';
@@ -33,6 +35,7 @@ afterEach(async () => {
 });
 
 const admin = (command: Readonly<Record<string, unknown>>) => fixture.connection.client.db('admin').command(command);
+const database = (): string => fixture.connection.db.databaseName;
 const failCommands = (mode: unknown, data: Readonly<Record<string, unknown>> = {}) =>
   admin({ configureFailPoint: 'failCommand', mode, data });
 
@@ -174,6 +177,11 @@ describe('worker processes', () => {
 
 describe('MongoDB', () => {
   afterEach(() => failCommands('off'));
+  const counters = (generation: number): ConsumerModel => {
+    const [consumer] = model.consumers;
+    if (consumer === undefined) throw new Error('the model has no consumer');
+    return { ...consumer, version: generation, generation };
+  };
 
   it.each([
     ['its answer to a commit is lost', { times: 3 }, { failCommands: ['commitTransaction'], closeConnection: true }],
@@ -213,6 +221,33 @@ describe('MongoDB', () => {
     await append(300);
     await untilLevel(10_000);
     await expectExact();
+  });
+
+  it('that gives no answer to a process that begins is asked again', { timeout: 8_000 }, async () => {
+    // As on a connection that dies in the wrong moment: the answer never comes.
+    const silence = { blockConnection: true, blockTimeMS: 20_000 };
+    await failCommands({ times: 1 }, { failCommands: ['find'], namespace: `${database()}.consumers`, ...silence });
+    expect(await fixture.store.consumers.ensure(counters(7))).toMatchObject({ consumer: 'counters', generation: 7 });
+    const silent = [{ $currentOp: {} }, { $match: { 'command.find': 'consumers' } }];
+    const here = fixture.connection.client.db('admin', { readConcern: new ReadConcern('local') });
+    const operations = await here.aggregate(silent).toArray();
+    for (const { opid } of operations) await admin({ killOp: 1, op: opid });
+  });
+
+  it('that ends long writes of a reset in the middle is asked to go on', async () => {
+    const { db } = fixture.connection;
+    const ref = { consumer: 'counters', generation: 8, partition: 3 };
+    await fixture.store.consumers.ensure(counters(8));
+    await db.collection('partitions').updateOne(ref, { $set: { paused: true } });
+    const document = { _id: 'of-a-reset', _partition: 3, _revision: 0, _position: 1, _version: 1, _origins: [] };
+    const view = db.collection<typeof document>('view_counter_g8');
+    await view.insertOne(document);
+    const tooLong = { errorCode: 50, namespace: `${database()}.view_counter_g8` };
+    await failCommands({ times: 2 }, { failCommands: ['update'], ...tooLong });
+    const { resetPartition } = fixture.store.operators.consumers;
+    const documents = { collection: 'view_counter_g8', how: 'bury' } as const;
+    const end = await resetPartition({ ref, position: 0, documents, deadLetters: 'all', againAfter: 0 });
+    expect(await view.findOne({ _id: 'of-a-reset' })).toMatchObject({ _revision: end.revision, _version: 2 });
   });
 
   it('killed and started again under load', { timeout: 90_000 }, async () => {
