@@ -10,6 +10,8 @@ export const reconnects: Fault = {
   profiles: ['production'],
   async run(stage, size) {
     await stage.populate({ gateways: 2, workers: 2 });
+    // Nothing may be on its way when they begin.
+    await stage.drained(20_000);
     const followers = [];
     for (let n = 0; n < CLIENTS; n++) followers.push(await stage.follow());
     const over = new AbortController();
