@@ -3,11 +3,16 @@ import { createClient } from 'graphql-ws';
 import WebSocket from 'ws';
 import { until } from '../../setup/until.ts';
 import { expectAtMost, type Fault } from '../harness/fault.ts';
-import { percentile } from '../harness/moments.ts';
+import { pause, percentile } from '../harness/moments.ts';
 import type { RoleProcess } from '../harness/processes.ts';
 
 const PEERS = 20;
-const LOAD_MS = 15_000;
+const APP = 'test/faults/harness/bulky-app.ts';
+const EVENTS = 3_000;
+const PER_SECOND = 100;
+const TEXT = 'x'.repeat(16_384);
+const WRITE =
+  'mutation($id: ID!, $text: String!) { writeMemo(id: $id, commandId: $id, input: { text: $text }) { __typename } }';
 const RSS_MAX_MB = 50;
 const PEER_P99_MAX_MS = 500;
 /** All that an event has. */
@@ -81,13 +86,14 @@ function rssMB({ pid }: RoleProcess): number {
 
 export const slowSubscriber: Fault = {
   id: 'F25',
-  title: 'a subscriber that reads nothing among 20 healthy peers, 3,000 events',
+  title: 'a subscriber that reads nothing among 20 healthy peers, 3,000 events of 16 KiB',
   target: 'RSS + < 50 MB, peers p99 < 500 ms; the slow one is closed with a reason or goes on without a gap',
   profiles: ['production'],
+  timeoutMs: 240_000,
   async run(stage) {
-    const { gateways } = await stage.populate({ gateways: 1, workers: 1 });
-    const [gateway] = gateways;
-    if (gateway === undefined) throw new Error('no gateway');
+    await stage.start('worker', { app: APP });
+    const gateway = await stage.start('gateway', { app: APP });
+    await stage.follow();
     const slow = slowReader(gateway.port);
     const latencies: number[] = [];
     const positions: number[] = [];
@@ -96,8 +102,14 @@ export const slowSubscriber: Fault = {
     const watch = setInterval(() => {
       most = Math.max(most, rssMB(gateway));
     }, 100);
-    const load = () =>
-      stage.clients.run({ clientCount: 16, perSecond: 120, signal: AbortSignal.timeout(LOAD_MS), readShare: 0 });
+    let written = 0;
+    const load = async () => {
+      for (let n = 0; n < EVENTS; n++) {
+        const dueMs = performance.now() + 1_000 / PER_SECOND;
+        await stage.clients.ask(0, WRITE, { id: `memo-${written++}`, text: TEXT });
+        await pause(Math.max(0, dueMs - performance.now()));
+      }
+    };
     // The same load, while everybody reads: what it costs is not the slow one's doing. Twice: at first memory grows anyway.
     await load();
     await load();
