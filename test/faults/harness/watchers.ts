@@ -166,6 +166,8 @@ export class CheckpointWatcher {
   readonly #over = new AbortController();
   readonly #known = new Map<string, { readonly checkpoint: number; readonly revision: number }>();
   readonly #done: Promise<void>;
+  #awayCount = 0;
+  #turn = 0;
 
   constructor(client: MongoClient, database: string) {
     this.#client = client;
@@ -178,9 +180,16 @@ export class CheckpointWatcher {
     await this.#done;
   }
 
-  /** Partitions begin anew, as after their records were removed on purpose. */
-  forget(): void {
-    this.#known.clear();
+  /** Meanwhile partitions may go back: they are reset, or their records removed on purpose. */
+  async lookAway<Result>(work: () => Promise<Result>): Promise<Result> {
+    this.#awayCount++;
+    try {
+      return await work();
+    } finally {
+      this.#known.clear();
+      this.#turn++;
+      this.#awayCount--;
+    }
   }
 
   async #watch(): Promise<void> {
@@ -194,11 +203,13 @@ export class CheckpointWatcher {
   }
 
   async #look(session: ClientSession): Promise<void> {
+    const turn = this.#turn;
     const db = this.#client.db(this.#database);
     const options = { session, readConcern: { level: 'majority' as const }, timeoutMS: 3_000 };
     const partitions = await db.collection<PartitionDocument>('partitions').find({}, options).toArray();
     const last = await db.collection<{ _id: number }>('events').findOne({}, { ...options, sort: { _id: -1 } });
     const end = last?._id ?? 0;
+    if (this.#awayCount > 0 || turn !== this.#turn) return;
     this.lookCount++;
     for (const { _id, checkpoint, revision } of partitions) {
       const before = this.#known.get(_id);
