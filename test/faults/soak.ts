@@ -1,7 +1,10 @@
 /**
  * Soak: seeded random faults under load, then every invariant.
  *
- *     npm run soak -- [--minutes 15] [--seed N] [--per-second 60] [--profile production] [--only 'worker killed']
+ *     npm run soak -- [--minutes 15] [--seed N] [--per-second 60] [--profile production] [--only 'worker killed'] [--faults 300]
+ *
+ * A fault comes about two seconds after the one before is healed and shown; `--pause-ms` sets that. With `--faults` it ends after
+ * so many, if the minutes are not over before.
  *
  * Prints each fault as it is injected, at the end one table of invariants and one of figures, and ends with 1 when one is
  * violated; history and logs are then kept in .millrace/faults.
@@ -25,14 +28,17 @@ const { values } = parseArgs({
     'per-second': { type: 'string', default: '60' },
     profile: { type: 'string', default: 'production' },
     only: { type: 'string' },
+    faults: { type: 'string', default: 'Infinity' },
+    'pause-ms': { type: 'string', default: '2000' },
   },
 });
 const [minutes, seed, perSecond] = [Number(values.minutes), Number(values.seed), Number(values['per-second'])];
 const profile: ProfileName = values.profile === 'fast' ? 'fast' : 'production';
+const [maxFaults, pauseMs] = [Number(values.faults), Number(values['pause-ms'])];
 const unknown = values.only !== undefined && injections.every(({ name }) => name !== values.only);
-if (unknown || !(minutes > 0) || !Number.isInteger(seed) || !(perSecond > 0)) {
+if (unknown || !(minutes > 0) || !Number.isInteger(seed) || !(perSecond > 0) || !(maxFaults > 0) || !(pauseMs >= 0)) {
   console.error(
-    'npm run soak -- [--minutes 15] [--seed N] [--per-second 60] [--profile fast|production] [--only NAME]',
+    'npm run soak -- [--minutes 15] [--seed N] [--per-second 60] [--profile fast|production] [--only NAME] [--faults N] [--pause-ms 2000]',
   );
   console.error(`NAME is one of: ${injections.map(({ name }) => name).join(', ')}`);
   process.exit(2);
@@ -72,8 +78,8 @@ async function run(stage: Stage): Promise<boolean> {
   const shownMs: number[] = [];
   try {
     const untilMs = performance.now() + minutes * 60_000;
-    while (performance.now() < untilMs) {
-      await pause(500 + stage.random.below(3_000));
+    while (performance.now() < untilMs && shownMs.length < maxFaults) {
+      await pause(pauseMs * (0.25 + 1.5 * stage.random.next()));
       const { name, inject } = chosen(stage, values.only);
       counts.set(name, (counts.get(name) ?? 0) + 1);
       await inject(stage, crew);
