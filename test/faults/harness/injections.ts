@@ -39,6 +39,16 @@ const kill =
     await replace(stage, crew[kind], victim);
   };
 
+/** One shortly after the other: nobody is left to take over. */
+async function killAll(stage: Stage, { workers }: Crew): Promise<void> {
+  const kills = [...workers].map(async (victim) => {
+    await pause(stage.random.below(300));
+    await victim.kill();
+    await replace(stage, workers, victim);
+  });
+  await Promise.all(kills);
+}
+
 const restart =
   (kind: keyof Crew) =>
   async (stage: Stage, crew: Crew): Promise<void> => {
@@ -97,6 +107,7 @@ const UNSAFE = { writeConcernError: { code: 64, errmsg: 'waiting for replication
 
 export const injections: readonly Injection[] = [
   { name: 'worker killed', weight: 4, inject: kill('workers') },
+  { name: 'all workers killed', weight: 1, inject: killAll },
   { name: 'gateway killed', weight: 2, inject: kill('gateways') },
   { name: 'worker restarted', weight: 2, inject: restart('workers') },
   { name: 'gateway restarted', weight: 2, inject: restart('gateways') },
