@@ -32,11 +32,13 @@ export const crashed = (what: string): MillraceError =>
     `The process died each of the ${MARKS_MAX_COUNT} times that ${what} was handled. Mend the handler (look for exit, abort, endless loops and memory without end), then retry it.`,
   );
 export const isCrashed = (begunCount: number): boolean => begunCount >= MARKS_MAX_COUNT;
+/** The next time tells whether it was this one. */
+export const isAlone = (begunCount: number): boolean => begunCount === MARKS_MAX_COUNT - 1;
 
 /**
  * Finds handlers that kill their process. Partitions that have not come on since processes died are run a few events a batch, and
- * these are marked before their handlers begin; the mark goes when they have returned. Who finds a mark runs each event under it
- * alone, and one that was begun three times not at all: it becomes a dead letter.
+ * these are marked before their handlers begin; the mark goes when they have returned. Events that are found under a mark run one
+ * a batch; those that were begun twice with no other beside them, and after three times not at all: a dead letter.
  */
 export class Careful {
   readonly #store: Pick<PartitionStore, 'mark'>;
@@ -53,45 +55,47 @@ export class Careful {
     if (checkpoint < end && isSuspect(this.#crashes(), idleMs)) head.watchedUntil = checkpoint + WATCHED_POSITIONS;
   }
 
-  /** Runs the next few events of each, or one event of one of them. `runHead` handles the marked events of a watched partition. */
+  /** Runs the next few events of each. `runHead` handles the marked events of a watched partition. */
   async run(
     heads: readonly PartitionHead[],
     tasks: ReadonlyMap<PartitionHead, readonly Task[]>,
     runHead: (head: PartitionHead) => void,
   ): Promise<void> {
-    const left: Batch[] = [];
+    const together: Batch[] = [];
+    const suspects: Batch[] = [];
     for (const head of heads) {
       const batch = batchOf(head, tasks.get(head) ?? []);
-      if (batch !== undefined && !isCrashed(batch.count)) {
-        left.push(batch);
-        continue;
-      }
-      if (batch !== undefined) {
-        const { first } = batch;
-        const position = first._id;
-        head.poison = { position, error: crashed(`${first.type} at position ${position}`) };
-        head.markedUntil = position;
-        head.mark = restOf(head.mark, position);
-      }
-      runHead(head);
+      if (batch === undefined) runHead(head);
+      else if (isCrashed(batch.count)) this.#bury(batch, runHead);
+      else (isAlone(batch.count) ? suspects : together).push(batch);
     }
-    left.sort((a, b) => a.count - b.count);
-    const [alone] = left.filter(({ count }) => count > 0);
+    await this.#marked(together, runHead);
     // Whoever dies now leaves no doubt at which event.
-    const group = alone === undefined ? left : [alone];
-    if (group.length === 0) return;
-    const epochs = group.map(({ head }) => head.epoch);
+    await this.#marked(suspects.slice(0, 1), runHead);
+  }
+
+  #bury({ head, first }: Batch, runHead: (head: PartitionHead) => void): void {
+    const position = first._id;
+    head.poison = { position, error: crashed(`${first.type} at position ${position}`) };
+    head.markedUntil = position;
+    head.mark = restOf(head.mark, position);
+    runHead(head);
+  }
+
+  async #marked(batches: readonly Batch[], runHead: (head: PartitionHead) => void): Promise<void> {
+    if (batches.length === 0) return;
+    const epochs = batches.map(({ head }) => head.epoch);
     await this.#store.mark(
-      group.map(({ head, first, until, count }) => {
+      batches.map(({ head, first, until, count }) => {
         return { ...head.ref, mark: { position: first._id, ...(until > first._id && { until }), count: count + 1 } };
       }),
     );
-    group.forEach(({ head, until }, index) => {
+    batches.forEach(({ head, until }, index) => {
       head.mark = restOf(head.mark, until);
       head.markedUntil = until;
       if (head.epoch === epochs[index] && head.tip !== undefined) runHead(head);
     });
-    await this.#store.mark(group.map(({ head }) => ({ ...head.ref, mark: head.mark })));
+    await this.#store.mark(batches.map(({ head }) => ({ ...head.ref, mark: head.mark })));
   }
 }
 

@@ -1,7 +1,7 @@
 import type { DeadLetterStore } from '../store/dead-letters.ts';
 import type { DeadLetterDocument } from '../store/documents.ts';
 import type { PartitionStore } from '../store/partitions.ts';
-import { type Crashes, crashed, isCrashed, isSuspect } from './careful.ts';
+import { type Crashes, crashed, isAlone, isCrashed, isSuspect } from './careful.ts';
 import type { TryEnd } from './observer-tries.ts';
 import type { PartitionHead } from './partition-head.ts';
 import type { WindowTask } from './task-window.ts';
@@ -14,13 +14,13 @@ export interface ObserverCareOptions {
   readonly onTrouble: (error: unknown) => void;
 }
 
-/** Events in doubt that no process has died under so far: they run at once. */
+/** Events that are looked at with care run so many at once. */
 const TOGETHER_MAX_COUNT = 32;
 const NEVER = new AbortController().signal;
 
 /**
  * Finds handlers of an observer that kill their process, as `Careful` does for others: of a partition that has not come on since
- * processes died one event runs at a time, marked while it runs; one that was begun before runs with no other beside it, and after
+ * processes died one event runs at a time, marked while it runs; one that was begun twice runs with no other beside it, and after
  * three marks without an end not any more.
  */
 export class ObserverCare {
@@ -36,7 +36,7 @@ export class ObserverCare {
     const { _id: position, type } = document;
     if (position > head.watchedUntil) return run();
     const count = head.mark?.position === position ? head.mark.count : 0;
-    const turn = await (count === 0 ? this.#turns.take(NEVER) : this.#turns.takeAlone(NEVER));
+    const turn = await (isAlone(count) ? this.#turns.takeAlone(NEVER) : this.#turns.take(NEVER));
     try {
       head.mark = undefined;
       if (isCrashed(count)) return { kind: 'failed', error: crashed(`${type} at position ${position}`) };
