@@ -18,8 +18,8 @@ const CRASHES_MIN_COUNT = 2;
 const WATCHED_POSITIONS = 2_000;
 /** An event that was begun so often and never ended kills processes. */
 const MARKS_MAX_COUNT = 3;
-/** Events of a partition that are marked together. */
-const MARKED_MAX_COUNT = 8;
+/** Events of a partition that are marked together, by how often they were begun. */
+const MARKED_MAX_COUNTS = [64, 8, 1] as const;
 
 /** Processes die, and what was to be done before the last one died is still not done. */
 export const isSuspect = ({ crashCount, lastCrashAgeMs }: Crashes, sinceMs: number): boolean =>
@@ -37,8 +37,9 @@ export const isAlone = (begunCount: number): boolean => begunCount === MARKS_MAX
 
 /**
  * Finds handlers that kill their process. Partitions that have not come on since processes died are run a few events a batch, and
- * these are marked before their handlers begin; the mark goes when they have returned. Events that are found under a mark run one
- * a batch; those that were begun twice with no other beside them, and after three times not at all: a dead letter.
+ * these are marked before their handlers begin; the mark goes when they have returned. Events that are found under a mark run
+ * fewer a batch; those that were begun twice one by one and with no other beside them, and after three times not at all: a dead
+ * letter.
  */
 export class Careful {
   readonly #store: Pick<PartitionStore, 'mark'>;
@@ -113,8 +114,10 @@ function batchOf(head: PartitionHead, tasks: readonly Task[]): Batch | undefined
   if (task === undefined) return undefined;
   const first = task.document;
   const count = countOf(head, first._id);
-  const last = count > 0 ? task : (tasks.slice(0, MARKED_MAX_COUNT).at(-1) ?? task);
-  return { head, first, until: last.document._id, count };
+  const together = tasks
+    .slice(0, MARKED_MAX_COUNTS[count])
+    .filter(({ document }) => countOf(head, document._id) === count);
+  return { head, first, until: together.at(-1)?.document._id ?? first._id, count };
 }
 
 const countOf = ({ mark }: PartitionHead, position: number): number =>

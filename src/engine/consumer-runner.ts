@@ -40,8 +40,6 @@ export interface RunnerOptions {
 const STRETCH_MAX_EVENTS = 1_000;
 /** Stretches kept for partitions that fell behind the others, which wait for them: the log is read and decoded once. */
 const KEPT_MAX_COUNT = 3;
-/** Of watched partitions one event each is handled before the next read. */
-const WATCHED_MAX_EVENTS = 200;
 /** A partition whose record is not there (yet). */
 const ABSENT_PAUSE_MS = 500;
 /** Memory for documents of one consumer. */
@@ -256,10 +254,7 @@ export class ConsumerRunner {
 
   async #advanceFrom(heads: readonly PartitionHead[]): Promise<readonly PartitionHead[]> {
     const after = Math.min(...heads.map(({ scanned }) => scanned));
-    const events = await this.#read(
-      after,
-      heads.some((head) => head.isWatched) ? WATCHED_MAX_EVENTS : STRETCH_MAX_EVENTS,
-    );
+    const events = await this.#read(after);
     const to = events.at(-1)?._id ?? after;
     if (to === after && after < this.#options.reader.end) {
       throw new MillraceError(
@@ -279,13 +274,13 @@ export class ConsumerRunner {
     return heads.filter((head) => !near.includes(head));
   }
 
-  async #read(after: number, limit: number): Promise<readonly LogDocument[]> {
+  async #read(after: number): Promise<readonly LogDocument[]> {
     const { reader } = this.#options;
-    const kept = limit === STRETCH_MAX_EVENTS ? this.#kept.get(after) : undefined;
+    const kept = this.#kept.get(after);
     if (kept !== undefined) return kept;
     const ahead = this.#ahead?.after === after ? this.#ahead.events : undefined;
     this.#ahead = undefined;
-    const events = await (ahead ?? reader.read(after, limit));
+    const events = await (ahead ?? reader.read(after, STRETCH_MAX_EVENTS));
     const last = events.at(-1)?._id ?? after;
     if (events.length === STRETCH_MAX_EVENTS && last < reader.end) {
       const next = reader.read(last, STRETCH_MAX_EVENTS);

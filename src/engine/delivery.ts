@@ -220,10 +220,9 @@ export class Delivery {
     const { consumer, partition } = step.head.ref;
     const runner = this.#runners.get(consumer);
     runner?.lost(step, end, alone);
-    // Another process has it, and its job is there.
+    // Another process has it: two that both go on would undo each other's work. The sweep sees when it does not come on.
     const isHeld = runner !== undefined && this.#held.get(runner)?.has(partition) === true;
-    if (runner instanceof ObserverRunner && end.kind === 'refused' && !this.#alone && !isHeld)
-      runner.release(partition);
+    if (end.kind === 'refused' && !this.#alone && !isHeld) runner?.release(partition);
   }
 
   /** No other process has these consumers: Redis is not in the way. */
