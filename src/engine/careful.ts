@@ -86,11 +86,16 @@ export class Careful {
   async #marked(batches: readonly Batch[], runHead: (head: PartitionHead) => void): Promise<void> {
     if (batches.length === 0) return;
     const epochs = batches.map(({ head }) => head.epoch);
-    await this.#store.mark(
+    const marked = this.#store.mark(
       batches.map(({ head, first, until, count }) => {
         return { ...head.ref, mark: { position: first._id, ...(until > first._id && { until }), count: count + 1 } };
       }),
     );
+    await marked.catch(async (error: unknown) => {
+      // One of them may be locked by whoever died last: the others are marked now, and none has begun.
+      await this.#store.mark(batches.map(({ head }) => ({ ...head.ref, mark: head.mark }))).catch(() => undefined);
+      throw error;
+    });
     batches.forEach(({ head, until }, index) => {
       head.mark = restOf(head.mark, until);
       head.markedUntil = until;
