@@ -93,7 +93,7 @@ export class Careful {
     );
     await marked.catch(async (error: unknown) => {
       // One of them may be locked by whoever died last: the others are marked now, and none has begun.
-      await this.#store.mark(batches.map(({ head }) => ({ ...head.ref, mark: head.mark }))).catch(() => undefined);
+      await this.#unmark(batches).catch(() => undefined);
       throw error;
     });
     batches.forEach(({ head, until }, index) => {
@@ -101,6 +101,11 @@ export class Careful {
       head.markedUntil = until;
       if (head.epoch === epochs[index] && head.tip !== undefined) runHead(head);
     });
+    await this.#unmark(batches);
+  }
+
+  /** What was in doubt before, and still is, stays marked. */
+  async #unmark(batches: readonly Batch[]): Promise<void> {
     await this.#store.mark(batches.map(({ head }) => ({ ...head.ref, mark: head.mark })));
   }
 }

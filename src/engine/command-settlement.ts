@@ -8,7 +8,7 @@ import { storedError } from './error-record.ts';
 /** After a time for a next try has passed by so much, the sweep takes the command up. */
 export const OVERDUE_MS = 2_000;
 
-/** What is written of a try that ended: undefined: nothing, others see to it. Failures are logged. */
+/** What is written of a try that ended; undefined: nothing, others see to it. Failures are logged. */
 export function settlementOf(
   command: QueuedCommandDocument,
   end: TryEnd,

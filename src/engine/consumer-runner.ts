@@ -323,7 +323,7 @@ export class ConsumerRunner {
 
 /** Those that are behind will soon have caught up with the others. */
 function isNear(all: readonly PartitionHead[], others: readonly PartitionHead[]): boolean {
-  // These go one event at a time.
+  // These go a few events at a time.
   if (all.some(({ isWatched, carefulUntil, scanned }) => isWatched || carefulUntil > scanned)) return false;
   const behind = Math.min(...all.map(({ scanned }) => scanned));
   return Math.min(...others.map(({ scanned }) => scanned)) - behind <= KEPT_MAX_COUNT * STRETCH_MAX_EVENTS;

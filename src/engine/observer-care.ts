@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import type { DeadLetterStore } from '../store/dead-letters.ts';
 import type { DeadLetterDocument } from '../store/documents.ts';
 import type { PartitionStore } from '../store/partitions.ts';
@@ -17,6 +18,8 @@ export interface ObserverCareOptions {
 /** Events that are looked at with care run so many at once. */
 const TOGETHER_MAX_COUNT = 32;
 const NEVER = new AbortController().signal;
+// Every event that waits for its turn listens.
+setMaxListeners(0, NEVER);
 
 /**
  * Finds handlers of an observer that kill their process, as `Careful` does for others: of a partition that has not come on since

@@ -9,7 +9,8 @@ export interface PullSource<T> {
 /**
  * An async iterable that never leaks: `return()` ends it at once and stops the source, even while `next()` waits (a
  * native async generator that is parked on a promise cannot be returned). It ends with the signal, or when the source
- * calls `end`, and starts at the first `next()`. An error of the source is thrown once and ends it. Nothing is taken that nobody waits for.
+ * calls `end`, and starts at the first `next()`. An error of the source is thrown once and ends it. Nothing is taken that
+ * nobody waits for.
  */
 export function pullStream<T>(
   signal: AbortSignal,

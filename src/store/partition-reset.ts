@@ -9,7 +9,7 @@ import type {
   TimerDocument,
 } from './documents.ts';
 import { askedAgain, inParts, inTime } from './in-time.ts';
-import { type GenerationRef, partitionId } from './partitions.ts';
+import { consumerId, type GenerationRef, partitionId } from './partitions.ts';
 
 /** What a reset does to the effects of one partition. */
 export interface PartitionReset {
@@ -113,10 +113,7 @@ async function unparkAfter(
     if (last === undefined) return;
     const later = ids.map((id) => ({ _id: { $gt: parkedEventId(id, position), $lt: `${id}0` } }));
     await inParts((limits) => parked.deleteMany({ $or: later }, limits), 'a removal of parked events');
-    const counting = [
-      { $match: { $or: ids.map(behindLetter) } },
-      { $group: { _id: '$deadLetter', count: { $sum: 1 } } },
-    ];
+    const counting = [{ $match: { $or: ids.map(startsWith) } }, { $group: { _id: '$deadLetter', count: { $sum: 1 } } }];
     const counts = await asked(() => parked.aggregate<{ _id: string; count: number }>(counting).toArray());
     const countOf = new Map(counts.map(({ _id, count }) => [_id, count]));
     const updates = ids.map((_id) => ({
@@ -127,12 +124,12 @@ async function unparkAfter(
   }
 }
 
-export async function removeOfInstances(db: Db, logId: string, { consumer, generation }: GenerationRef): Promise<void> {
-  const prefix = `${logId}/${consumer}/${generation}`;
+export async function removeOfInstances(db: Db, logId: string, ref: GenerationRef): Promise<void> {
+  const { consumer, generation } = ref;
   const timers = db.collection<TimerDocument>('timers');
   await inParts((limits) => timers.deleteMany({ logId, consumer, generation }, limits), 'a removal of timers');
   const keys = db.collection<SagaKeyDocument>('saga_keys');
-  const own = { _id: { $gte: `${prefix}/`, $lt: `${prefix}0` } };
+  const own = startsWith(consumerId(logId, ref));
   await inParts((limits) => keys.deleteMany(own, limits), 'a removal of correlation keys');
 }
 
@@ -143,11 +140,11 @@ export async function removeLetters(db: Db, match: Document): Promise<void> {
     const some = { projection: { _id: 1 }, limit: LETTERS_PER_TURN } as const;
     const ids = (await asked(() => letters.find(match, some).toArray())).map(({ _id }) => _id);
     if (ids.length === 0) return;
-    const behind = { $or: ids.map(behindLetter) };
+    const behind = { $or: ids.map(startsWith) };
     await inParts((limits) => parked.deleteMany(behind, limits), 'a removal of parked events');
     await inParts((limits) => letters.deleteMany({ _id: { $in: ids } }, limits), 'a removal of dead letters');
   }
 }
 
-/** "0" is the character after "/": the range holds exactly the ids that begin with the prefix. */
-const behindLetter = (id: string) => ({ _id: { $gte: `${id}/`, $lt: `${id}0` } });
+/** "0" is the character after "/": the range holds exactly the ids that begin with this and "/". */
+const startsWith = (id: string) => ({ _id: { $gte: `${id}/`, $lt: `${id}0` } });

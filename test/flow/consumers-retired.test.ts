@@ -1,18 +1,10 @@
 import { expect, test } from 'vitest';
-import { z } from 'zod';
-import { aggregate, buildModel, module, observer } from '../../src/index.ts';
+import { buildModel, module, observer } from '../../src/index.ts';
 import { deadLetterId, parkedEventId } from '../../src/store/dead-letters.ts';
 import type { AuditDocument, LogDocument, ParkedEventDocument, PartitionDocument } from '../../src/store/documents.ts';
+import { counter } from '../setup/counter.ts';
 import { deliveryFixture } from '../setup/delivery.ts';
 
-const counter = aggregate({
-  name: 'counter',
-  events: { Counted: z.object({ by: z.int() }) },
-  commands: { Count: z.object({ by: z.int() }) },
-  initial: () => 0,
-  evolve: { Counted: (sum, { by }) => sum + by },
-  decide: { Count: (_sum, data) => ({ type: 'Counted', data }) },
-});
 const mails = observer({ name: 'mails', from: [counter], on: { Counted: () => undefined } });
 const model = buildModel([module({ name: 'counts', parts: [counter, mails] })]);
 

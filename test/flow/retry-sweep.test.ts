@@ -1,23 +1,15 @@
 import { beforeAll, beforeEach, expect, onTestFinished, test } from 'vitest';
-import { z } from 'zod';
 import { retrySweep } from '../../src/engine/retry-sweep.ts';
 import { Sweep } from '../../src/engine/sweep.ts';
-import { aggregate, buildModel, module, observer } from '../../src/index.ts';
+import { buildModel, module, observer } from '../../src/index.ts';
 import type { RetryJob, RetryOutcome } from '../../src/queue/retries.ts';
 import { deadLetterId } from '../../src/store/dead-letters.ts';
 import type { ConsumerDocument } from '../../src/store/documents.ts';
+import { counter } from '../setup/counter.ts';
 import { type DeliveryFixture, deliveryFixture } from '../setup/delivery.ts';
 import { logger } from '../setup/test-worker.ts';
 import { until } from '../setup/until.ts';
 
-const counter = aggregate({
-  name: 'counter',
-  events: { Counted: z.object({ by: z.int() }) },
-  commands: { Count: z.object({ by: z.int() }) },
-  initial: () => 0,
-  evolve: { Counted: (sum, { by }) => sum + by },
-  decide: { Count: (_sum, data) => ({ type: 'Counted', data }) },
-});
 const tell = (name: string, version = 1) =>
   observer({ name, version, from: [counter], on: { Counted: () => undefined } });
 const model = buildModel([module({ name: 'counts', parts: [counter, tell('mails'), tell('calls')] })]);

@@ -55,10 +55,9 @@ export async function compileProcesses(dataRoot: string): Promise<void> {
 
 /** What follows `node` to run this file of the repository: compiled, or from its sources where something is not compiled. */
 export function nodeArguments(file: string, args: readonly string[] = []): string[] {
-  const program = compiled(file);
-  const theirs = args.map((arg) => (arg.endsWith('.ts') ? compiled(arg) : arg));
-  if (program === undefined || theirs.includes(undefined)) return [...sourceFlags, file, ...args];
-  return ['--enable-source-maps', program, ...theirs.map((arg) => arg ?? '')];
+  const all = [file, ...args].map((arg) => (arg.endsWith('.ts') ? compiled(arg) : arg));
+  if (all.includes(undefined)) return [...sourceFlags, file, ...args];
+  return ['--enable-source-maps', ...all.filter((arg) => arg !== undefined)];
 }
 
 /** A file that does not exist stays what it is. */

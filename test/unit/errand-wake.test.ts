@@ -12,19 +12,12 @@ import { ObserverTries } from '../../src/engine/observer-tries.ts';
 import { failureOf } from '../../src/engine/partition-failure.ts';
 import { PartitionHead } from '../../src/engine/partition-head.ts';
 import { MillraceError } from '../../src/errors.ts';
-import { aggregate, buildModel, module, observer, projector, view } from '../../src/index.ts';
+import { buildModel, module, observer, projector, view } from '../../src/index.ts';
 import type { PartitionReading } from '../../src/store/partitions.ts';
 import type { TransactionEnd } from '../../src/store/transactions.ts';
+import { counter } from '../setup/counter.ts';
 import { until } from '../setup/until.ts';
 
-const counter = aggregate({
-  name: 'counter',
-  events: { Counted: z.object({ by: z.int() }) },
-  commands: { Count: z.object({ by: z.int() }) },
-  initial: () => 0,
-  evolve: { Counted: (sum, { by }) => sum + by },
-  decide: { Count: (_sum, data) => ({ type: 'Counted', data }) },
-});
 const totals = view('total', z.object({ id: z.string(), sum: z.int() }));
 const keeper = projector({
   name: 'keeper',
