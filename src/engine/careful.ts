@@ -92,7 +92,7 @@ export class Careful {
       }),
     );
     await marked.catch(async (error: unknown) => {
-      // One of them may be locked by whoever died last: the others are marked now, and none has begun.
+      // Some may be marked now, and none has begun.
       await this.#unmark(batches).catch(() => undefined);
       throw error;
     });

@@ -291,9 +291,7 @@ export class ObserverRunner implements Runner {
   #advance(partition: ObserverPartition): void {
     const { head, window } = partition;
     if (head.tip === undefined) return;
-    // A mark and a transaction would get in each other's way.
-    const mayBegin = !partition.isWatched || (head.queuedCount === 0 && !head.busy);
-    if (!this.#leave.signal.aborted && !head.paused && mayBegin) {
+    if (!this.#leave.signal.aborted && !head.paused) {
       for (const task of window.begin(partition.isBlocked)) void this.#underWay.follow(this.#first(partition, task));
     }
     if (head.busy) return;

@@ -8,6 +8,7 @@ import type {
   DeadLetterDocument,
   LogDocument,
   PartitionDocument,
+  PartitionMarkDocument,
 } from './documents.ts';
 import { askedAgain, inParts, inTime } from './in-time.ts';
 import {
@@ -82,6 +83,7 @@ export function createConsumerControlStore(client: MongoClient, db: Db, logId: s
   const consumers = db.collection<ConsumerDocument>('consumers');
   const partitions = db.collection<PartitionDocument>('partitions');
   const events = db.collection<LogDocument>('events');
+  const marks = db.collection<PartitionMarkDocument>('partition_marks');
   const letters = db.collection<DeadLetterDocument>('dead_letters');
   const audits = db.collection<AuditDocument>('audit');
   const transactions = createTransactions(client, createCausalReads(client), 1);
@@ -145,6 +147,7 @@ export function createConsumerControlStore(client: MongoClient, db: Db, logId: s
     async removeAll(ref, collections) {
       const { consumer, generation } = ref;
       await inParts((limits) => partitions.deleteMany(own(ref), limits), 'a removal of partitions');
+      await inParts((limits) => marks.deleteMany(own(ref), limits), 'a removal of marks');
       await removeLetters(db, { logId, consumer, generation });
       await removeOfInstances(db, logId, ref);
       for (const name of collections) await inTime(db.collection(name).drop(), COUNT_MAX_MS, 'a removal of documents');

@@ -76,11 +76,6 @@ export interface PartitionDocument {
   readonly paused?: boolean;
   /** Of the pause or resume of its consumer that set or took away `paused` last. */
   readonly pauseCount?: number;
-  /**
-   * Events that are about to be handled with care, after crashes: from one position to another (default: that one alone), and how
-   * often that was begun.
-   */
-  readonly mark?: { readonly position: number; readonly until?: number; readonly count: number };
   /** Set while the handler fails for a key: this partition stands still at `checkpoint`. */
   readonly failure?: {
     readonly key: string;
@@ -91,6 +86,20 @@ export interface PartitionDocument {
     readonly attempts: number;
     readonly since: Date;
   };
+}
+
+/**
+ * `partition_marks`: events of a partition that are about to be handled with care, after crashes. Not in the partition itself:
+ * that may be locked by the open transaction of whoever died last.
+ */
+export interface PartitionMarkDocument {
+  /** Of the partition. */
+  readonly _id: string;
+  readonly position: number;
+  /** The last one; absent: `position` alone. */
+  readonly until?: number;
+  /** How often they were begun. */
+  readonly count: number;
 }
 
 /** `consumers`: what is fixed when a generation is created. */

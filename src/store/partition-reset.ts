@@ -60,12 +60,13 @@ export async function resetPartition(db: Db, logId: string, reset: PartitionRese
       { _id, revision: found.revision, paused: true },
       {
         $set: { checkpoint: position, revision, ...(blockedCount > 0 && { blockedCount }) },
-        $unset: { failure: '', mark: '', ...(blockedCount === 0 && { blockedCount: '' }) },
+        $unset: { failure: '', ...(blockedCount === 0 && { blockedCount: '' }) },
         $currentDate: { updatedAt: true },
       },
       { timeoutMS: WRITE_MAX_MS },
     );
     const { matchedCount } = await inTime(moving, WRITE_MAX_MS, 'the reset of a partition');
+    if (matchedCount === 1) await asked(() => db.collection<{ _id: string }>('partition_marks').deleteOne({ _id }));
     if (matchedCount === 1) return { partition, checkpoint: position, revision, blockedCount };
   }
 }

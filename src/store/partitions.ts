@@ -1,6 +1,6 @@
 import { type Db, type Document, type MongoClient, MongoServerError } from 'mongodb';
 import type { CausalReads } from './causal-reads.ts';
-import type { PartitionDocument, ViewDocument } from './documents.ts';
+import type { PartitionDocument, PartitionMarkDocument, ViewDocument } from './documents.ts';
 import { inTime } from './in-time.ts';
 import { roughBytes } from './rough-bytes.ts';
 import type { SideCollection, SideOperation, SideWrites } from './side-writes.ts';
@@ -26,7 +26,7 @@ export interface PartitionReading extends PartitionRef {
   readonly failure: PartitionFailure | undefined;
   /** Keys that have a dead letter. */
   readonly blockedCount: number;
-  readonly mark: PartitionDocument['mark'];
+  readonly mark: Mark | undefined;
   /** Its consumer is paused: leave it alone. */
   readonly paused: boolean;
   readonly idleMs: number;
@@ -42,9 +42,11 @@ export interface PartitionMove extends PartitionRef {
   readonly blockedCount?: number | undefined;
 }
 
+/** Events that are about to be handled with care, and how often they were begun. */
+export type Mark = Omit<PartitionMarkDocument, '_id'>;
 export interface PartitionMark extends PartitionRef {
   /** Undefined takes it away. */
-  readonly mark: PartitionDocument['mark'];
+  readonly mark: Mark | undefined;
 }
 
 export interface ViewWrites {
@@ -75,9 +77,9 @@ export interface PartitionStore {
    * Never throws.
    */
   rehearse(writes: readonly ViewWrites[], side: SideWrites): Promise<TransactionEnd>;
-  /** Moves without effects, each on its own condition; those that were moved by others meanwhile stay. */
-  moveEach(moves: readonly PartitionMove[]): Promise<void>;
-  /** Notes what is about to be handled, or that it was; beside revisions, and not sure to survive a failover. */
+  /** Moves without effects, each on its own condition; those that were moved by others meanwhile stay. Never throws. */
+  moveEach(moves: readonly PartitionMove[]): Promise<TransactionEnd>;
+  /** Notes what is about to be handled, or that it was. Waits for no transaction; not sure to survive a failover. */
   mark(marks: readonly PartitionMark[]): Promise<void>;
   /** Ids of the sessions that `commit` uses. */
   sessionIds(): readonly unknown[];
@@ -88,8 +90,7 @@ export interface PartitionStore {
 const COMMAND_MAX_BYTES = 12_000_000;
 const COMMAND_MAX_DOCUMENTS = 5_000;
 const REPLACE_MAX_COUNT = 4;
-const LOCKED_MAX_MS = 500;
-const MOVE_MAX_MS = 10_000;
+const MARK_MAX_MS = 10_000;
 const KEYS_PER_READ = 1_000;
 
 /** Of its document in `consumers`. */
@@ -101,6 +102,7 @@ export const partitionId = (logId: string, ref: PartitionRef): string => `${cons
 export function createPartitionStore(client: MongoClient, db: Db, logId: string, reads: CausalReads): PartitionStore {
   const transactions: Transactions = createTransactions(client, reads);
   const partitions = db.collection<PartitionDocument>('partitions');
+  const partitionMarks = db.collection<PartitionMarkDocument>('partition_marks');
 
   return {
     read: (of) =>
@@ -108,14 +110,15 @@ export function createPartitionStore(client: MongoClient, db: Db, logId: string,
         // "0" is the character after "/": a range holds exactly the ids that begin with the prefix.
         const prefixes = of === undefined ? [logId] : of.map((ref) => `${logId}/${ref.consumer}/${ref.generation}`);
         if (prefixes.length === 0) return [];
-        const found = partitions.aggregate<PartitionDocument & { idleMs: number }>(
-          [
-            { $match: { $or: prefixes.map((prefix) => ({ _id: { $gte: `${prefix}/`, $lt: `${prefix}0` } })) } },
-            { $addFields: { idleMs: { $toDouble: { $subtract: ['$$NOW', '$updatedAt'] } } } },
-          ],
-          { session },
-        );
-        return (await found.toArray()).map(reading);
+        const these = { $or: prefixes.map((prefix) => ({ _id: { $gte: `${prefix}/`, $lt: `${prefix}0` } })) };
+        const idleMs = { $toDouble: { $subtract: ['$$NOW', '$updatedAt'] } };
+        const stages = [{ $match: these }, { $addFields: { idleMs } }];
+        const [found, marked] = await Promise.all([
+          partitions.aggregate<PartitionDocument & { idleMs: number }>(stages, { session }).toArray(),
+          partitionMarks.find(these, { session }).toArray(),
+        ]);
+        const marks = new Map(marked.map(({ _id, ...mark }) => [_id, mark]));
+        return found.map((one) => reading(one, marks.get(one._id)));
       }),
 
     documents: (build, keys) =>
@@ -150,24 +153,22 @@ export function createPartitionStore(client: MongoClient, db: Db, logId: string,
         return false;
       }),
 
-    async moveEach(moves) {
-      if (moves.length === 0) return;
-      const operations = moves.map((move) => {
-        const { q, u } = updateOf(logId, move);
-        return { updateOne: { filter: q, update: u } };
-      });
-      // Not longer: a partition in the open transaction of a killed process would keep this waiting.
-      const moved = partitions.bulkWrite(operations, { ordered: false, maxTimeMS: LOCKED_MAX_MS });
-      await inTime(moved, MOVE_MAX_MS, 'a move of partitions');
-    },
+    // In a transaction only because that waits for no lock: a partition in the one of a killed process would hold up all.
+    moveEach: (moves) =>
+      transactions.run(async (scope) => {
+        const updates = moves.map((move) => updateOf(logId, move));
+        await runUpdates(db, scope, 'partitions', updates);
+        return true;
+      }),
 
     async mark(marks) {
       const operations = marks.map(({ mark, ...ref }) => {
-        const update = mark === undefined ? { $unset: { mark: '' as const } } : { $set: { mark } };
-        return { updateOne: { filter: { _id: partitionId(logId, ref) }, update } };
+        const filter = { _id: partitionId(logId, ref) };
+        if (mark === undefined) return { deleteOne: { filter } };
+        return { replaceOne: { filter, replacement: mark, upsert: true } };
       });
-      const options = { ordered: false, maxTimeMS: LOCKED_MAX_MS, writeConcern: { w: 1, journal: false } } as const;
-      await inTime(partitions.bulkWrite(operations, options), MOVE_MAX_MS, 'a mark of partitions');
+      const options = { ordered: false, writeConcern: { w: 1, journal: false } } as const;
+      await inTime(partitionMarks.bulkWrite(operations, options), MARK_MAX_MS, 'a mark of partitions');
     },
 
     sessionIds: () => transactions.sessionIds(),
@@ -175,7 +176,7 @@ export function createPartitionStore(client: MongoClient, db: Db, logId: string,
   };
 }
 
-const reading = (found: PartitionDocument & { readonly idleMs: number }): PartitionReading => ({
+const reading = (found: PartitionDocument & { readonly idleMs: number }, mark: Mark | undefined): PartitionReading => ({
   consumer: found.consumer,
   generation: found.generation,
   partition: found.partition,
@@ -183,7 +184,7 @@ const reading = (found: PartitionDocument & { readonly idleMs: number }): Partit
   revision: found.revision,
   failure: found.failure,
   blockedCount: found.blockedCount ?? 0,
-  mark: found.mark,
+  mark,
   paused: found.paused === true,
   idleMs: found.idleMs,
 });

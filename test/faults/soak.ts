@@ -2,9 +2,10 @@
  * Soak: seeded random faults under load, then every invariant.
  *
  *     npm run soak -- [--minutes 15] [--seed N] [--per-second 60] [--profile production] [--only 'worker killed'] [--faults 300]
+ *                     [--pause-ms 2000] [--accounts 50] [--commands-first 0]
  *
  * A fault comes about two seconds after the one before is healed and shown; `--pause-ms` sets that. With `--faults` it ends after
- * so many, if the minutes are not over before.
+ * so many, if the minutes are not over before. `--commands-first`: so many commands at full speed before the first fault.
  *
  * Prints each fault as it is injected, at the end one table of invariants and one of figures, and ends with 1 when one is
  * violated; history and logs are then kept in .millrace/faults.
@@ -30,15 +31,27 @@ const { values } = parseArgs({
     only: { type: 'string' },
     faults: { type: 'string', default: 'Infinity' },
     'pause-ms': { type: 'string', default: '2000' },
+    accounts: { type: 'string', default: '50' },
+    'commands-first': { type: 'string', default: '0' },
   },
 });
 const [minutes, seed, perSecond] = [Number(values.minutes), Number(values.seed), Number(values['per-second'])];
 const profile: ProfileName = values.profile === 'fast' ? 'fast' : 'production';
 const [maxFaults, pauseMs] = [Number(values.faults), Number(values['pause-ms'])];
+const [accounts, commandsFirst] = [Number(values.accounts), Number(values['commands-first'])];
 const unknown = values.only !== undefined && injections.every(({ name }) => name !== values.only);
-if (unknown || !(minutes > 0) || !Number.isInteger(seed) || !(perSecond > 0) || !(maxFaults > 0) || !(pauseMs >= 0)) {
+if (
+  unknown ||
+  !(minutes > 0) ||
+  !Number.isInteger(seed) ||
+  !(perSecond > 0) ||
+  !(maxFaults > 0) ||
+  !(pauseMs >= 0) ||
+  !(accounts > 1) ||
+  !(commandsFirst >= 0)
+) {
   console.error(
-    'npm run soak -- [--minutes 15] [--seed N] [--per-second 60] [--profile fast|production] [--only NAME] [--faults N] [--pause-ms 2000]',
+    'npm run soak -- [--minutes 15] [--seed N] [--per-second 60] [--profile fast|production] [--only NAME] [--faults N] [--pause-ms 2000] [--accounts 50] [--commands-first 0]',
   );
   console.error(`NAME is one of: ${injections.map(({ name }) => name).join(', ')}`);
   process.exit(2);
@@ -70,7 +83,8 @@ async function soak(root: string): Promise<boolean> {
 }
 
 async function run(stage: Stage): Promise<boolean> {
-  const crew: Crew = await stage.populate({ gateways: 2, workers: 2, accounts: 50 });
+  const crew: Crew = await stage.populate({ gateways: 2, workers: 2, accounts });
+  await stage.clients.send(commandsFirst, 64, 0);
   const load = new AbortController();
   const loading = stage.clients.run({ clientCount: 16, perSecond, signal: load.signal, readShare: 0.02 });
   loading.catch(() => undefined);

@@ -156,8 +156,9 @@ export class Stage {
 
   /** Starts a process without waiting for it. Gateways are known to clients from now on. */
   async begin(role: StartRole['role'], options: Omit<StartRole, 'role'> = {}): Promise<RoleProcess> {
-    const links = this.#linked ? await this.#link() : {};
-    const started = await this.processes.start({ ...options, role, env: { ...links, ...options.env } });
+    const links = this.#linked ? await this.#link() : undefined;
+    const started = await this.processes.start({ ...options, role, env: { ...links?.env, ...options.env } });
+    if (links !== undefined) void started.exited.then(() => this.#unlink(links.proxies));
     if (started.port !== 0 && !this.#ports.includes(started.port)) this.#ports.push(started.port);
     return started;
   }
@@ -171,14 +172,27 @@ export class Stage {
     return this.#ports;
   }
 
-  async #link(): Promise<Record<string, string>> {
+  async #link(): Promise<{ readonly proxies: readonly TcpProxy[]; readonly env: Record<string, string> }> {
     const [mongo, redis] = await Promise.all([TcpProxy.to(this.mongo.port), TcpProxy.to(this.redis.port)]);
-    this.links.push(mongo, redis);
+    const proxies = [mongo, redis];
+    this.links.push(...proxies);
     return {
-      // Direct: a client that looks for the members of the set would find the way around its link.
-      MONGODB_URL: `mongodb://127.0.0.1:${mongo.port}/?directConnection=true`,
-      REDIS_URL: `redis://127.0.0.1:${redis.port}`,
+      proxies,
+      env: {
+        // Direct: a client that looks for the members of the set would find the way around its link.
+        MONGODB_URL: `mongodb://127.0.0.1:${mongo.port}/?directConnection=true`,
+        REDIS_URL: `redis://127.0.0.1:${redis.port}`,
+      },
     };
+  }
+
+  /** Its process is gone: there is nothing to break any more. */
+  async #unlink(proxies: readonly TcpProxy[]): Promise<void> {
+    for (const proxy of proxies) {
+      const index = this.links.indexOf(proxy);
+      if (index >= 0) this.links.splice(index, 1);
+      await proxy.close();
+    }
   }
 
   /** Gateways and workers, followers and open accounts: what most faults begin with. */
