@@ -11,6 +11,7 @@ import type {
   PartitionMarkDocument,
 } from './documents.ts';
 import { askedAgain, inParts, inTime } from './in-time.ts';
+import { eventsAt } from './log.ts';
 import {
   type PartitionReset,
   type PartitionResetEnd,
@@ -162,8 +163,7 @@ export function createConsumerControlStore(client: MongoClient, db: Db, logId: s
       return found?.idleMs;
     },
     async timesAt(positions) {
-      const at = { projection: { at: 1 } } as const;
-      const found = await asked(() => events.find({ _id: { $in: [...positions] } }, at).toArray());
+      const found = await asked(() => eventsAt(db, positions));
       return new Map(found.map(({ _id, at }) => [_id, at]));
     },
     sessionIds: () => transactions.sessionIds(),

@@ -2,6 +2,7 @@ import type { Collection, Db, Document, Filter } from 'mongodb';
 import type { RecordSlice } from './audit.ts';
 import type { DeadLetterDocument, LogDocument, ParkedEventDocument } from './documents.ts';
 import { askedAgain } from './in-time.ts';
+import { eventsAt } from './log.ts';
 import type { GenerationRef } from './partitions.ts';
 
 /** What must hold for a dead letter; all of it. */
@@ -113,7 +114,6 @@ export function createDeadLetterReads(db: Db, logId: string): DeadLetterReads {
 
 function bareReads(db: Db, logId: string): DeadLetterReads {
   const letters = db.collection<DeadLetterDocument>('dead_letters');
-  const events = db.collection<LogDocument>('events');
   const parkedEvents = db.collection<ParkedEventDocument>('parked_events');
   return {
     find: async (id) => (await letters.findOne({ _id: { $eq: id }, logId })) ?? undefined,
@@ -139,7 +139,7 @@ function bareReads(db: Db, logId: string): DeadLetterReads {
         .sort({ _id: turned ? -1 : 1 })
         .toArray();
     },
-    events: (positions) => events.find({ _id: { $in: [...positions] } }).toArray(),
+    events: (positions) => eventsAt(db, positions),
     async groups(match, limit) {
       const found = await letters.aggregate<Unsampled>(groupStages(logId, match, limit)).toArray();
       const groups = await Promise.all(found.map((group) => sampled(letters, { logId, ...match }, group)));

@@ -130,8 +130,8 @@ export const TOMBSTONE_TTL_S = 86_400;
  */
 export async function ensureViewCollection(db: Db, view: View, generation: number): Promise<void> {
   const name = viewCollectionName({ view: view.name, generation });
-  // Clustered: a document that is deleted and inserted by one transaction keeps its place for scans under way.
-  await db.createCollection(name, { clusteredIndex: { key: { _id: 1 }, unique: true } }).catch(ignoreExisting);
+  // Not clustered: a read of many ids walks all of a clustered collection (MongoDB 6.0).
+  await db.createCollection(name).catch(ignoreExisting);
   const collection = db.collection(name);
   const declared = view.indexes.map(indexKeysOf).filter((keys) => keys.length > 1);
   const distinct = new Map([CHANGES_INDEX, ...declared].map((keys) => [JSON.stringify(keys), keys]));
@@ -168,16 +168,10 @@ export function createViewStore(client: MongoClient, db: Db, logId: string): Vie
     run((session) => {
       const { index, limit } = part;
       const sort = keysDocument(index, part.backward ? -1 : 1);
-      const options = { session, limit, batchSize: limit, sort };
-      const collection = documents(build);
-      // The collection is clustered by `_id`; MongoDB walks its own order backward by a filter only.
-      const cursor =
-        index.length === 1
-          ? collection.find({ $and: [idBounds(part), part.filter] }, options)
-          : collection
-              .find(part.filter, { ...options, hint: keysDocument(index) })
-              .min(boundDocument(index, part.from))
-              .max(boundDocument(index, part.to));
+      const cursor = documents(build)
+        .find(part.filter, { session, limit, batchSize: limit, sort, hint: keysDocument(index) })
+        .min(boundDocument(index, part.from))
+        .max(boundDocument(index, part.to));
       return (cursor.toArray() as Promise<ViewDocument[]>).catch((error) =>
         Promise.reject(explainScan(error, build, index)),
       );
@@ -250,12 +244,6 @@ export const successor = (text: string): string => `${text}\u0000`;
 
 const keysDocument = (index: IndexKeys, turn: 1 | -1 = 1): Record<string, 1 | -1> =>
   Object.fromEntries(index.map(([field, direction]) => [field, direction === turn ? 1 : -1]));
-
-/** Ids are strings: every other edge is an open end. */
-function idBounds({ from: [from], to: [to] }: IndexScan): Filter<ViewDocument> {
-  const bounds = { ...(typeof from === 'string' && { $gte: from }), ...(typeof to === 'string' && { $lt: to }) };
-  return { _id: { $gte: '', ...bounds } };
-}
 
 function boundDocument(index: IndexKeys, edges: readonly Edge[]): Document {
   return Object.fromEntries(
