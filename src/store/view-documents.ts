@@ -3,7 +3,6 @@ import {
   type Collection,
   type Db,
   type Document,
-  type Filter,
   MaxKey,
   MinKey,
   type MongoClient,
