@@ -82,7 +82,7 @@ export interface ViewStore {
   notBefore(time: TimeText): boolean;
   /** Documents and tombstones, in no order; ids that never were are absent. */
   byIds(build: ViewBuild, ids: readonly string[]): Promise<readonly ViewDocument[]>;
-  /** Without tombstones, in the order of the scan. */
+  /** Without tombstones, in the order of the scan. One that is written meanwhile may come twice, one after the other. */
   scan(build: ViewBuild, scan: IndexScan): Promise<readonly ViewDocument[]>;
   /** Documents and tombstones of a partition written after `revision`, by revision and id; `id` goes on inside a revision. */
   changedSince(
