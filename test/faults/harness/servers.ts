@@ -120,7 +120,7 @@ async function startMember(binary: string, dataDir: string): Promise<Member> {
       binary,
       args: [
         ...['--dbpath', dbPath, '--port', String(port), '--bind_ip', '127.0.0.1', '--replSet', 'rs0'],
-        ...['--wiredTigerCacheSizeGB', '0.25', '--oplogSize', '128', '--nounixsocket'],
+        ...['--wiredTigerCacheSizeGB', '0.5', '--oplogSize', '128', '--nounixsocket'],
         ...['--setParameter', 'diagnosticDataCollectionEnabled=false'],
         ...TEST_COMMANDS,
         ...LONG_TRANSACTIONS,
