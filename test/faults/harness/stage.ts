@@ -64,6 +64,8 @@ export class Stage {
   /** Where cards are charged and owners are told; it has faults of its own to switch on. */
   readonly network: CardNetwork;
   readonly links: TcpProxy[] = [];
+  /** Of each linked process: resolves when it has ended and its links are closed. */
+  readonly #unlinked: Promise<void>[] = [];
   readonly #linked: boolean;
   readonly #followers: EventFollower[] = [];
   /** The first position that each of them is to see. */
@@ -158,7 +160,7 @@ export class Stage {
   async begin(role: StartRole['role'], options: Omit<StartRole, 'role'> = {}): Promise<RoleProcess> {
     const links = this.#linked ? await this.#link() : undefined;
     const started = await this.processes.start({ ...options, role, env: { ...links?.env, ...options.env } });
-    if (links !== undefined) void started.exited.then(() => this.#unlink(links.proxies));
+    if (links !== undefined) this.#unlinked.push(started.exited.then(() => this.#unlink(links.proxies)));
     if (started.port !== 0 && !this.#ports.includes(started.port)) this.#ports.push(started.port);
     return started;
   }
@@ -188,11 +190,8 @@ export class Stage {
 
   /** Its process is gone: there is nothing to break any more. */
   async #unlink(proxies: readonly TcpProxy[]): Promise<void> {
-    for (const proxy of proxies) {
-      const index = this.links.indexOf(proxy);
-      if (index >= 0) this.links.splice(index, 1);
-      await proxy.close();
-    }
+    for (const proxy of proxies) this.links.splice(this.links.indexOf(proxy), 1);
+    await Promise.all(proxies.map((proxy) => proxy.close()));
   }
 
   /** Gateways and workers, followers and open accounts: what most faults begin with. */
@@ -325,7 +324,7 @@ export class Stage {
     await this.processes.killAll();
     await Promise.all([...this.#followers.map((one) => one.end()), this.#balances?.end()]);
     await this.checkpoints.end();
-    await Promise.all(this.links.map((link) => link.close()));
+    await Promise.all(this.#unlinked);
     await this.store.partitions.close().catch(() => undefined);
     await this.connection.client.close().catch(() => undefined);
     await Promise.all([this.#mongo?.kill(), this.#set?.kill(), this.redis.kill(), this.network.close()]);
