@@ -24,7 +24,7 @@ export interface SweepOptions {
   readonly wakeUps?: Pick<WakeUps, 'wake'>;
   /** Says when Redis lost its jobs. */
   readonly epoch?: Epoch;
-  /** What else stands still when jobs are lost; each round does them one after the other, and one that throws stops no other. */
+  /** What else stands still when jobs are lost; done one after the other, beside the partitions, and one that throws stops no other. */
   readonly tasks?: readonly SweepTask[];
 }
 
@@ -48,7 +48,7 @@ const END_MAX_MS = 500;
 export class Sweep {
   readonly #options: SweepOptions;
   #lease: LeaseKeeper | undefined;
-  #rounds: Repeating | undefined;
+  #rounds: readonly Repeating[] = [];
 
   constructor(options: SweepOptions) {
     this.#options = options;
@@ -61,18 +61,23 @@ export class Sweep {
       id: sweepLease(store.logId, model),
       holder: instanceId,
       logger,
-      onGain: () => this.#rounds?.now(),
+      onGain: () => {
+        for (const one of this.#rounds) one.now();
+      },
       onLoss: () => undefined,
     });
-    const round = async (): Promise<number> => {
+    const round = (work: () => Promise<void>) => async (): Promise<number> => {
       if (this.#lease?.held) {
-        await this.#sweep().catch((error: unknown) =>
+        await work().catch((error: unknown) =>
           logger.warn({ error: String(error) }, 'sweep failed; the next one follows'),
         );
       }
       return intervalMs;
     };
-    this.#rounds = repeat(round, { firstMs: intervalMs });
+    // Beside each other: tasks may take their time, and partitions stand still.
+    this.#rounds = [() => this.#pushPartitions(), () => this.#runTasks()].map((work) =>
+      repeat(round(work), { firstMs: intervalMs }),
+    );
   }
 
   /** This process sweeps; one of each code does. */
@@ -81,14 +86,8 @@ export class Sweep {
   }
 
   async stop(): Promise<void> {
-    if (this.#rounds !== undefined) await atMost(END_MAX_MS, this.#rounds.stop());
+    await atMost(END_MAX_MS, Promise.all(this.#rounds.map((one) => one.stop())));
     await this.#lease?.stop();
-  }
-
-  async #sweep(): Promise<void> {
-    await this.#options.membership.buryDead();
-    await this.#pushPartitions();
-    await this.#runTasks();
   }
 
   async #runTasks(): Promise<void> {
@@ -105,7 +104,8 @@ export class Sweep {
   }
 
   async #pushPartitions(): Promise<void> {
-    const { store, model, delivery, wakeUps } = this.#options;
+    const { store, model, delivery, wakeUps, membership } = this.#options;
+    await membership.buryDead();
     const end = await store.log.end();
     const generations = model.consumers.map(({ name, generation }) => ({ consumer: name, generation }));
     const still = (await store.partitions.read(generations)).filter((reading) => needsPush(reading, end));

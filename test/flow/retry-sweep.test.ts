@@ -130,3 +130,24 @@ test('a process of older code that came first keeps no new version from the swee
   expect([first.leads, second.leads].filter((leads) => leads)).toHaveLength(1);
   expect(began).not.toContain(`old mails ${id}`);
 });
+
+test('partitions that stand still are pushed while a task of the sweep hangs', async () => {
+  const { store, connection } = fixture;
+  const { db } = connection;
+  await db.collection<{ _id: number }>('events').deleteMany({});
+  await db.collection('events').insertOne({ _id: 1, stream: 's', version: 1, type: 'Counted' } as never);
+  const ref = { consumer: 'calls', generation: 1, partition: 3 };
+  await db.collection('partitions').updateOne(ref, { $set: { updatedAt: new Date(Date.now() - 60_000) } });
+  let pushCount = 0;
+  const wake = (consumer: string, partitions: Iterable<number>): void => {
+    if (consumer === ref.consumer && [...partitions].includes(ref.partition)) pushCount++;
+  };
+  const sweep = new Sweep({
+    ...{ store, model, instanceId: 'one', intervalMs: 50, logger, delivery: { wake } },
+    membership: { buryDead: async () => undefined },
+    tasks: [{ name: 'hangs', run: () => new Promise(() => undefined) }],
+  });
+  sweep.start();
+  onTestFinished(() => sweep.stop());
+  await until('it is pushed again and again', () => pushCount >= 3 || undefined);
+});
