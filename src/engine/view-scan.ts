@@ -108,17 +108,16 @@ async function readParts(
   };
 
   await Promise.all(parts.map(fill));
+  if (parts.length === 1) return parts[0]?.buffer ?? [];
   const merged: ViewDocument[] = [];
   while (merged.length < slice.limit) {
     const part = leading(parts, plan.order, slice.turned);
     const document = part?.buffer[part.next];
     if (part === undefined || document === undefined) break;
-    // A document with a list in a fixed field lies in several parts, at the same place; one that was written anew during the scan
-    // may come once more.
+    // A document with a list in a fixed field lies in several parts, at the same place.
     if (merged.at(-1)?._id !== document._id) merged.push(document);
     part.next++;
-    const isUsedUp = part.next === part.buffer.length && !part.exhausted;
-    if (isUsedUp && merged.length < slice.limit) await fill(part);
+    if (part.next === part.buffer.length && !part.exhausted) await fill(part);
   }
   return merged;
 }

@@ -10,8 +10,8 @@ import type {
   PartitionDocument,
   PartitionMarkDocument,
 } from './documents.ts';
+import { findByIds } from './find-by-ids.ts';
 import { askedAgain, inParts, inTime } from './in-time.ts';
-import { eventsAt } from './log.ts';
 import {
   type PartitionReset,
   type PartitionResetEnd,
@@ -163,7 +163,7 @@ export function createConsumerControlStore(client: MongoClient, db: Db, logId: s
       return found?.idleMs;
     },
     async timesAt(positions) {
-      const found = await asked(() => eventsAt(db, positions));
+      const found = await asked(() => findByIds<LogDocument>(db, 'events', positions));
       return new Map(found.map(({ _id, at }) => [_id, at]));
     },
     sessionIds: () => transactions.sessionIds(),

@@ -1,8 +1,8 @@
 import type { Collection, Db, Document, Filter } from 'mongodb';
 import type { RecordSlice } from './audit.ts';
 import type { DeadLetterDocument, LogDocument, ParkedEventDocument } from './documents.ts';
+import { findByIds } from './find-by-ids.ts';
 import { askedAgain } from './in-time.ts';
-import { eventsAt } from './log.ts';
 import type { GenerationRef } from './partitions.ts';
 
 /** What must hold for a dead letter; all of it. */
@@ -139,7 +139,7 @@ function bareReads(db: Db, logId: string): DeadLetterReads {
         .sort({ _id: turned ? -1 : 1 })
         .toArray();
     },
-    events: (positions) => eventsAt(db, positions),
+    events: (positions) => findByIds<LogDocument>(db, 'events', positions),
     async groups(match, limit) {
       const found = await letters.aggregate<Unsampled>(groupStages(logId, match, limit)).toArray();
       const groups = await Promise.all(found.map((group) => sampled(letters, { logId, ...match }, group)));

@@ -41,21 +41,6 @@ export interface LogStore {
   scanByStream(): AsyncIterable<EventRef & { readonly position: number; readonly id: string }>;
 }
 
-/**
- * Events at these positions, in no order; where there is none it is left out. Each is looked up by itself: one find of many
- * positions walks all that lies between them, as the log is clustered.
- */
-export async function eventsAt(db: Db, positions: readonly number[]): Promise<readonly LogDocument[]> {
-  if (positions.length === 0) return [];
-  const stages = [
-    { $documents: positions.map((position) => ({ position })) },
-    { $lookup: { from: 'events', localField: 'position', foreignField: '_id', as: 'event' } },
-    { $unwind: '$event' },
-    { $replaceRoot: { newRoot: '$event' } },
-  ];
-  return (await db.aggregate(stages).toArray()) as LogDocument[];
-}
-
 /** An insert that was not answered by then is of unknown outcome; a silent network must not hold the log. */
 const PLACE_MAX_MS = 15_000;
 

@@ -1,6 +1,7 @@
 import { type Db, type Document, type MongoClient, MongoServerError } from 'mongodb';
 import type { CausalReads } from './causal-reads.ts';
 import type { PartitionDocument, PartitionMarkDocument, ViewDocument } from './documents.ts';
+import { findByIds } from './find-by-ids.ts';
 import { inTime } from './in-time.ts';
 import { roughBytes } from './rough-bytes.ts';
 import type { SideCollection, SideOperation, SideWrites } from './side-writes.ts';
@@ -91,7 +92,6 @@ const COMMAND_MAX_BYTES = 12_000_000;
 const COMMAND_MAX_DOCUMENTS = 5_000;
 const REPLACE_MAX_COUNT = 4;
 const MARK_MAX_MS = 10_000;
-const KEYS_PER_READ = 1_000;
 
 /** Of its document in `consumers`. */
 export const consumerId = (logId: string, { consumer, generation }: GenerationRef): string =>
@@ -122,16 +122,7 @@ export function createPartitionStore(client: MongoClient, db: Db, logId: string,
       }),
 
     documents: (build, keys) =>
-      reads.run(async (session) => {
-        const documents: ViewDocument[] = [];
-        const collection = db.collection<ViewDocument>(viewCollectionName(build));
-        for (let i = 0; i < keys.length; i += KEYS_PER_READ) {
-          const some = keys.slice(i, i + KEYS_PER_READ);
-          const found = collection.find({ _id: { $in: some } }, { session, batchSize: KEYS_PER_READ });
-          documents.push(...((await found.toArray()) as ViewDocument[]));
-        }
-        return documents;
-      }),
+      reads.run((session) => findByIds<ViewDocument>(db, viewCollectionName(build), keys, session)),
 
     commit: (moves, writes, side) =>
       transactions.run(async (scope) => {
@@ -235,7 +226,8 @@ async function writeDocuments(db: Db, scope: TransactionScope, { build, document
       continue;
     }
     if (known.length > 0) {
-      await db.command({ delete: collection, deletes: [{ q: { _id: { $in: known } }, limit: 0 }] }, options);
+      // One by one: for many ids at once MongoDB walks all of a clustered collection.
+      await db.command({ delete: collection, deletes: known.map((_id) => ({ q: { _id }, limit: 1 })) }, options);
     }
     refuseWriteErrors(await db.command({ insert: collection, documents: chunk, ordered: true }, options));
   }

@@ -1,8 +1,8 @@
 import {
-  type ClientSession,
   type Collection,
   type Db,
   type Document,
+  type Filter,
   MaxKey,
   MinKey,
   type MongoClient,
@@ -14,6 +14,7 @@ import { createCausalReads, type TimeText } from './causal-reads.ts';
 import { ignoreExisting } from './commits.ts';
 import { deadLetterId } from './dead-letters.ts';
 import type { ConsumerDocument, DeadLetterDocument, PartitionDocument, ViewDocument } from './documents.ts';
+import { findByIds } from './find-by-ids.ts';
 import { isServerBehind } from './mongo-errors.ts';
 
 /** One build of a view, or of a saga's instances: its documents lie in a collection of their own. */
@@ -82,7 +83,7 @@ export interface ViewStore {
   notBefore(time: TimeText): boolean;
   /** Documents and tombstones, in no order; ids that never were are absent. */
   byIds(build: ViewBuild, ids: readonly string[]): Promise<readonly ViewDocument[]>;
-  /** Without tombstones, in the order of the scan. One that is written meanwhile may come twice, one after the other. */
+  /** Without tombstones, in the order of the scan. */
   scan(build: ViewBuild, scan: IndexScan): Promise<readonly ViewDocument[]>;
   /** Documents and tombstones of a partition written after `revision`, by revision and id; `id` goes on inside a revision. */
   changedSince(
@@ -103,7 +104,7 @@ const CHANGES_INDEX: IndexKeys = [
   ['_revision', 1],
   ['_id', 1],
 ];
-/** Ids in one `$in`; more are read in several. */
+/** Dead letters in one batch of an answer. */
 const IDS_PER_READ = 1_000;
 
 /**
@@ -129,8 +130,8 @@ export const TOMBSTONE_TTL_S = 86_400;
  */
 export async function ensureViewCollection(db: Db, view: View, generation: number): Promise<void> {
   const name = viewCollectionName({ view: view.name, generation });
-  // Not clustered: a read of many ids walks all of a clustered collection (MongoDB 6.0).
-  await db.createCollection(name).catch(ignoreExisting);
+  // Clustered: a document that is deleted and inserted by one transaction keeps its place for scans under way.
+  await db.createCollection(name, { clusteredIndex: { key: { _id: 1 }, unique: true } }).catch(ignoreExisting);
   const collection = db.collection(name);
   const declared = view.indexes.map(indexKeysOf).filter((keys) => keys.length > 1);
   const distinct = new Map([CHANGES_INDEX, ...declared].map((keys) => [JSON.stringify(keys), keys]));
@@ -154,23 +155,20 @@ export function createViewStore(client: MongoClient, db: Db, logId: string): Vie
   const consumers = db.collection<ConsumerDocument>('consumers', OWN);
   const deadLetters = db.collection<DeadLetterDocument>('dead_letters', OWN);
 
-  const byIds = async (build: ViewBuild, ids: readonly string[], session: ClientSession): Promise<ViewDocument[]> => {
-    const found: ViewDocument[] = [];
-    for (let start = 0; start < ids.length; start += IDS_PER_READ) {
-      const some = ids.slice(start, start + IDS_PER_READ);
-      const cursor = documents(build).find({ _id: { $in: some } }, { session, batchSize: IDS_PER_READ });
-      found.push(...((await cursor.toArray()) as ViewDocument[]));
-    }
-    return found;
-  };
   const walk = (build: ViewBuild, part: IndexScan): Promise<ViewDocument[]> =>
     run((session) => {
       const { index, limit } = part;
       const sort = keysDocument(index, part.backward ? -1 : 1);
-      const cursor = documents(build)
-        .find(part.filter, { session, limit, batchSize: limit, sort, hint: keysDocument(index) })
-        .min(boundDocument(index, part.from))
-        .max(boundDocument(index, part.to));
+      const options = { session, limit, batchSize: limit, sort };
+      const collection = documents(build);
+      // The collection is clustered by `_id`; MongoDB walks its own order backward by a filter only.
+      const cursor =
+        index.length === 1
+          ? collection.find({ $and: [idBounds(part), part.filter] }, options)
+          : collection
+              .find(part.filter, { ...options, hint: keysDocument(index) })
+              .min(boundDocument(index, part.from))
+              .max(boundDocument(index, part.to));
       return (cursor.toArray() as Promise<ViewDocument[]>).catch((error) =>
         Promise.reject(explainScan(error, build, index)),
       );
@@ -178,7 +176,7 @@ export function createViewStore(client: MongoClient, db: Db, logId: string): Vie
 
   return {
     notBefore: reads.notBefore,
-    byIds: (build, ids) => run((session) => byIds(build, ids, session)),
+    byIds: (build, ids) => run((session) => findByIds<ViewDocument>(db, viewCollectionName(build), ids, session)),
     scan: (build, part) => walk(build, { ...part, filter: { ...part.filter, _deleted: { $exists: false } } }),
     changedSince: (build, partition, { revision, id }, limit) =>
       walk(build, {
@@ -243,6 +241,12 @@ export const successor = (text: string): string => `${text}\u0000`;
 
 const keysDocument = (index: IndexKeys, turn: 1 | -1 = 1): Record<string, 1 | -1> =>
   Object.fromEntries(index.map(([field, direction]) => [field, direction === turn ? 1 : -1]));
+
+/** Ids are strings: every other edge is an open end. */
+function idBounds({ from: [from], to: [to] }: IndexScan): Filter<ViewDocument> {
+  const bounds = { ...(typeof from === 'string' && { $gte: from }), ...(typeof to === 'string' && { $lt: to }) };
+  return { _id: { $gte: '', ...bounds } };
+}
 
 function boundDocument(index: IndexKeys, edges: readonly Edge[]): Document {
   return Object.fromEntries(
