@@ -173,32 +173,35 @@ export class CommitPipeline {
   #takeLazy(): Promise<void> | undefined {
     const heads = this.#lazy;
     this.#lazy = [];
-    const moved: { readonly head: PartitionHead; readonly move: PartitionMove }[] = [];
+    const moves: PartitionMove[] = [];
+    const moved: PartitionHead[] = [];
     for (const head of heads) {
       const { tip, scanned, queuedCount, failure, doubted, busy } = head;
       if (tip === undefined || doubted || busy || head.paused || queuedCount > 0 || failure !== undefined) continue;
       // One that works for long says so: nobody needs to push it.
       if (scanned <= tip.checkpoint && !head.working) continue;
       const to = { checkpoint: scanned, revision: tip.revision };
+      moves.push({ ...head.ref, from: tip, to, failure: undefined });
       head.tip = to;
       head.queuedCount++;
-      moved.push({ head, move: { ...head.ref, from: tip, to, failure: undefined } });
+      moved.push(head);
     }
-    if (moved.length === 0) return undefined;
-    return this.#options.store.moveEach(moved.map(({ move }) => move)).then((end) => {
-      for (const { head, move } of moved) this.#movedLazily(head, move, end);
-      if (end.kind !== 'committed') this.#options.onLost([], end);
-      for (const { head } of moved) head.settle();
+    if (moves.length === 0) return undefined;
+    const done = (): void => {
+      for (const head of moved) {
+        head.queuedCount = Math.max(0, head.queuedCount - 1);
+        head.settle();
+      }
+      this.#options.onRest();
+    };
+    // Whether each was still where it was believed to be shows with its next transaction.
+    return this.#options.store.moveEach(moves).then(done, () => {
+      for (const head of moved) {
+        this.#forget(head);
+        head.settle();
+      }
       this.#options.onRest();
     });
-  }
-
-  #movedLazily(head: PartitionHead, { from, to }: PartitionMove, end: TransactionEnd): void {
-    const isUndone = end.kind === 'conflict' && head.tip === to && !this.#pending.steps.has(head);
-    if (isUndone) head.tip = from;
-    // Whether it was still where it was believed to be shows with its next transaction.
-    if (isUndone || end.kind === 'committed') head.queuedCount = Math.max(0, head.queuedCount - 1);
-    else this.#forget(head);
   }
 
   get full(): boolean {

@@ -78,8 +78,8 @@ export interface PartitionStore {
    * Never throws.
    */
   rehearse(writes: readonly ViewWrites[], side: SideWrites): Promise<TransactionEnd>;
-  /** Moves without effects, each on its own condition; those that were moved by others meanwhile stay. Never throws. */
-  moveEach(moves: readonly PartitionMove[]): Promise<TransactionEnd>;
+  /** Moves without effects, each on its own condition; those that were moved by others meanwhile stay. */
+  moveEach(moves: readonly PartitionMove[]): Promise<void>;
   /** Notes what is about to be handled, or that it was. Waits for no transaction; not sure to survive a failover. */
   mark(marks: readonly PartitionMark[]): Promise<void>;
   /** Ids of the sessions that `commit` uses. */
@@ -91,7 +91,8 @@ export interface PartitionStore {
 const COMMAND_MAX_BYTES = 12_000_000;
 const COMMAND_MAX_DOCUMENTS = 5_000;
 const REPLACE_MAX_COUNT = 4;
-const MARK_MAX_MS = 10_000;
+const LOCKED_MAX_MS = 200;
+const ANSWER_MAX_MS = 10_000;
 
 /** Of its document in `consumers`. */
 export const consumerId = (logId: string, { consumer, generation }: GenerationRef): string =>
@@ -144,13 +145,16 @@ export function createPartitionStore(client: MongoClient, db: Db, logId: string,
         return false;
       }),
 
-    // In a transaction only because that waits for no lock: a partition in the one of a killed process would hold up all.
-    moveEach: (moves) =>
-      transactions.run(async (scope) => {
-        const updates = moves.map((move) => updateOf(logId, move));
-        await runUpdates(db, scope, 'partitions', updates);
-        return true;
-      }),
+    async moveEach(moves) {
+      if (moves.length === 0) return;
+      const operations = moves.map((move) => {
+        const { q, u } = updateOf(logId, move);
+        return { updateOne: { filter: q, update: u } };
+      });
+      // Not longer: a partition in the open transaction of a killed process would keep this waiting.
+      const moved = partitions.bulkWrite(operations, { ordered: false, maxTimeMS: LOCKED_MAX_MS });
+      await inTime(moved, ANSWER_MAX_MS, 'a move of partitions');
+    },
 
     async mark(marks) {
       const operations = marks.map(({ mark, ...ref }) => {
@@ -159,7 +163,7 @@ export function createPartitionStore(client: MongoClient, db: Db, logId: string,
         return { replaceOne: { filter, replacement: mark, upsert: true } };
       });
       const options = { ordered: false, writeConcern: { w: 1, journal: false } } as const;
-      await inTime(partitionMarks.bulkWrite(operations, options), MARK_MAX_MS, 'a mark of partitions');
+      await inTime(partitionMarks.bulkWrite(operations, options), ANSWER_MAX_MS, 'a mark of partitions');
     },
 
     sessionIds: () => transactions.sessionIds(),

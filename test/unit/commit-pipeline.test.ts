@@ -10,13 +10,13 @@ const ENOUGH_EVENTS = 2_000;
 /** A pipeline over a store whose transactions end when and how the test says. */
 function started() {
   const transactions: ((end: TransactionEnd) => void)[] = [];
-  const moves: ((end: TransactionEnd) => void)[] = [];
+  const moves: ((error?: Error) => void)[] = [];
   const lost: string[] = [];
   const written: number[] = [];
   const pipeline = new CommitPipeline({
     store: {
       commit: () => new Promise((resolve) => transactions.push(resolve)),
-      moveEach: () => new Promise((resolve) => moves.push(resolve)),
+      moveEach: () => new Promise((resolve, reject) => moves.push((error) => (error ? reject(error) : resolve()))),
     },
     onRest: () => undefined,
     onWritten: (steps) => written.push(...steps.map(({ partition }) => partition)),
@@ -47,38 +47,6 @@ async function goesOn(room: Promise<void>): Promise<void> {
   await until('room for handlers', () => gone || undefined, { timeoutMs: 2_000 });
 }
 
-describe('a move of checkpoints that meets a locked partition', () => {
-  it('is taken back, and nothing of the partitions beside it is forgotten', async () => {
-    const { pipeline, moves, lost } = started();
-    const [one, other] = [headAt(1), headAt(2)];
-    one.scanned = 7;
-    other.scanned = 9;
-    const { epoch } = other;
-    pipeline.moveLazily([one, other]);
-    expect(other.tip).toEqual({ checkpoint: 9, revision: 0 });
-    moves.shift()?.({ kind: 'conflict' });
-    await pipeline.idle();
-    expect([one.tip?.checkpoint, other.tip?.checkpoint]).toEqual([0, 0]);
-    expect({ epoch: other.epoch, doubted: other.doubted, queued: other.queuedCount }).toEqual({
-      ...{ epoch, doubted: false, queued: 0 },
-    });
-    expect(lost).toEqual([]);
-  });
-
-  it('loses what was handled on top of it, and no more', async () => {
-    const { pipeline, moves } = started();
-    const [one, other] = [headAt(1), headAt(2)];
-    one.scanned = 7;
-    other.scanned = 9;
-    pipeline.moveLazily([one, other]);
-    handle(pipeline, one, 10);
-    moves.shift()?.({ kind: 'conflict' });
-    await pipeline.idle();
-    expect([one.tip, other.tip?.checkpoint]).toEqual([undefined, 0]);
-    expect(one.doubted).toBe(true);
-  });
-});
-
 describe('the room of the commit pipeline', () => {
   it.each<TransactionEnd>([{ kind: 'refused' }, { kind: 'unknown', error: new Error('no answer') }])(
     'comes back when a transaction is lost ($kind), with what was handled on top of it',
@@ -105,7 +73,7 @@ describe('the room of the commit pipeline', () => {
     pipeline.moveLazily([head]);
     handle(pipeline, head, ENOUGH_EVENTS);
     const waiting = pipeline.room();
-    moves.shift()?.({ kind: 'failed', error: new Error('no answer') });
+    moves.shift()?.(new Error('no answer'));
     await goesOn(waiting);
     expect(pipeline.full).toBe(false);
   });
