@@ -14,6 +14,7 @@ import type { Errand } from './errand.ts';
 import { storedError } from './error-record.ts';
 import { handlerOf } from './handler.ts';
 import type { HintBus } from './hint-bus.ts';
+import { Holds } from './holds.ts';
 import type { OwnedLogReader } from './log-reader.ts';
 import type { Membership } from './membership.ts';
 import { ObserverRunner } from './observer-runner.ts';
@@ -59,8 +60,7 @@ export class Delivery {
   readonly #decode: DecodeOnce;
   readonly #runners = new Map<string, Runner>();
   readonly #stops: (() => void)[] = [];
-  /** Partitions whose jobs are in this process' hands, and how to end each hold. */
-  readonly #held = new Map<Runner, Map<number, AbortController>>();
+  readonly #holds = new Holds();
   #leaving = false;
   #lazy: NodeJS.Timeout | undefined;
   #pauses: PauseWatch | undefined;
@@ -104,12 +104,12 @@ export class Delivery {
       let size = share();
       this.#stops.push(
         membership.onChange(() => {
-          const held = [...(this.#held.get(runner)?.values() ?? [])];
+          const ends = this.#holds.endsOf(runner);
           work?.resize(share());
-          if (!this.#alone) runner.keepOnly?.(this.#held.get(runner)?.keys() ?? []);
+          if (!this.#alone) runner.keepOnly?.(this.#holds.heldOf(runner));
           // Directly from now on; or more than before, which BullMQ sees when a job ends.
-          if (this.#alone) for (const end of held) end.abort();
-          else if (share() > size) held[0]?.abort();
+          if (this.#alone) for (const end of ends) end.abort();
+          else if (share() > size) ends[0]?.abort();
           size = share();
         }),
       );
@@ -125,15 +125,19 @@ export class Delivery {
     );
   }
 
-  /** Runs a partition here, whoever else may; for the sweep. */
-  wake(consumer: string, partitions: Iterable<number>): void {
+  /** Runs partitions here, and goes on with them until another process shows that it has them; for the sweep. */
+  wake(consumer: string, partitions: readonly number[]): void {
     const runner = this.#runners.get(consumer);
     const { wakeUps, retries } = this.#options;
+    if (runner === undefined) return;
     // Handlers of observers must not run in two processes: a job goes to one, and not while another has the partition.
     if (runner instanceof ObserverRunner && !this.#alone && retries?.available() === true) {
       const { name, version } = runner.consumer;
       wakeUps?.wake({ consumer: name, version }, partitions);
-    } else runner?.wake(partitions, { doubt: true });
+      return;
+    }
+    runner.wake(partitions, { doubt: true });
+    if (!this.#alone && !(runner instanceof ObserverRunner)) this.#holds.adopt(runner, partitions);
   }
 
   /**
@@ -167,7 +171,7 @@ export class Delivery {
   letGo(): void {
     this.#leaving = true;
     for (const runner of this.#runners.values()) runner.leave?.();
-    for (const held of this.#held.values()) for (const end of held.values()) end.abort();
+    for (const runner of this.#runners.values()) for (const end of this.#holds.endsOf(runner)) end.abort();
   }
 
   /** No new work; what was handled is written. */
@@ -221,8 +225,9 @@ export class Delivery {
     const runner = this.#runners.get(consumer);
     runner?.lost(step, end, alone);
     // Another process has it: two that both go on would undo each other's work. The sweep sees when it does not come on.
-    const isHeld = runner !== undefined && this.#held.get(runner)?.has(partition) === true;
-    if (end.kind === 'refused' && !this.#alone && !isHeld) runner?.release(partition);
+    if (runner === undefined || end.kind !== 'refused' || this.#alone || this.#holds.isHeld(runner, partition)) return;
+    this.#holds.leave(runner, partition);
+    runner.release(partition);
   }
 
   /** No other process has these consumers: Redis is not in the way. */
@@ -230,13 +235,12 @@ export class Delivery {
     return this.#options.wakeUps === undefined || this.#options.membership.alone;
   }
 
-  /** Alone: all partitions. Else those whose jobs are here. */
+  /** Alone: all partitions. Else those whose jobs are here, and those that stood still. */
   #wakeOwned(): void {
     if (this.#leaving) return;
     for (const runner of this.#runners.values()) {
-      const held = this.#held.get(runner);
       if (this.#alone) runner.wake();
-      else if (held !== undefined && held.size > 0) runner.wake(held.keys());
+      else if (this.#holds.of(runner).size > 0) runner.wake(this.#holds.of(runner));
     }
   }
 
@@ -247,13 +251,12 @@ export class Delivery {
     await reader.refresh();
     if (this.#leaving) return this.#giveBack(runner, partition);
     if (this.#alone) return runner.wake([partition], { doubt: true });
-    const held = this.#held.get(runner) ?? new Map<number, AbortController>();
     const end = new AbortController();
-    this.#held.set(runner, held.set(partition, end));
+    this.#holds.hold(runner, partition, end);
     const timer = setTimeout(() => end.abort(), HOLD_MAX_MS);
     const keptHere = new Promise<void>((resolve) => {
       end.signal.addEventListener('abort', () => {
-        if (held.get(partition) === end) held.delete(partition);
+        this.#holds.giveBack(runner, partition, end);
         if (this.#alone && !this.#leaving) resolve();
         else runner.release(partition);
       });
@@ -280,7 +283,7 @@ export class Delivery {
     else {
       const { version } = runner.consumer;
       this.#options.wakeUps?.wake({ consumer: name, version }, runner.heads.keys());
-      runner.wake(this.#held.get(runner)?.keys() ?? []);
+      runner.wake(this.#holds.of(runner));
     }
   }
 
