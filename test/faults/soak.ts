@@ -56,6 +56,7 @@ if (
   console.error(`NAME is one of: ${injections.map(({ name }) => name).join(', ')}`);
   process.exit(2);
 }
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => process.exit(130));
 const dataRoot = await openDataRoot();
 let holds = false;
 try {

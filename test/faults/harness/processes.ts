@@ -117,6 +117,10 @@ export class Processes {
     this.#env = { PATH: process.env.PATH, HOME: process.env.HOME, TMPDIR: process.env.TMPDIR, ...options.env };
     this.#logDir = options.logDir;
     mkdirSync(options.logDir, { recursive: true });
+    // They would go on without their servers, and be in the way of whatever is measured next.
+    process.once('exit', () => {
+      for (const one of this.#all) one.signal('SIGKILL');
+    });
   }
 
   /** Resolves at once; `ready` waits until it serves. */
