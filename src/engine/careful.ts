@@ -53,7 +53,9 @@ export class Careful {
   /** After the partition was looked at. */
   watch(head: PartitionHead, { checkpoint, mark, idleMs }: PartitionReading, end: number): void {
     head.mark = mark;
-    if (checkpoint < end && isSuspect(this.#crashes(), idleMs)) head.watchedUntil = checkpoint + WATCHED_POSITIONS;
+    if (checkpoint >= end || !isSuspect(this.#crashes(), idleMs)) return;
+    // What came after the crash did not kill.
+    head.watchedUntil = Math.min(end, checkpoint + WATCHED_POSITIONS);
   }
 
   /** Runs the next few events of each. `runHead` handles the marked events of a watched partition. */

@@ -233,6 +233,7 @@ export class ConsumerRunner {
       doubted,
       store,
       deadLetters,
+      this.#options.crashes(),
     )) {
       head.learn(reading, blocked);
       this.#careful.watch(head, reading, reader.end);

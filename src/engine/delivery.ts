@@ -11,7 +11,6 @@ import { CommitPipeline, type LostEnd, type Step, type WrittenStep } from './com
 import { ConsumerRunner, type RunnerOptions } from './consumer-runner.ts';
 import { type DecodeOnce, decodeOnce } from './decode-once.ts';
 import type { Errand } from './errand.ts';
-import { storedError } from './error-record.ts';
 import { handlerOf } from './handler.ts';
 import type { HintBus } from './hint-bus.ts';
 import { Holds } from './holds.ts';
@@ -19,7 +18,7 @@ import type { OwnedLogReader } from './log-reader.ts';
 import type { Membership } from './membership.ts';
 import { ObserverRunner } from './observer-runner.ts';
 import { type ObserverStore, observerRunner } from './observer-work.ts';
-import type { FailureCause } from './partition-failure.ts';
+import { logStandStill } from './partition-failure.ts';
 import { type PauseWatch, watchPauses } from './pause-watch.ts';
 import { retryErrand } from './retry-errand.ts';
 import { logFailure, RETRIES_AT_ONCE, runRetry, scheduleRetries } from './retry-work.ts';
@@ -48,7 +47,7 @@ export interface DeliveryOptions {
 
 const LAZY_MS = 1_000;
 /** A partition stays with the process that its job came to until it was quiet for so long: no job for each batch. */
-const LINGER_MS = 500;
+const LINGER_MS = 2_500;
 /** But no longer than this, so that partitions spread again when processes come and go. */
 const HOLD_MAX_MS = 5_000;
 const UNKNOWN_MAX_COUNT = 10_000;
@@ -102,9 +101,13 @@ export class Delivery {
       const { name, version } = runner.consumer;
       const work = wakeUps?.work({ consumer: name, version }, (partition) => this.#hold(runner, partition), share());
       let size = share();
+      let wasAlone = this.#alone;
       this.#stops.push(
         membership.onChange(() => {
           const ends = this.#holds.endsOf(runner);
+          // Jobs of the others come a little later.
+          if (wasAlone && !this.#alone) this.#adopt(runner, runner.heads.keys());
+          wasAlone = this.#alone;
           work?.resize(share());
           if (!this.#alone) runner.keepOnly?.(this.#holds.heldOf(runner));
           // Directly from now on; or more than before, which BullMQ sees when a job ends.
@@ -137,7 +140,12 @@ export class Delivery {
       return;
     }
     runner.wake(partitions, { doubt: true });
-    if (!this.#alone && !(runner instanceof ObserverRunner)) this.#holds.adopt(runner, partitions);
+    if (!this.#alone) this.#adopt(runner, partitions);
+  }
+
+  /** Not those of observers: their handlers must not run in two processes. */
+  #adopt(runner: Runner, partitions: Iterable<number>): void {
+    if (!(runner instanceof ObserverRunner)) this.#holds.adopt(runner, partitions);
   }
 
   /**
@@ -190,7 +198,7 @@ export class Delivery {
     const { sagas } = this.#options;
     const handler = handlerOf(consumer, sagas && ((saga) => sagas.handler(saga)));
     const onStandStill: RunnerOptions['onStandStill'] = (failure, cause) =>
-      this.#standsStill(consumer.name, failure, cause);
+      logStandStill(logger, consumer.name, failure, cause);
     const options: Omit<RunnerOptions, 'consumer' | 'handler'> = {
       ...{ logId: store.logId, model, reader, store: store.partitions, deadLetters: store.deadLetters },
       ...{ pipeline: this.#pipeline, decode: this.#decode, partitionCount, onStandStill },
@@ -330,15 +338,6 @@ export class Delivery {
       if (consumer !== undefined) scheduleRetries(this.#options.retries, consumer, deadLetters);
     }
     for (const runner of this.#runners.values()) runner.written();
-  }
-
-  #standsStill(consumer: string, { key, attempts, code }: PartitionFailure, cause: FailureCause): void {
-    const { position, eventType, correlationId, error } = cause;
-    // Whatever was thrown may be of any size, or throw when it is looked at.
-    const { type, message, stack } = storedError(error);
-    const err = { type, message, stack };
-    const fields = { consumer, position, eventType, key, correlationId, attempts, code, err };
-    this.#options.logger.error(fields, 'the keys of an event cannot be told; its partitions stand still before it');
   }
 
   #trouble(error: unknown): void {

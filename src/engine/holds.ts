@@ -35,7 +35,7 @@ export class Holds {
   }
 
   /** Nobody has moved them for some time. */
-  adopt(runner: Runner, partitions: readonly number[]): void {
+  adopt(runner: Runner, partitions: Iterable<number>): void {
     const adopted = this.#adopted.get(runner) ?? new Map<number, number>();
     this.#adopted.set(runner, adopted);
     for (const partition of partitions) adopted.set(partition, performance.now() + ADOPTED_MS);

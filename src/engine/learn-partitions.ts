@@ -1,5 +1,6 @@
 import type { BlockedKey, DeadLetterStore } from '../store/dead-letters.ts';
 import type { GenerationRef, PartitionReading, PartitionStore } from '../store/partitions.ts';
+import type { Crashes } from './careful.ts';
 import type { PartitionHead } from './partition-head.ts';
 
 /** A partition as the database says, with its blocked keys where they are not known. */
@@ -9,15 +10,17 @@ export interface Learned {
   readonly blocked: readonly BlockedKey[];
 }
 
-/** Reads where these partitions are. Those that have no record yet, or were thrown away meanwhile, are left out. */
+/** Reads where these partitions are; what died there only when processes died lately. Those that have no record yet, or were thrown away meanwhile, are left out. */
 export async function readPartitions(
   of: GenerationRef,
   heads: readonly PartitionHead[],
   store: Pick<PartitionStore, 'read'>,
   deadLetters: Pick<DeadLetterStore, 'blocked'>,
+  { crashCount }: Pick<Crashes, 'crashCount'>,
 ): Promise<readonly Learned[]> {
   const epochs = heads.map(({ epoch }) => epoch);
-  const readings = await store.read([{ consumer: of.consumer, generation: of.generation }]);
+  const marks = crashCount > 0;
+  const readings = await store.read([{ consumer: of.consumer, generation: of.generation }], { marks });
   const found = new Map(readings.map((reading) => [reading.partition, reading]));
   const unknown = heads.filter((head) => {
     const reading = found.get(head.ref.partition);

@@ -271,7 +271,7 @@ export class ObserverRunner implements Runner {
     const { name: consumer, generation } = this.consumer;
     const { store, deadLetters } = this.#options;
     const heads = doubted.map(({ head }) => head);
-    const learned = await readPartitions({ consumer, generation }, heads, store, deadLetters);
+    const learned = await readPartitions({ consumer, generation }, heads, store, deadLetters, this.#options.crashes());
     // Read after the partitions: a reset writes it before anybody may run again.
     if (learned.some(({ head, reading }) => head.brokenAt(reading.revision))) {
       this.#replayUntil = (await this.#options.replayUntil()) ?? 0;

@@ -1,4 +1,5 @@
 import { type ErrorCode, MillraceError } from '../errors.ts';
+import type { Logger } from '../logger.ts';
 import type { PartitionFailure } from '../store/partitions.ts';
 import { storedError } from './error-record.ts';
 
@@ -44,4 +45,17 @@ function describe(error: unknown): string {
   const text = error instanceof Error ? `${type}: ${message}` : `thrown: ${typeof error}`;
   const [line = ''] = text.split(/[\r\n]/, 1);
   return line.length > MESSAGE_MAX_LENGTH ? `${line.slice(0, MESSAGE_MAX_LENGTH)}…` : line;
+}
+
+export function logStandStill(
+  logger: Logger,
+  consumer: string,
+  { key, attempts, code }: PartitionFailure,
+  { position, eventType, correlationId, error }: FailureCause,
+): void {
+  // Whatever was thrown may be of any size, or throw when it is looked at.
+  const { type, message, stack } = storedError(error);
+  const err = { type, message, stack };
+  const fields = { consumer, position, eventType, key, correlationId, attempts, code, err };
+  logger.error(fields, 'the keys of an event cannot be told; its partitions stand still before it');
 }

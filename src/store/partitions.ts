@@ -27,6 +27,7 @@ export interface PartitionReading extends PartitionRef {
   readonly failure: PartitionFailure | undefined;
   /** Keys that have a dead letter. */
   readonly blockedCount: number;
+  /** Undefined also when it was not asked for. */
   readonly mark: Mark | undefined;
   /** Its consumer is paused: leave it alone. */
   readonly paused: boolean;
@@ -60,8 +61,8 @@ export interface ViewWrites {
  * than what this process wrote: a stale document under a current revision would undo a change.
  */
 export interface PartitionStore {
-  /** Of these generations, or all of the log. */
-  read(of?: readonly GenerationRef[]): Promise<readonly PartitionReading[]>;
+  /** Of these generations, or all of the log. `marks`: with them; default false. */
+  read(of?: readonly GenerationRef[], options?: { readonly marks: boolean }): Promise<readonly PartitionReading[]>;
   /** Documents and tombstones by key, in no order. */
   documents(build: ViewBuild, keys: readonly string[]): Promise<readonly ViewDocument[]>;
   /**
@@ -106,7 +107,7 @@ export function createPartitionStore(client: MongoClient, db: Db, logId: string,
   const partitionMarks = db.collection<PartitionMarkDocument>('partition_marks');
 
   return {
-    read: (of) =>
+    read: (of, { marks: withMarks } = { marks: false }) =>
       reads.run(async (session) => {
         // "0" is the character after "/": a range holds exactly the ids that begin with the prefix.
         const prefixes = of === undefined ? [logId] : of.map((ref) => `${logId}/${ref.consumer}/${ref.generation}`);
@@ -116,7 +117,7 @@ export function createPartitionStore(client: MongoClient, db: Db, logId: string,
         const stages = [{ $match: these }, { $addFields: { idleMs } }];
         const [found, marked] = await Promise.all([
           partitions.aggregate<PartitionDocument & { idleMs: number }>(stages, { session }).toArray(),
-          partitionMarks.find(these, { session }).toArray(),
+          withMarks ? partitionMarks.find(these, { session }).toArray() : [],
         ]);
         const marks = new Map(marked.map(({ _id, ...mark }) => [_id, mark]));
         return found.map((one) => reading(one, marks.get(one._id)));

@@ -50,8 +50,9 @@ test('marks of partitions wait for none that is locked', async () => {
   const mark = { position: 1, until: 9, count: 1 };
   await store.mark(refs.map((ref) => ({ ...ref, mark })));
   await store.mark([{ consumer: 'c', generation: 1, partition: 2, mark: undefined }]);
-  const marks = (await store.read()).map((one) => one.mark);
-  expect(marks).toEqual([mark, mark, undefined]);
+  const marksOf = async (options?: { marks: boolean }) => (await store.read(undefined, options)).map((one) => one.mark);
+  expect(await marksOf({ marks: true })).toEqual([mark, mark, undefined]);
+  expect(await marksOf()).toEqual([undefined, undefined, undefined]);
 
   await session.abortTransaction();
   await session.endSession();

@@ -25,7 +25,12 @@ export async function record(fault: Fault, run: FaultRun, tookMs: number, figure
   process.stdout.write(`${id} ${run.profile} (${Math.round(tookMs / 100) / 10} s, seed ${run.seed}): ${text}\n`);
   if (run.size !== 'full') return;
   const { profile, seed } = run;
-  const kept: FaultRecord = { id, title, target, profile, seed, at: new Date().toISOString(), tookMs, figures };
+  await keep({ id, title, target, profile, seed, at: new Date().toISOString(), tookMs, figures });
+}
+
+/** For the table. */
+export async function keep(kept: FaultRecord): Promise<void> {
   await mkdir(FIGURES, { recursive: true });
-  await writeFile(join(FIGURES, `${id}-${run.profile}.json`), `${JSON.stringify(kept, undefined, 2)}\n`);
+  const name = `${kept.id}-${kept.profile}`.replaceAll(' ', '-');
+  await writeFile(join(FIGURES, `${name}.json`), `${JSON.stringify(kept, undefined, 2)}\n`);
 }
