@@ -73,8 +73,8 @@ export class Careful {
       else (isAlone(batch.count) ? suspects : together).push(batch);
     }
     await this.#marked(together, runHead);
-    // Whoever dies now leaves no doubt at which event.
-    await this.#marked(suspects.slice(0, 1), runHead);
+    // One after the other: whoever dies now leaves no doubt at which event.
+    for (const suspect of suspects) await this.#marked([suspect], runHead);
   }
 
   #bury({ head, first }: Batch, runHead: (head: PartitionHead) => void): void {

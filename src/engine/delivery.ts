@@ -5,7 +5,7 @@ import type { Logger } from '../logger.ts';
 import type { Retries, RetryJob, RetryOutcome } from '../queue/retries.ts';
 import type { WakeUps } from '../queue/wake-ups.ts';
 import type { DeliveryStore } from '../store/delivery-store.ts';
-import type { GenerationRef, PartitionFailure } from '../store/partitions.ts';
+import type { GenerationRef } from '../store/partitions.ts';
 import type { Crashes } from './careful.ts';
 import { CommitPipeline, type LostEnd, type Step, type WrittenStep } from './commit-pipeline.ts';
 import { ConsumerRunner, type RunnerOptions } from './consumer-runner.ts';

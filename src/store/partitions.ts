@@ -104,7 +104,8 @@ export const partitionId = (logId: string, ref: PartitionRef): string => `${cons
 export function createPartitionStore(client: MongoClient, db: Db, logId: string, reads: CausalReads): PartitionStore {
   const transactions: Transactions = createTransactions(client, reads);
   const partitions = db.collection<PartitionDocument>('partitions');
-  const partitionMarks = db.collection<PartitionMarkDocument>('partition_marks');
+  // Written without waiting for a majority, so read as the primary has them: an old one would count what did not die.
+  const partitionMarks = db.collection<PartitionMarkDocument>('partition_marks', { readConcern: { level: 'local' } });
 
   return {
     read: (of, { marks: withMarks } = { marks: false }) =>
@@ -117,7 +118,7 @@ export function createPartitionStore(client: MongoClient, db: Db, logId: string,
         const stages = [{ $match: these }, { $addFields: { idleMs } }];
         const [found, marked] = await Promise.all([
           partitions.aggregate<PartitionDocument & { idleMs: number }>(stages, { session }).toArray(),
-          withMarks ? partitionMarks.find(these, { session }).toArray() : [],
+          withMarks ? partitionMarks.find(these).toArray() : [],
         ]);
         const marks = new Map(marked.map(({ _id, ...mark }) => [_id, mark]));
         return found.map((one) => reading(one, marks.get(one._id)));

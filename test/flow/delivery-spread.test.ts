@@ -1,7 +1,8 @@
-import { Queue } from 'bullmq';
+import { Queue, Worker } from 'bullmq';
 import { Redis } from 'ioredis';
 import { afterAll, describe, expect, it } from 'vitest';
 import { PARTITION_COUNT } from '../../src/define/model.ts';
+import { partitionOf } from '../../src/define/partition.ts';
 import { type DeliveryFixture, deliveryFixture } from '../setup/delivery.ts';
 import { testServers } from '../setup/servers.ts';
 import { LOG_ID, type TestWorker } from '../setup/test-worker.ts';
@@ -101,5 +102,33 @@ describe('while events come', () => {
     };
     await until(`${appendedCount} events in the view`, exact, { timeoutMs: 30_000, seen: () => seen });
     expect(seen).toBe(appendedCount);
+  });
+});
+
+describe('a partition whose job a dead process has', () => {
+  it('is run by the process that sweeps, which stays with it while events come', { timeout: 60_000 }, async () => {
+    const own = testServers();
+    const fixture = await deliveryFixture(own);
+    const id = 'lone';
+    const partition = partitionOf(id, PARTITION_COUNT);
+    const names = { connection: redis, prefix: own.prefix };
+    const queue = new Queue(`${LOG_ID}-counters-v1`, names);
+    const dead = new Worker(queue.name, () => new Promise(() => undefined), { ...names, lockDuration: 60_000 });
+    await queue.add('wake', { partition }, { deduplication: { id: `p${partition}`, keepLastIfActive: true } });
+    await until('the job is in its hands', async () => (await queue.getActiveCount()) === 1 || undefined);
+    await Promise.all([fixture.startWorker(), fixture.startWorker()]);
+    const total = async () => Number((await fixture.documents()).get(id)?.total ?? 0);
+    let count = 0;
+    // Each waits for the one before it: if the sweep had to find them one by one, that would take two seconds each.
+    const oneByOne = async (): Promise<true | undefined> => {
+      if ((await total()) < count) return undefined;
+      if (count === 25) return true;
+      count++;
+      await fixture.append([fixture.count(id)]);
+      return undefined;
+    };
+    await until('25 events, one after the other', oneByOne, { timeoutMs: 25_000, seen: () => count });
+    await dead.close(true);
+    await queue.close();
   });
 });

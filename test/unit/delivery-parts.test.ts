@@ -1,13 +1,16 @@
 import { BSON } from 'mongodb';
 import { describe, expect, it } from 'vitest';
 import { backoffMs } from '../../src/engine/backoff.ts';
+import { Careful } from '../../src/engine/careful.ts';
 import { ABSENT, changed, DocumentCache, documentOf, stateOf } from '../../src/engine/document-cache.ts';
 import { failureOf, standStillMs } from '../../src/engine/partition-failure.ts';
+import { PartitionHead } from '../../src/engine/partition-head.ts';
 import { RecentIds } from '../../src/engine/recent-ids.ts';
 import { RecentStreams } from '../../src/engine/recent-streams.ts';
 import { MillraceError } from '../../src/errors.ts';
 import { commitIdOf } from '../../src/store/commit-feed.ts';
 import { ORIGINS_CAP } from '../../src/store/documents.ts';
+import type { PartitionReading } from '../../src/store/partitions.ts';
 
 describe('a view document in memory', () => {
   const change = (position: number, commandId = `c${position}`) => ({ position, revision: position, commandId });
@@ -116,5 +119,29 @@ describe('small parts', () => {
       {},
     ];
     for (const other of others) expect(commitIdOf(Buffer.from(BSON.serialize(other)))).toBeUndefined();
+  });
+});
+
+describe('events that are handled with care after crashes', () => {
+  const reading = (checkpoint: number, idleMs: number): PartitionReading => ({
+    ...{ consumer: 'c', generation: 1, partition: 3, checkpoint, revision: 1, failure: undefined },
+    ...{ blockedCount: 0, mark: undefined, paused: false, idleMs },
+  });
+  const watched = (crashCount: number, one: PartitionReading, end: number): number => {
+    const careful = new Careful({ mark: () => Promise.resolve() }, () => ({ crashCount, lastCrashAgeMs: 5_000 }));
+    const head = new PartitionHead({ consumer: 'c', generation: 1, partition: 3 }, 1_000);
+    careful.watch(head, one, end);
+    return head.watchedUntil;
+  };
+
+  it('are those that a partition had before it when processes died, and no later ones', () => {
+    expect(watched(2, reading(100, 6_000), 130)).toBe(130);
+    expect(watched(2, reading(100, 6_000), 1_000_000)).toBe(2_100);
+  });
+
+  it('are none after one crash, in a partition that has moved since, or that is level', () => {
+    expect(watched(1, reading(100, 6_000), 130)).toBe(0);
+    expect(watched(2, reading(100, 4_000), 130)).toBe(0);
+    expect(watched(2, reading(130, 6_000), 130)).toBe(0);
   });
 });
