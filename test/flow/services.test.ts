@@ -123,8 +123,13 @@ test('when all tries failed, what `onFailed` says happened', async () => {
 
 test('an answer that the service may not give is never appended', async () => {
   for (const how of ['answer', 'refusal']) {
-    const status = await end(await misbehave(how));
-    // onFailed speaks for it here.
+    const token = await misbehave(how);
+    await end(token);
+    // onFailed speaks for it here: the command is accepted, and a moment later its record says why.
+    const status = await until('the error is on record', async () => {
+      const found = await app.runtime.commandByToken(token);
+      return found?.error === null ? undefined : found;
+    });
     expect(status).toMatchObject({ attempts: 1, error: { code: 'SERVICE_ANSWER_INVALID' } });
     expect(status.receipt).toMatchObject({ events: [{ type: 'ChargeFailed' }] });
   }
