@@ -247,8 +247,8 @@ export class Delivery {
   #wakeOwned(): void {
     if (this.#leaving) return;
     for (const runner of this.#runners.values()) {
-      if (this.#alone) runner.wake();
-      else if (this.#holds.of(runner).size > 0) runner.wake(this.#holds.of(runner));
+      const owned = this.#alone ? undefined : this.#holds.of(runner);
+      if (owned?.size !== 0) runner.wake(owned);
     }
   }
 

@@ -66,8 +66,9 @@ export async function resetPartition(db: Db, logId: string, reset: PartitionRese
       { timeoutMS: WRITE_MAX_MS },
     );
     const { matchedCount } = await inTime(moving, WRITE_MAX_MS, 'the reset of a partition');
-    if (matchedCount === 1) await asked(() => db.collection<{ _id: string }>('partition_marks').deleteOne({ _id }));
-    if (matchedCount === 1) return { partition, checkpoint: position, revision, blockedCount };
+    if (matchedCount === 0) continue;
+    await asked(() => db.collection<{ _id: string }>('partition_marks').deleteOne({ _id }));
+    return { partition, checkpoint: position, revision, blockedCount };
   }
 }
 

@@ -215,8 +215,8 @@ async function writeEffects(
 }
 
 /**
- * Many changed documents are deleted and inserted, which costs MongoDB less than replacing them; in a clustered collection they keep
- * their place, so no read under way misses one. A few are replaced: one command less to wait for.
+ * Many changed documents are deleted and inserted: in a clustered collection they keep their place, so no read under way misses
+ * one. A few are replaced: one command less to wait for.
  */
 async function writeDocuments(db: Db, scope: TransactionScope, { build, documents }: ViewWrites): Promise<void> {
   const { session, deadline } = scope;

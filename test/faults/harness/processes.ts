@@ -112,15 +112,16 @@ export class Processes {
   readonly #env: NodeJS.ProcessEnv;
   readonly #logDir: string;
   readonly #all: RoleProcess[] = [];
+  readonly #onExit = (): void => {
+    for (const one of this.#all) one.signal('SIGKILL');
+  };
 
   constructor(options: { readonly env: Readonly<Record<string, string>>; readonly logDir: string }) {
     this.#env = { PATH: process.env.PATH, HOME: process.env.HOME, TMPDIR: process.env.TMPDIR, ...options.env };
     this.#logDir = options.logDir;
     mkdirSync(options.logDir, { recursive: true });
     // They would go on without their servers, and be in the way of whatever is measured next.
-    process.once('exit', () => {
-      for (const one of this.#all) one.signal('SIGKILL');
-    });
+    process.once('exit', this.#onExit);
   }
 
   /** Resolves at once; `ready` waits until it serves. */
@@ -145,6 +146,7 @@ export class Processes {
   }
 
   async killAll(): Promise<void> {
+    process.off('exit', this.#onExit);
     await Promise.all(this.#all.filter(({ ended }) => ended === undefined).map((one) => one.kill()));
   }
 }
