@@ -11,6 +11,8 @@ import type { FlowFigures, FlowPlace, FlowRound } from '../load/flow.ts';
 
 const MILLRACE = 'Millrace, one process';
 const MILLRACE_TWO = 'Millrace, gateway and worker apart';
+/** What it costs to spread the partitions over processes; on a machine with two cores it gains nothing. */
+const MILLRACE_THREE = 'Millrace, gateway and two workers';
 /** Which layout is faster differs with the load: Millrace has to beat both. */
 const HAND_WRITTEN_ONE = 'hand-written, one process';
 const HAND_WRITTEN_TWO = 'hand-written, gateway and worker apart';
@@ -53,8 +55,8 @@ interface Stack {
   readonly baseline: boolean;
   /** The process that serves GraphQL. */
   readonly gateway: Child;
-  /** Where the workers are not in the gateway's process. */
-  readonly worker?: Child;
+  /** Those that are not the gateway itself. */
+  readonly workers: readonly Child[];
   readonly driver: Child;
 }
 
@@ -65,7 +67,8 @@ export function endToEnd(bench: Bench): Promise<Group[]> {
       await handWrittenOne(family),
       await handWrittenTwo(family),
       await millraceOne(family),
-      await millraceTwo(family),
+      await millraceApart(family, MILLRACE_TWO, 1),
+      await millraceApart(family, MILLRACE_THREE, 2),
     ];
     for (const { gateway, driver } of stacks) {
       const place: FlowPlace = {
@@ -98,33 +101,34 @@ export function endToEnd(bench: Bench): Promise<Group[]> {
 async function handWrittenOne(family: Family): Promise<Stack> {
   const gateway = await family.start(HAND_WRITTEN, 'flow_one', { env: { ROLE: 'all' } });
   await gateway.call('prepare');
-  return { name: HAND_WRITTEN_ONE, baseline: true, gateway, driver: await family.start(DRIVER, 'flow_one') };
+  const driver = await family.start(DRIVER, 'flow_one');
+  return { name: HAND_WRITTEN_ONE, baseline: true, gateway, workers: [], driver };
 }
 
 async function handWrittenTwo(family: Family): Promise<Stack> {
   const gateway = await family.start(HAND_WRITTEN, 'flow_two', { env: { ROLE: 'gateway' } });
   const worker = await family.start(HAND_WRITTEN, 'flow_two', { env: { ROLE: 'worker' } });
   await gateway.call('prepare');
-  return { name: HAND_WRITTEN_TWO, baseline: true, gateway, worker, driver: await family.start(DRIVER, 'flow_two') };
+  const driver = await family.start(DRIVER, 'flow_two');
+  return { name: HAND_WRITTEN_TWO, baseline: true, gateway, workers: [worker], driver };
 }
 
 async function millraceOne(family: Family): Promise<Stack> {
   const gateway = await family.start(MILLRACE_SERVER, 'flow_millrace', { env: { ROLE: 'all' } });
   await gateway.call('prepare', { shown: true });
-  return { name: MILLRACE, baseline: false, gateway, driver: await family.start(DRIVER, 'flow_millrace') };
+  const driver = await family.start(DRIVER, 'flow_millrace');
+  return { name: MILLRACE, baseline: false, gateway, workers: [], driver };
 }
 
-async function millraceTwo(family: Family): Promise<Stack> {
-  const gateway = await family.start(MILLRACE_SERVER, 'flow_millrace_two', { env: { ROLE: 'gateway' } });
-  const worker = await family.start(MILLRACE_SERVER, 'flow_millrace_two', { env: { ROLE: 'worker' } });
+async function millraceApart(family: Family, name: string, workerCount: number): Promise<Stack> {
+  const place = `flow_millrace_apart_${workerCount}`;
+  const gateway = await family.start(MILLRACE_SERVER, place, { env: { ROLE: 'gateway' } });
+  const workers: Child[] = [];
+  for (let i = 0; i < workerCount; i++) {
+    workers.push(await family.start(MILLRACE_SERVER, place, { env: { ROLE: 'worker' } }));
+  }
   await gateway.call('prepare', { shown: true });
-  return {
-    name: MILLRACE_TWO,
-    baseline: false,
-    gateway,
-    worker,
-    driver: await family.start(DRIVER, 'flow_millrace_two'),
-  };
+  return { name, baseline: false, gateway, workers, driver: await family.start(DRIVER, place) };
 }
 
 function contender(bench: Bench, stack: Stack, way: Pick<FlowRound, 'load' | 'door'>): Contender {
@@ -133,9 +137,13 @@ function contender(bench: Bench, stack: Stack, way: Pick<FlowRound, 'load' | 'do
     name: stack.name,
     baseline: stack.baseline,
     async round() {
-      const { gateway, worker, driver } = stack;
-      const stackProcesses = worker === undefined ? { server: gateway } : { gateway, worker };
-      const processes: Readonly<Record<string, Child>> = { ...stackProcesses, 'load generator': driver };
+      const { gateway, workers, driver } = stack;
+      const apart = workers.map((worker, i) => [i === 0 ? 'worker' : `worker ${i + 1}`, worker] as const);
+      const processes: Readonly<Record<string, Child>> = {
+        [workers.length === 0 ? 'server' : 'gateway']: gateway,
+        ...Object.fromEntries(apart),
+        'load generator': driver,
+      };
       await Promise.all(Object.values(processes).map((child) => child.call('reset')));
       const serversBefore = serversCpuMs();
       const figures = await driver.call<FlowFigures>('flow', round);

@@ -278,8 +278,10 @@ export class ServiceRunner {
     const { commandId, type, data } = command;
     try {
       const answer = checkServiceAnswer(service, '`onFailed`', onFailed({ commandId, type, data, attempts }, error));
+      const stored = storedError(error);
+      await this.#deps.store.noteError(command._id, this.#deps.instanceId, stored).catch(appendFailed);
       const end = await this.#append(service, command, answer);
-      return end.kind === 'accepted' ? { kind: 'accepted', error: storedError(error) } : end;
+      return end.kind === 'accepted' ? { kind: 'accepted', error: stored } : end;
     } catch (problem) {
       if (problem instanceof AppendFailed) return endOfError(problem.cause);
       this.#deps.logger.error({ err: problem, service: service.name, command: type }, 'onFailed of a service failed');
@@ -302,6 +304,10 @@ class AppendFailed extends Error {
     super('the answer could not be stored', { cause });
   }
 }
+
+const appendFailed = (error: unknown): never => {
+  throw new AppendFailed(error);
+};
 
 const isInvalidAnswer = (error: unknown): boolean =>
   error instanceof MillraceError && (error.code === 'SERVICE_ANSWER_INVALID' || error.code === 'COMMIT_TOO_LARGE');

@@ -56,6 +56,8 @@ export interface QueuedCommandStore {
   claim(ids: readonly string[], holder: string, ttlMs: number): Promise<readonly Claim[]>;
   /** Returns the ids that `holder` has no more. */
   renew(ids: readonly string[], holder: string, ttlMs: number): Promise<readonly string[]>;
+  /** What the last try failed with, before what it came to is appended: whoever sees that sees the error too. */
+  noteError(id: string, holder: string, error: StoredError): Promise<void>;
   /** An accepted command stays accepted; what is settled stays so otherwise. */
   settle(settlements: readonly Settlement[]): Promise<void>;
   /** Open commands that are due at this time of the server's, the longest due first. */
@@ -114,6 +116,7 @@ export function createQueuedCommandStore(client: MongoClient, db: Db): QueuedCom
     interrupted: (id, by) => written(store.interrupted(id, by)),
     claim: (ids, holder, ttlMs) => written(store.claim(ids, holder, ttlMs)),
     renew: (ids, holder, ttlMs) => written(store.renew(ids, holder, ttlMs)),
+    noteError: (id, holder, error) => written(store.noteError(id, holder, error)),
     settle: (settlements) => written(store.settle(settlements)),
     due: (now, limit) => read(() => store.due(now, limit)),
     misdated: (now, limit) => read(() => store.misdated(now, limit)),
@@ -191,6 +194,9 @@ function patientStore(client: MongoClient, db: Db): QueuedCommandStore {
       if (matchedCount === ids.length) return [];
       const kept = new Set((await queued.find(mine, { projection: { _id: 1 } }).toArray()).map(({ _id }) => _id));
       return ids.filter((id) => !kept.has(id));
+    },
+    async noteError(id, holder, error) {
+      await queued.updateOne({ _id: id, 'claim.holder': holder }, { $set: { error } });
     },
     async settle(settlements) {
       if (settlements.length > 0) await queued.bulkWrite(settlements.map(settleOperation), { ordered: false });

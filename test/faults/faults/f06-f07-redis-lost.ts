@@ -55,7 +55,8 @@ export const redisTailCut: Fault = {
   },
 };
 
-async function cutTail(folder: string): Promise<number> {
+/** Cuts the last fifth off the incremental file; returns how many bytes. */
+export async function cutTail(folder: string): Promise<number> {
   const name = (await readdir(folder)).find((file) => file.endsWith('.incr.aof'));
   if (name === undefined) throw new Error(`there is no incremental file in ${folder}`);
   const { size } = await stat(join(folder, name));

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { setTimeout as wait } from 'node:timers/promises';
 import { Redis } from 'ioredis';
+import { findByIds } from '../../../src/store/find-by-ids.ts';
 import { until } from '../../setup/until.ts';
 import type { RoleProcess } from './processes.ts';
 import type { Stage } from './stage.ts';
@@ -47,6 +48,7 @@ export async function untilShown(stage: Stage, timeoutMs = 60_000): Promise<numb
     .filter(({ kind }) => kind === 'deposit' || kind === 'withdraw')
     .slice(-500)
     .map(({ account, version }) => `${account}-${version}`);
+  let missing: readonly string[] = movements;
   let behind: readonly string[] = [];
   const look = async (): Promise<true | undefined> => {
     const [accounts, found] = await Promise.all([
@@ -54,11 +56,13 @@ export async function untilShown(stage: Stage, timeoutMs = 60_000): Promise<numb
         .collection<{ _id: string; _version: number }>('view_account_g1')
         .find({}, { projection: { _version: 1 } })
         .toArray(),
-      stage.db.collection<{ _id: string }>('view_movement_g1').countDocuments({ _id: { $in: movements } }),
+      findByIds<{ readonly _id: string }>(stage.db, 'view_movement_g1', missing),
     ]);
     const shown = new Map(accounts.map(({ _id, _version }) => [_id, _version]));
     behind = [...versions].filter(([id, version]) => (shown.get(id) ?? 0) < version).map(([id]) => id);
-    if (found < movements.length) behind = [...behind, `${movements.length - found} movements`];
+    const present = new Set(found.map(({ _id }) => _id));
+    missing = missing.filter((id) => !present.has(id));
+    if (missing.length > 0) behind = [...behind, `${missing.length} movements`];
     return behind.length === 0 || undefined;
   };
   await until('the views show what was acknowledged', () => look().catch(() => undefined), {
@@ -83,8 +87,11 @@ export async function redisKeys(stage: Stage, pattern: string): Promise<number> 
 }
 
 /** Runs one command on a connection of its own. */
-export async function redisCommand(stage: Stage, ...command: readonly [string, ...string[]]): Promise<unknown> {
-  const redis = new Redis(stage.redis.url);
+export async function redisCommand(
+  place: { readonly redis: { readonly url: string } },
+  ...command: readonly [string, ...string[]]
+): Promise<unknown> {
+  const redis = new Redis(place.redis.url);
   try {
     const [name, ...args] = command;
     return await redis.call(name, ...args);
