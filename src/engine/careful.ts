@@ -74,7 +74,28 @@ export class Careful {
     }
     await this.#marked(together, runHead);
     // One after the other: whoever dies now leaves no doubt at which event.
-    for (const suspect of suspects) await this.#marked([suspect], runHead);
+    for (const suspect of suspects) await this.#alone(suspect, tasks, runHead);
+  }
+
+  /** All suspects of a partition that come now, each under a mark of its own. */
+  async #alone(
+    first: Batch,
+    tasks: ReadonlyMap<PartitionHead, readonly Task[]>,
+    runHead: (head: PartitionHead) => void,
+  ): Promise<void> {
+    const { head } = first;
+    const { epoch } = head;
+    let suspect: Batch | undefined = first;
+    while (suspect !== undefined && isAlone(suspect.count)) {
+      await this.#mark([suspect]);
+      head.mark = restOf(head.mark, suspect.until);
+      head.markedUntil = suspect.until;
+      if (head.epoch !== epoch || head.tip === undefined) break;
+      runHead(head);
+      if (head.scanned < suspect.until) break;
+      suspect = batchOf(head, leftOf(head, tasks.get(head) ?? []));
+    }
+    await this.#unmark([first]);
   }
 
   #bury({ head, first }: Batch, runHead: (head: PartitionHead) => void): void {
@@ -88,6 +109,16 @@ export class Careful {
   async #marked(batches: readonly Batch[], runHead: (head: PartitionHead) => void): Promise<void> {
     if (batches.length === 0) return;
     const epochs = batches.map(({ head }) => head.epoch);
+    await this.#mark(batches);
+    batches.forEach(({ head, until }, index) => {
+      head.mark = restOf(head.mark, until);
+      head.markedUntil = until;
+      if (head.epoch === epochs[index] && head.tip !== undefined) runHead(head);
+    });
+    await this.#unmark(batches);
+  }
+
+  async #mark(batches: readonly Batch[]): Promise<void> {
     const marked = this.#store.mark(
       batches.map(({ head, first, until, count }) => {
         return { ...head.ref, mark: { position: first._id, ...(until > first._id && { until }), count: count + 1 } };
@@ -98,12 +129,6 @@ export class Careful {
       await this.#unmark(batches).catch(() => undefined);
       throw error;
     });
-    batches.forEach(({ head, until }, index) => {
-      head.mark = restOf(head.mark, until);
-      head.markedUntil = until;
-      if (head.epoch === epochs[index] && head.tip !== undefined) runHead(head);
-    });
-    await this.#unmark(batches);
   }
 
   /** What was in doubt before, and still is, stays marked. */
@@ -126,17 +151,26 @@ function batchOf(head: PartitionHead, tasks: readonly Task[]): Batch | undefined
   if (task === undefined) return undefined;
   const first = task.document;
   const count = countOf(head, first._id);
-  const together = tasks
-    .slice(0, MARKED_MAX_COUNTS[count])
-    .filter(({ document }) => countOf(head, document._id) === count);
-  return { head, first, until: together.at(-1)?.document._id ?? first._id, count };
+  const most = tasks.slice(0, MARKED_MAX_COUNTS[count]);
+  // One that is in more doubt ends the batch.
+  const end = most.findIndex(({ document }) => countOf(head, document._id) !== count);
+  const last = most.at(end < 0 ? -1 : end - 1);
+  return { head, first, until: last?.document._id ?? first._id, count };
 }
+
+/** Tasks that the partition has not come to. */
+export const leftOf = ({ scanned }: PartitionHead, tasks: readonly Task[]): readonly Task[] => {
+  const [first] = tasks;
+  return first === undefined || first.document._id > scanned
+    ? tasks
+    : tasks.filter(({ document }) => document._id > scanned);
+};
 
 const countOf = ({ mark }: PartitionHead, position: number): number =>
   mark !== undefined && position >= mark.position && position <= (mark.until ?? mark.position) ? mark.count : 0;
 
 /** What is still in doubt after this position. */
 function restOf(mark: PartitionHead['mark'], position: number): PartitionHead['mark'] {
-  if (mark?.until === undefined || mark.until <= position) return undefined;
+  if (mark === undefined || (mark.until ?? mark.position) <= position) return undefined;
   return { ...mark, position: Math.max(mark.position, position + 1) };
 }

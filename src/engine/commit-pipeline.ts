@@ -64,7 +64,7 @@ const BATCH_MAX_EVENTS = 2_000;
 const BATCH_MAX_BYTES = 8_000_000;
 /** Of one write besides documents, by estimate. */
 const SIDE_BYTES = 500;
-/** After a trouble with several partitions in one transaction each goes alone for a while, so that one cannot stop the others. */
+/** After the surroundings failed a transaction of several partitions each goes alone for a while: it may have been too much. */
 const ALONE_MS = 1_000;
 
 /**
@@ -223,29 +223,59 @@ export class CommitPipeline {
   }
 
   async #write(steps: readonly Step[]): Promise<void> {
-    if (steps.length > 1 && performance.now() < this.#aloneUntilMs) {
-      await Promise.all(steps.map((step) => this.#writeTogether([step])));
-    } else await this.#writeTogether(steps);
+    const batch = steps.map((step) => ({ step, move: moveOf(step), written: writtenOf(step) }));
+    if (performance.now() < this.#aloneUntilMs) await Promise.all(batch.map((one) => this.#commit([one])));
+    else await this.#commit(batch);
   }
 
-  async #writeTogether(steps: readonly Step[]): Promise<void> {
-    const moves = steps.map(moveOf);
-    const written = steps.map(writtenOf);
-    const end = await this.#options.store.commit(moves, writesOf(written), sideOf(steps));
-    if (end.kind !== 'committed') {
-      if (steps.length > 1) this.#aloneUntilMs = performance.now() + ALONE_MS;
-      for (const { head } of steps) this.#forget(head);
-      this.#options.onLost(steps, end);
+  /** All in one transaction. Those that stop it are lost; the others are written without them. */
+  async #commit(batch: readonly Prepared[]): Promise<void> {
+    const end = await this.#options.store.commit(
+      batch.map(({ move }) => move),
+      writesOf(batch.map(({ written }) => written)),
+      sideOf(batch.map(({ step }) => step)),
+    );
+    if (end.kind === 'committed') return this.#wrote(batch, end.time);
+    if (batch.length > 1 && end.kind === 'refused' && end.moved !== undefined && end.moved.length > 0) {
+      const moved = new Set(end.moved);
+      this.#lose(
+        batch.filter((_, index) => moved.has(index)),
+        end,
+      );
+      const others = batch.filter((_, index) => !moved.has(index));
+      if (others.length > 0) await this.#commit(others);
       return;
     }
-    for (const { head, revision } of steps) {
+    if (batch.length > 1 && (end.kind === 'refused' || end.kind === 'conflict' || end.kind === 'unstorable')) {
+      const middle = Math.ceil(batch.length / 2);
+      await Promise.all([this.#commit(batch.slice(0, middle)), this.#commit(batch.slice(middle))]);
+      return;
+    }
+    if (batch.length > 1) this.#aloneUntilMs = performance.now() + ALONE_MS;
+    this.#lose(batch, end);
+  }
+
+  #wrote(batch: readonly Prepared[], time: string | undefined): void {
+    for (const {
+      step: { head, revision },
+    } of batch) {
       // Forgotten meanwhile, it has nothing queued.
       head.queuedCount = Math.max(0, head.queuedCount - 1);
       head.committedRevision = revision;
+      head.conflictCount = 0;
       head.documents.shrink(revision);
     }
-    this.#options.onWritten(written, end.time);
-    for (const { head } of steps) head.settle();
+    this.#options.onWritten(
+      batch.map(({ written }) => written),
+      time,
+    );
+    for (const { step } of batch) step.head.settle();
+  }
+
+  #lose(batch: readonly Prepared[], end: LostEnd): void {
+    const steps = batch.map(({ step }) => step);
+    for (const { head } of steps) this.#forget(head);
+    this.#options.onLost(steps, end);
   }
 
   #forget(head: PartitionHead): void {
@@ -256,6 +286,13 @@ export class CommitPipeline {
     this.#pending = new Batch();
     for (const resolve of this.#room.splice(0)) resolve();
   }
+}
+
+/** A step as it was when its batch was closed: handlers go on on top of it. */
+interface Prepared {
+  readonly step: Step;
+  readonly move: PartitionMove;
+  readonly written: WrittenStep;
 }
 
 class Batch {

@@ -4,7 +4,7 @@ import type { DeadLetterStore } from '../store/dead-letters.ts';
 import type { LogDocument } from '../store/documents.ts';
 import type { PartitionFailure, PartitionStore } from '../store/partitions.ts';
 import { backoffMs } from './backoff.ts';
-import { Careful, type Crashes } from './careful.ts';
+import { Careful, type Crashes, leftOf } from './careful.ts';
 import type { CommitPipeline, LostEnd, Step } from './commit-pipeline.ts';
 import type { DecodeOnce } from './decode-once.ts';
 import type { Errand } from './errand.ts';
@@ -139,10 +139,11 @@ export class ConsumerRunner {
     if (kind === 'unstorable') {
       if (alone && step.eventCount <= 1) head.poison = { position: step.lastPosition, error: unstorable(end.error) };
       else if (alone) head.carefulUntil = step.checkpoint;
+    } else if (kind === 'conflict') {
+      // Its own: the others of its consumer go on.
+      head.notBeforeMs = performance.now() + backoffMs(++head.conflictCount, { firstMs: 10, maxMs: 200 });
     } else if (kind !== 'refused') {
-      this.#troubles++;
-      const maxMs = kind === 'conflict' ? 200 : 2_000;
-      head.notBeforeMs = performance.now() + backoffMs(this.#troubles, { firstMs: 10, maxMs });
+      head.notBeforeMs = performance.now() + backoffMs(++this.#troubles, { firstMs: 10, maxMs: 2_000 });
     }
     // Who has a released one now, or the sweep, goes on from what is written.
     if (!head.released) this.wake([head.ref.partition]);
@@ -297,7 +298,7 @@ export class ConsumerRunner {
   #runHead(head: PartitionHead, stretch: Stretch, to: number): void {
     const stuck = stretch.stuck.get(head);
     const end = stuck === undefined ? to : stuck.position - 1;
-    const tasks = stretch.tasks.get(head) ?? [];
+    const tasks = leftOf(head, stretch.tasks.get(head) ?? []);
     const run = handleTasks(this.#options, head, tasks);
     if (run.handledCount > 0) head.handledAtMs = performance.now();
     const reached = Math.max(head.scanned, run.stoppedAt === undefined ? end : run.stoppedAt - 1);

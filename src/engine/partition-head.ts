@@ -45,6 +45,8 @@ export class PartitionHead {
   handledAtMs = -Infinity;
   /** Not before this time (performance.now()). */
   notBeforeMs = 0;
+  /** Transactions in a row that met another one at work on the same documents. */
+  conflictCount = 0;
   /** One event a batch up to this position: one of them cannot be written. */
   carefulUntil = 0;
   poison: Poison | undefined;

@@ -56,6 +56,11 @@ export interface ViewWrites {
   readonly documents: readonly ViewDocument[];
 }
 
+/** How a commit of partitions ended. `moved`: indexes of those that somebody else moved meanwhile; absent when nobody can tell. */
+export type CommitEnd =
+  | Exclude<TransactionEnd, { kind: 'refused' }>
+  | { readonly kind: 'refused'; readonly moved?: readonly number[] };
+
 /**
  * `partitions` and the view documents that their transactions write. Reads are majority, from the primary, and not older
  * than what this process wrote: a stale document under a current revision would undo a change.
@@ -73,7 +78,7 @@ export interface PartitionStore {
     moves: readonly PartitionMove[],
     writes: readonly ViewWrites[],
     side?: SideWrites | undefined,
-  ): Promise<TransactionEnd>;
+  ): Promise<CommitEnd>;
   /**
    * Writes effects in a transaction that is given up: `unstorable` when they can never be written, `refused` when they can.
    * Never throws.
@@ -107,6 +112,19 @@ export function createPartitionStore(client: MongoClient, db: Db, logId: string,
   // Written without waiting for a majority, so read as the primary has them: an old one would count what did not die.
   const partitionMarks = db.collection<PartitionMarkDocument>('partition_marks', { readConcern: { level: 'local' } });
 
+  const movedOf = async (moves: readonly PartitionMove[]): Promise<readonly number[]> => {
+    const ids = moves.map((move) => partitionId(logId, move));
+    const fields = { projection: { checkpoint: 1, revision: 1 } };
+    const found = await reads.run((session) =>
+      partitions.find({ _id: { $in: ids } }, { ...fields, session }).toArray(),
+    );
+    const stored = new Map(found.map((one) => [one._id, one]));
+    return moves.flatMap(({ from }, index) => {
+      const now = stored.get(ids[index] ?? '');
+      return now?.checkpoint === from.checkpoint && now.revision === from.revision ? [] : [index];
+    });
+  };
+
   return {
     read: (of, { marks: withMarks } = { marks: false }) =>
       reads.run(async (session) => {
@@ -127,8 +145,8 @@ export function createPartitionStore(client: MongoClient, db: Db, logId: string,
     documents: (build, keys) =>
       reads.run((session) => findByIds<ViewDocument>(db, viewCollectionName(build), keys, session)),
 
-    commit: (moves, writes, side) =>
-      transactions.run(async (scope) => {
+    async commit(moves, writes, side) {
+      const end = await transactions.run(async (scope) => {
         // Partitions first: a stale worker meets its fence before it writes anything.
         const moved = await runUpdates(
           db,
@@ -139,7 +157,11 @@ export function createPartitionStore(client: MongoClient, db: Db, logId: string,
         if (moved !== moves.length) return false;
         await writeEffects(db, scope, writes, side);
         return true;
-      }),
+      });
+      if (end.kind !== 'refused') return end;
+      const moved = await movedOf(moves).catch(() => undefined);
+      return { kind: 'refused', ...(moved && { moved }) };
+    },
 
     rehearse: (writes, side) =>
       transactions.run(async (scope) => {

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { CommitPipeline } from '../../src/engine/commit-pipeline.ts';
 import { PartitionHead } from '../../src/engine/partition-head.ts';
-import type { TransactionEnd } from '../../src/store/transactions.ts';
+import type { CommitEnd } from '../../src/store/partitions.ts';
 import { until } from '../setup/until.ts';
 
 const build = { view: 'v', generation: 1 };
@@ -9,20 +9,25 @@ const ENOUGH_EVENTS = 2_000;
 
 /** A pipeline over a store whose transactions end when and how the test says. */
 function started() {
-  const transactions: ((end: TransactionEnd) => void)[] = [];
+  const transactions: ((end: CommitEnd) => void)[] = [];
+  /** Partitions of each transaction that was begun. */
+  const asked: string[] = [];
   const moves: ((error?: Error) => void)[] = [];
   const lost: string[] = [];
   const written: number[] = [];
   const pipeline = new CommitPipeline({
     store: {
-      commit: () => new Promise((resolve) => transactions.push(resolve)),
+      commit: (steps) => {
+        asked.push(steps.map(({ partition }) => partition).join(' '));
+        return new Promise((resolve) => transactions.push(resolve));
+      },
       moveEach: () => new Promise((resolve, reject) => moves.push((error) => (error ? reject(error) : resolve()))),
     },
     onRest: () => undefined,
     onWritten: (steps) => written.push(...steps.map(({ partition }) => partition)),
     onLost: (steps, { kind }) => lost.push(...steps.map(({ head }) => `${head.ref.partition} ${kind}`)),
   });
-  return { pipeline, transactions, moves, lost, written };
+  return { pipeline, transactions, asked, moves, lost, written };
 }
 
 function headAt(partition: number): PartitionHead {
@@ -48,7 +53,7 @@ async function goesOn(room: Promise<void>): Promise<void> {
 }
 
 describe('the room of the commit pipeline', () => {
-  it.each<TransactionEnd>([{ kind: 'refused' }, { kind: 'unknown', error: new Error('no answer') }])(
+  it.each<CommitEnd>([{ kind: 'refused' }, { kind: 'unknown', error: new Error('no answer') }])(
     'comes back when a transaction is lost ($kind), with what was handled on top of it',
     async (end) => {
       const { pipeline, transactions, lost } = started();
@@ -94,4 +99,50 @@ describe('the room of the commit pipeline', () => {
     expect(written).toEqual([2]);
     expect(other.committedRevision).toBe(1);
   });
+});
+
+describe('a transaction of several partitions', () => {
+  const begin = () => {
+    const all = started();
+    const heads = [0, 1, 2, 3, 4, 5].map(headAt);
+    for (const head of heads) handle(all.pipeline, head, 10);
+    all.pipeline.kick();
+    // What is handled on top of it waits.
+    handle(all.pipeline, heads[0]!, 10);
+    const answer = async (end: CommitEnd): Promise<void> => {
+      const next = await until('a transaction', () => all.transactions.shift());
+      next(end);
+    };
+    return { ...all, heads, answer };
+  };
+
+  it('is written without those that others moved', async () => {
+    const { pipeline, asked, lost, written, heads, answer } = begin();
+    await answer({ kind: 'refused', moved: [1, 4] });
+    await answer({ kind: 'committed' });
+    expect(await until('what was handled on top', () => asked[2])).toBe('0');
+    await answer({ kind: 'committed' });
+    await pipeline.idle();
+    expect(asked).toEqual(['0 1 2 3 4 5', '0 2 3 5', '0']);
+    expect(lost).toEqual(['1 refused', '4 refused']);
+    expect(written).toEqual([0, 2, 3, 5, 0]);
+    expect(heads.map(({ tip }) => tip?.revision)).toEqual([2, undefined, 1, 1, undefined, 1]);
+  });
+
+  it.each<CommitEnd>([{ kind: 'conflict' }, { kind: 'unstorable', error: new Error('too deep') }, { kind: 'refused' }])(
+    'is halved until those are alone that stop it ($kind)',
+    async (end) => {
+      const { pipeline, asked, lost, written, answer } = begin();
+      const stops = (partitions = ''): boolean => partitions.split(' ').includes('4');
+      for (let count = 1; written.length < 6; count++) {
+        const partitions = await until('another transaction', () => asked[count - 1]);
+        await answer(stops(partitions) ? end : { kind: 'committed' });
+        await until('its end', () => asked.length > count || lost.length + written.length >= 6 || undefined);
+      }
+      await pipeline.idle();
+      expect(asked).toEqual(['0 1 2 3 4 5', '0 1 2', '3 4 5', '3 4', '5', '3', '4', '0']);
+      expect(lost).toEqual([`4 ${end.kind}`]);
+      expect(written.toSorted()).toEqual([0, 0, 1, 2, 3, 5]);
+    },
+  );
 });
