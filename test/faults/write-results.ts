@@ -35,7 +35,8 @@ Written by \`node scripts/run.mjs test/faults/write-results.ts\` from what \`npm
 processes and clients share. Every run also checked the invariants of [harness/checkers.ts](harness/checkers.ts): acknowledged
 exactly once, streams and positions without gaps, reads that hold the own writes, one effect for each event, no money made or
 lost, every transfer ended, subscriptions without gap or repetition, checkpoints that never go back, no process that ended by
-itself. \`FAULT_SEED=N npm run test:faults -- -t 'F11'\` repeats one.
+itself. A row is of the last run that held, and has its date; "raw" is what BullMQ and Yoga do without Millrace.
+\`FAULT_SEED=N npm run test:faults -- -t 'F11'\` repeats one.
 
 | | fault | target | settings | figures | took | on | seed |
 |---|---|---|---|---|---|---|---|

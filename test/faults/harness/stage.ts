@@ -208,9 +208,14 @@ export class Stage {
     return { gateways, workers };
   }
 
-  /** A subscriber of all events from now on (nothing may be under way), and one of all balances. */
+  /** A subscriber of all events from now on (no command may be under way), and one of all balances. */
   async follow(): Promise<EventFollower> {
-    this.#firsts.push((await this.store.log.end()) + 1);
+    // What was acknowledged gets its position a moment later.
+    const end = await until('all events have their position', async () => {
+      const [count, position] = await Promise.all([this.#eventCount(), this.store.log.end()]);
+      return count === position ? position : undefined;
+    });
+    this.#firsts.push(end + 1);
     const follower = new EventFollower(() => this.#ports, this.#followers.length).start();
     this.#followers.push(follower);
     this.#balances ??= new BalanceFollower(() => this.#ports, 1).start();
@@ -218,16 +223,20 @@ export class Stage {
     return follower;
   }
 
+  async #eventCount(): Promise<number> {
+    const [found] = await this.db
+      .collection('commits')
+      .aggregate<{ count: number }>([{ $group: { _id: null, count: { $sum: { $size: '$events' } } } }])
+      .toArray();
+    return found?.count ?? 0;
+  }
+
   /** Waits until log, consumers and subscribers have everything that was acknowledged; how long that took. */
   async drained(timeoutMs: number): Promise<number> {
     const begun = performance.now();
     let seen: unknown;
     const look = async (): Promise<true | undefined> => {
-      const commits = await this.db
-        .collection('commits')
-        .aggregate<{ count: number }>([{ $group: { _id: null, count: { $sum: { $size: '$events' } } } }])
-        .toArray();
-      const eventCount = commits[0]?.count ?? 0;
+      const eventCount = await this.#eventCount();
       const lags = await consumerLag(this.store, model);
       const followers = this.#followers.map(({ position }) => position);
       seen = { eventCount, consumers: lags.map(({ consumer, position }) => ({ consumer, position })), followers };
