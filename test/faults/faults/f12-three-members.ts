@@ -88,11 +88,12 @@ export const rollback: Fault = {
         data: { failCommands: ['insert'], appName: 'millrace-worker', blockConnection: true, blockTimeMS: 1_200 },
       });
       await pause(600);
-      // Nobody replicates any more; the primary does not know it yet and goes on taking writes without a majority.
-      for (const member of others) member.signal('SIGSTOP');
+      // Nobody replicates any more; the primary goes on taking writes without a majority. (Stopped members would not do: what
+      // came to their sockets meanwhile they would take over when they go on.)
+      await replicate(others, false);
       lost = await untilWrittenAlone(stage, primary);
       primary.signal('SIGSTOP');
-      for (const member of others) member.signal('SIGCONT');
+      await replicate(others, true);
       await stage.members.primary(60_000, others);
       const electedMs = performance.now();
       await untilAcknowledged(stage);
@@ -112,6 +113,14 @@ export const rollback: Fault = {
     };
   },
 };
+
+/** Whether these members take over what the primary writes. */
+async function replicate(members: readonly Member[], is: boolean): Promise<void> {
+  const mode = is ? 'off' : 'alwaysOn';
+  await Promise.all(
+    members.map(({ direct }) => direct.db('admin').command({ configureFailPoint: 'stopReplProducer', mode })),
+  );
+}
 
 /** Documents that only the primary has: in its `commits` and, by an insert of the sequencer in flight, in its log. */
 async function untilWrittenAlone(stage: Stage, primary: Member): Promise<{ commits: number; positions: number }> {
