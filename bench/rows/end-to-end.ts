@@ -11,7 +11,7 @@ import type { FlowFigures, FlowPlace, FlowRound } from '../load/flow.ts';
 
 const MILLRACE = 'Millrace, one process';
 const MILLRACE_TWO = 'Millrace, gateway and worker apart';
-/** What it costs to spread the partitions over processes; on a machine with two cores it gains nothing. */
+/** What it costs to spread the partitions over processes. */
 const MILLRACE_THREE = 'Millrace, gateway and two workers';
 /** Which layout is faster differs with the load: Millrace has to beat both. */
 const HAND_WRITTEN_ONE = 'hand-written, one process';

@@ -10,7 +10,10 @@ export interface Learned {
   readonly blocked: readonly BlockedKey[];
 }
 
-/** Reads where these partitions are; what died there only when processes died lately. Those that have no record yet, or were thrown away meanwhile, are left out. */
+/**
+ * Reads where these partitions are; their marks only when processes died lately. Those that have no record yet, or were thrown
+ * away meanwhile, are left out.
+ */
 export async function readPartitions(
   of: GenerationRef,
   heads: readonly PartitionHead[],

@@ -158,7 +158,7 @@ export function createPartitionStore(client: MongoClient, db: Db, logId: string,
         await writeEffects(db, scope, writes, side);
         return true;
       });
-      if (end.kind !== 'refused') return end;
+      if (end.kind !== 'refused' || moves.length === 1) return end;
       const moved = await movedOf(moves).catch(() => undefined);
       return { kind: 'refused', ...(moved && { moved }) };
     },

@@ -1,14 +1,13 @@
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { Queue } from 'bullmq';
 import { createClient } from 'graphql-ws';
 import { MongoClient } from 'mongodb';
 import { describe, expect, inject, test } from 'vitest';
-import WebSocket from 'ws';
 import { type SourceProcess, startSource } from '../setup/source-process.ts';
 import { until } from '../setup/until.ts';
 import { cutTail } from './faults/f06-f07-redis-lost.ts';
 import type { Figures } from './harness/fault.ts';
+import { heldSocket } from './harness/held-socket.ts';
 import { redisCommand } from './harness/moments.ts';
 import { keep } from './harness/record.ts';
 import { faultMongo, faultRedis } from './harness/servers.ts';
@@ -43,16 +42,15 @@ describe('the plain packages', { timeout: TIMEOUT_MS }, () => {
     const queue = new Queue('raw', { connection: { url: redis.url } });
     const client = await MongoClient.connect(mongo.url);
     const workers: SourceProcess[] = [];
-    const start = (): SourceProcess => {
-      const worker = startSource('test/faults/raw/bullmq-worker.ts', [redis.url, mongo.url, 'raw']);
+    const start = (...more: string[]): SourceProcess => {
+      const worker = startSource('test/faults/raw/bullmq-worker.ts', [redis.url, mongo.url, 'raw', ...more]);
       workers.push(worker);
       return worker;
     };
     try {
-      const first = start();
+      const first = start('stops');
       await queue.add('work', {}, { jobId: 'one' });
       expect(await first.line()).toBe('begun one');
-      first.child.kill('SIGSTOP');
       const second = start();
       expect([await second.line(), await second.line()]).toEqual(['begun one', 'done one']);
       first.child.kill('SIGCONT');
@@ -108,28 +106,22 @@ describe('the plain packages', { timeout: TIMEOUT_MS }, () => {
     const gateway = startSource('test/faults/raw/yoga-pubsub.ts', []);
     const port = await gateway.line();
     let received = 0;
-    let socket: WebSocket | undefined;
+    const held = heldSocket();
     const client = createClient({
       url: `ws://127.0.0.1:${port}/graphql`,
       retryAttempts: 0,
-      webSocketImpl: class extends WebSocket {
-        constructor(address: string, protocols: string[]) {
-          super(address, protocols);
-          socket = this;
-        }
-      },
+      webSocketImpl: held.implementation,
     });
     const reading = (async () => {
       for await (const _ of client.iterate({ query: 'subscription { memo }' })) received += 1;
     })().catch(() => undefined);
     await until('the first memos', () => received > 10 || undefined);
     const paused = performance.now();
-    socket?.pause();
-    const code = await Promise.race([gateway.exited, sleep(30_000, 'it lives' as const)]);
-    gateway.child.kill('SIGKILL');
-    socket?.terminate();
+    held.socket()?.pause();
+    const ended = until('the process to end', () => gateway.child.exitCode ?? undefined, { timeoutMs: 30_000 });
+    const code = await ended.finally(() => gateway.child.kill('SIGKILL'));
+    held.socket()?.terminate();
     await reading;
-    expect(code).not.toBe('it lives');
     expect(gateway.errors()).toContain('RepeaterOverflowError');
     await kept('F25', "plain graphql-ws with Yoga's pub/sub: a subscriber that reads nothing", begun, {
       'the process': `ended by RepeaterOverflowError (exit code ${code})`,

@@ -88,8 +88,8 @@ export const rollback: Fault = {
         data: { failCommands: ['insert'], appName: 'millrace-worker', blockConnection: true, blockTimeMS: 1_200 },
       });
       await pause(600);
-      // Nobody replicates any more; the primary goes on taking writes without a majority. (Stopped members would not do: what
-      // came to their sockets meanwhile they would take over when they go on.)
+      // Nobody replicates any more; the primary goes on taking writes without a majority. (Stopped members did not always do:
+      // once there was nothing to roll back when they had gone on.)
       await replicate(others, false);
       lost = await untilWrittenAlone(stage, primary);
       primary.signal('SIGSTOP');

@@ -3,6 +3,7 @@ import { createClient } from 'graphql-ws';
 import WebSocket from 'ws';
 import { until } from '../../setup/until.ts';
 import { expectAtMost, type Fault } from '../harness/fault.ts';
+import { heldSocket } from '../harness/held-socket.ts';
 import { pause, percentile } from '../harness/moments.ts';
 import type { RoleProcess } from '../harness/processes.ts';
 
@@ -23,16 +24,11 @@ const QUERY =
 function slowReader(port: number) {
   let closed: { readonly code: number; readonly reason: string } | undefined;
   let position = 0;
-  let socket: WebSocket | undefined;
+  const held = heldSocket();
   const client = createClient({
     url: `ws://127.0.0.1:${port}/graphql`,
     retryAttempts: 0,
-    webSocketImpl: class extends WebSocket {
-      constructor(address: string, protocols: string[]) {
-        super(address, protocols);
-        socket = this;
-      }
-    },
+    webSocketImpl: held.implementation,
   });
   client.on('closed', (event) => {
     if (typeof event === 'object' && event !== null && 'code' in event && 'reason' in event)
@@ -46,8 +42,8 @@ function slowReader(port: number) {
   return {
     position: () => position,
     closed: () => closed,
-    pause: () => socket?.pause(),
-    resume: () => socket?.resume(),
+    pause: () => held.socket()?.pause(),
+    resume: () => held.socket()?.resume(),
     async end() {
       await client.dispose();
       await reading;
