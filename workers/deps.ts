@@ -68,6 +68,18 @@ export function queueOptions({
   return { prefix: settings.redis.prefix, logId: settings.logId, instanceId, ...settings.job, logger };
 }
 
+/** Partitions of each consumer, by name; creates generations that are new. */
+export async function partitionCountsOf({
+  store,
+  model,
+}: Pick<ProcessDeps, 'store' | 'model'>): Promise<ReadonlyMap<string, number>> {
+  const counts = new Map<string, number>();
+  for (const consumer of model.consumers) {
+    counts.set(consumer.name, (await store.consumers.ensure(consumer)).partitionCount);
+  }
+  return counts;
+}
+
 /** Registers the process among the living; call it before any role starts, and `leave` after all have stopped. */
 export async function joinWorkers(deps: ProcessDeps): Promise<WorkerDeps & { readonly leave: () => Promise<void> }> {
   const { store, settings, logger, instanceId, role, model } = deps;

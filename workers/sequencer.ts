@@ -1,16 +1,13 @@
 import { PARTITION_COUNT } from '../src/define/model.ts';
-import { routeEvent } from '../src/engine/route-event.ts';
 import { Sequencer } from '../src/engine/sequencer.ts';
+import { touchedPartitions } from '../src/engine/touched-partitions.ts';
 import type { LogDocument } from '../src/store/documents.ts';
-import type { RunningRole, WorkerDeps } from './deps.ts';
+import { partitionCountsOf, type RunningRole, type WorkerDeps } from './deps.ts';
 
 /** Places commits in the log and tells everybody: memory of this process, hints, and jobs where several processes run consumers. */
 export async function startSequencer(deps: WorkerDeps): Promise<RunningRole & { readonly sequencer: Sequencer }> {
-  const { store, model, logger, instanceId, reader, hints, membership } = deps;
-  const partitionCounts = new Map<string, number>();
-  for (const consumer of model.consumers) {
-    partitionCounts.set(consumer.name, (await store.consumers.ensure(consumer)).partitionCount);
-  }
+  const { store, logger, instanceId, reader, hints, membership } = deps;
+  const partitionCounts = await partitionCountsOf(deps);
   const sequencer = new Sequencer({
     ...store,
     instanceId,
@@ -36,12 +33,7 @@ function wakeTouched(
 ): void {
   for (const consumer of model.consumers) {
     const partitionCount = partitionCounts.get(consumer.name) ?? PARTITION_COUNT;
-    const touched = new Set<number>();
-    for (const event of events) {
-      const route = routeEvent(model, consumer, partitionCount, decode, event);
-      if (route.kind === 'run') for (const { partition } of route.targets) touched.add(partition);
-      else if (route.kind === 'stuck') touched.add(route.target.partition);
-    }
-    if (touched.size > 0) wakeUps.wake({ consumer: consumer.name, version: consumer.version }, touched);
+    const touched = touchedPartitions(model, consumer, partitionCount, decode, events).lastPositions;
+    if (touched.size > 0) wakeUps.wake({ consumer: consumer.name, version: consumer.version }, touched.keys());
   }
 }

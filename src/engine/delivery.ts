@@ -128,13 +128,16 @@ export class Delivery {
     );
   }
 
-  /** Runs partitions here, and goes on with them until another process shows that it has them; for the sweep. */
-  wake(consumer: string, partitions: readonly number[]): void {
+  /**
+   * Runs partitions here, and goes on with them until another process shows that it has them; for the sweep. `byJob`: nobody has died,
+   * so a job finds whoever has them in hand.
+   */
+  wake(consumer: string, partitions: readonly number[], { byJob = false } = {}): void {
     const runner = this.#runners.get(consumer);
     const { wakeUps, retries } = this.#options;
     if (runner === undefined) return;
     // Handlers of observers must not run in two processes: a job goes to one, and not while another has the partition.
-    if (runner instanceof ObserverRunner && !this.#alone && retries?.available() === true) {
+    if ((byJob || runner instanceof ObserverRunner) && !this.#alone && retries?.available() === true) {
       const { name, version } = runner.consumer;
       wakeUps?.wake({ consumer: name, version }, partitions);
       return;

@@ -5,6 +5,10 @@ import { type Repeating, repeat } from './repeat.ts';
 const HEARTBEAT_MS = 1_000;
 /** Silent for so long, by the server's clock: dead. Its sessions are killed; if it lives after all, its transaction fails and is done again. */
 export const DEAD_AFTER_MS = 3_000;
+/** Who lives speaks more often. */
+const SILENT_MS = 1_500;
+/** For so long after its burial the jobs of a dead process may lie in its hands: until their locks have run out and were found. */
+const JOBS_FREE_MS = 10_000;
 /** How often conflicts may ask for the dead. */
 const LOOK_MS = 250;
 /** Roles of processes that run consumers. */
@@ -32,6 +36,8 @@ export class Membership {
   #crashCount = 0;
   /** performance.now() of the last crash. */
   #lastCrashMs = -Infinity;
+  /** The longest silence of another that runs consumers, when it was last looked. */
+  #silentMs = 0;
 
   constructor(options: {
     readonly store: InstanceStore;
@@ -92,6 +98,11 @@ export class Membership {
     return performance.now() - this.#lastCrashMs;
   }
 
+  /** A process that runs consumers died lately, or may be dead or stand still: its jobs reach nobody. As of the last look. */
+  get uncertain(): boolean {
+    return this.lastCrashAgeMs < JOBS_FREE_MS || this.#silentMs > SILENT_MS;
+  }
+
   /** Called after the set of living processes was read. Returns how to stop. */
   onChange(listener: () => void): () => void {
     this.#listeners.add(listener);
@@ -138,9 +149,13 @@ export class Membership {
 
   async #bury(isDead = ({ ageMs }: Instance): boolean => ageMs >= DEAD_AFTER_MS): Promise<void> {
     try {
-      for (const instance of await this.#store.list()) {
+      const instances = await this.#store.list();
+      const others = instances.filter((one) => one._id !== this.#self.id && runsConsumers(one));
+      this.#silentMs = Math.max(0, ...others.map(({ ageMs }) => ageMs));
+      for (const instance of instances) {
         if (instance._id === this.#self.id || !isDead(instance)) continue;
         if (!(await this.#store.bury(instance))) continue;
+        this.#lastCrashMs = performance.now();
         const { _id: id, host, pid, ageMs } = instance;
         this.#logger.warn(
           { instance: id, host, processId: pid, silentMs: Math.round(ageMs) },

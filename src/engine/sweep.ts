@@ -16,12 +16,17 @@ export interface SweepOptions {
   readonly store: DeliveryStore;
   readonly model: Model;
   readonly instanceId: string;
-  readonly membership: Pick<Membership, 'buryDead'>;
+  readonly membership: Pick<Membership, 'buryDead' | 'uncertain'>;
   readonly intervalMs: number;
   readonly logger: Logger;
   /** Of this process, where it has them. */
   readonly delivery?: Pick<Delivery, 'wake'>;
   readonly wakeUps?: Pick<WakeUps, 'wake'>;
+  /** Moves those of these partitions that have no work; returns them. */
+  readonly moveUntouched?: (
+    lagging: readonly PartitionReading[],
+    end: number,
+  ) => Promise<ReadonlySet<PartitionReading>>;
   /** Says when Redis lost its jobs. */
   readonly epoch?: Epoch;
   /** What else stands still when jobs are lost; done one after the other, beside the partitions, and one that throws stops no other. */
@@ -35,8 +40,10 @@ export interface SweepTask {
   run(round: { readonly redisLost: boolean }): Promise<void>;
 }
 
-/** A partition that lags and was not written for so long gets a push. */
+/** A partition that has work and was not written for so long gets a push. */
 const STANDS_STILL_MS = 2_000;
+/** A push by a job, which comes to whoever has the partition, did not help by then. */
+const STILL_STILL_MS = 4_000;
 /** How long a stop waits for the round in hand: it only pushes, and the next process sweeps again. */
 const END_MAX_MS = 500;
 
@@ -49,6 +56,8 @@ export class Sweep {
   readonly #options: SweepOptions;
   #lease: LeaseKeeper | undefined;
   #rounds: readonly Repeating[] = [];
+  /** When partitions had no work (performance.now()), by id: after a rest they have not stood still. */
+  readonly #restedAtMs = new Map<string, number>();
 
   constructor(options: SweepOptions) {
     this.#options = options;
@@ -104,17 +113,41 @@ export class Sweep {
   }
 
   async #pushPartitions(): Promise<void> {
-    const { store, model, delivery, wakeUps, membership } = this.#options;
+    const { store, model, delivery, wakeUps, membership, moveUntouched, logger } = this.#options;
     await membership.buryDead();
     const end = await store.log.end();
     const generations = model.consumers.map(({ name, generation }) => ({ consumer: name, generation }));
-    const still = (await store.partitions.read(generations)).filter((reading) => needsPush(reading, end));
+    const readings = await store.partitions.read(generations);
+    const lagging = readings.filter(({ checkpoint }) => checkpoint < end);
+    const moved = await moveUntouched?.(lagging, end).catch((error: unknown) => {
+      logger.debug({ error: String(error) }, 'partitions without work could not be moved; the next sweep tries again');
+      return undefined;
+    });
+    const withWork = new Set(moved === undefined ? lagging : lagging.filter((one) => !moved.has(one)));
+    const pushes = readings.flatMap((reading) => this.#pushOf(reading, withWork.has(reading)) ?? []);
     for (const { name, version } of model.consumers) {
-      const partitions = still.filter(({ consumer }) => consumer === name).map(({ partition }) => partition);
-      if (partitions.length === 0) continue;
-      delivery?.wake(name, partitions);
-      if (delivery === undefined) wakeUps?.wake({ consumer: name, version }, partitions);
+      const own = pushes.filter(({ consumer }) => consumer === name);
+      for (const byJob of [true, false]) {
+        const partitions = own.filter((push) => push.byJob === byJob).map(({ partition }) => partition);
+        if (partitions.length === 0) continue;
+        delivery?.wake(name, partitions, { byJob });
+        if (delivery === undefined) wakeUps?.wake({ consumer: name, version }, partitions);
+      }
     }
+  }
+
+  #pushOf({ consumer, generation, partition, failure, paused, idleMs }: PartitionReading, hasWork: boolean) {
+    const id = `${consumer}/${generation}/${partition}`;
+    const nowMs = performance.now();
+    if (!hasWork) {
+      this.#restedAtMs.set(id, nowMs);
+      return undefined;
+    }
+    if (paused) return undefined;
+    const { uncertain } = this.#options.membership;
+    const stillMs = Math.min(idleMs, nowMs - (this.#restedAtMs.get(id) ?? Number.NEGATIVE_INFINITY));
+    if (stillMs < (failure === undefined ? STANDS_STILL_MS : standStillMs(failure.attempts))) return undefined;
+    return { consumer, partition, byJob: failure === undefined && !uncertain && stillMs < STILL_STILL_MS };
   }
 }
 
@@ -122,9 +155,4 @@ export class Sweep {
 function sweepLease(logId: string, { consumers }: Model): string {
   const generations = consumers.map(({ name, generation }) => `${name}/${generation}`).sort();
   return `${logId}/sweep/${createHash('sha256').update(generations.join('\n')).digest('hex').slice(0, 16)}`;
-}
-
-function needsPush({ checkpoint, failure, paused, idleMs }: PartitionReading, end: number): boolean {
-  if (checkpoint >= end || paused) return false;
-  return idleMs >= (failure === undefined ? STANDS_STILL_MS : standStillMs(failure.attempts));
 }

@@ -34,7 +34,10 @@ export interface PartitionReading extends PartitionRef {
   readonly idleMs: number;
 }
 
-/** One step of a partition, on condition that it still is where it was. */
+/**
+ * One step of a partition, on condition that nobody else has done anything in it. That its checkpoint was moved meanwhile over
+ * events that are not its own is no matter.
+ */
 export interface PartitionMove extends PartitionRef {
   readonly from: { readonly checkpoint: number; readonly revision: number };
   readonly to: { readonly checkpoint: number; readonly revision: number };
@@ -84,7 +87,7 @@ export interface PartitionStore {
    * Never throws.
    */
   rehearse(writes: readonly ViewWrites[], side: SideWrites): Promise<TransactionEnd>;
-  /** Moves without effects, each on its own condition; those that were moved by others meanwhile stay. */
+  /** Moves without effects, each on its own condition; those in which others did something meanwhile stay. */
   moveEach(moves: readonly PartitionMove[]): Promise<void>;
   /** Notes what is about to be handled, or that it was. Waits for no transaction; not sure to survive a failover. */
   mark(marks: readonly PartitionMark[]): Promise<void>;
@@ -121,7 +124,7 @@ export function createPartitionStore(client: MongoClient, db: Db, logId: string,
     const stored = new Map(found.map((one) => [one._id, one]));
     return moves.flatMap(({ from }, index) => {
       const now = stored.get(ids[index] ?? '');
-      return now?.checkpoint === from.checkpoint && now.revision === from.revision ? [] : [index];
+      return now !== undefined && now.checkpoint >= from.checkpoint && now.revision === from.revision ? [] : [index];
     });
   };
 
@@ -209,16 +212,17 @@ const reading = (found: PartitionDocument & { readonly idleMs: number }, mark: M
 });
 
 function updateOf(logId: string, move: PartitionMove): { q: Document; u: Document } {
-  const { failure, blockedCount } = move;
+  const { failure, blockedCount, from, to } = move;
   const set = {
-    ...move.to,
+    revision: to.revision,
     ...(failure !== undefined && { failure }),
     ...(blockedCount !== undefined && { blockedCount }),
   };
   return {
-    q: { _id: partitionId(logId, move), checkpoint: move.from.checkpoint, revision: move.from.revision },
+    q: { _id: partitionId(logId, move), checkpoint: { $gte: from.checkpoint }, revision: from.revision },
     u: {
       $set: set,
+      $max: { checkpoint: to.checkpoint },
       ...(failure === undefined && { $unset: { failure: '' } }),
       $currentDate: { updatedAt: true },
     },

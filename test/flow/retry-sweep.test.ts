@@ -102,7 +102,7 @@ test('a process of older code that came first keeps no new version from the swee
         return { kind: 'done' };
       },
     };
-    const membership = { buryDead: async () => undefined };
+    const membership = { buryDead: async () => undefined, uncertain: true };
     const tasks = [retrySweep({ logId, deadLetters, consumers, model: of, retries: undefined, delivery })];
     const sweep = new Sweep({ store, model: of, instanceId, membership, intervalMs: 50, logger, delivery, tasks });
     sweep.start();
@@ -144,7 +144,7 @@ test('partitions that stand still are pushed while a task of the sweep hangs', a
   };
   const sweep = new Sweep({
     ...{ store, model, instanceId: 'one', intervalMs: 50, logger, delivery: { wake } },
-    membership: { buryDead: async () => undefined },
+    membership: { buryDead: async () => undefined, uncertain: true },
     tasks: [{ name: 'hangs', run: () => new Promise(() => undefined) }],
   });
   sweep.start();

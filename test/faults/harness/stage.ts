@@ -235,15 +235,18 @@ export class Stage {
   async drained(timeoutMs: number): Promise<number> {
     const begun = performance.now();
     let seen: unknown;
+    // What costs most comes last: a look must not slow what it waits for.
     const look = async (): Promise<true | undefined> => {
-      const eventCount = await this.#eventCount();
       const lags = await consumerLag(this.store, model);
       const followers = this.#followers.map(({ position }) => position);
-      seen = { eventCount, consumers: lags.map(({ consumer, position }) => ({ consumer, position })), followers };
+      seen = { consumers: lags.map(({ consumer, position, end }) => ({ consumer, position, end })), followers };
+      if (!lags.every(({ position, end }) => position >= end && followers.every((at) => at >= end))) return undefined;
       const open = await this.#openWork();
       seen = { ...(seen as object), open };
-      const level =
-        open === 0 && lags.every(({ position }) => position >= eventCount) && followers.every((at) => at >= eventCount);
+      if (open > 0) return undefined;
+      const eventCount = await this.#eventCount();
+      seen = { ...(seen as object), eventCount };
+      const level = lags.every(({ position }) => position >= eventCount) && followers.every((at) => at >= eventCount);
       return level && (await this.#balancesShown()) ? true : undefined;
     };
     await until('everything acknowledged is in log, views and subscriptions', () => look().catch(() => undefined), {
