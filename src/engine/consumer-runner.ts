@@ -40,6 +40,8 @@ export interface RunnerOptions {
 const STRETCH_MAX_EVENTS = 1_000;
 /** Stretches kept for partitions that fell behind the others, which wait for them: the log is read and decoded once. */
 const KEPT_MAX_COUNT = 3;
+/** In a rebuild: the others have as much before them. */
+const REBUILD_NEAR_POSITIONS = 20_000;
 /** A partition whose record is not there (yet). */
 const ABSENT_PAUSE_MS = 500;
 /** Memory for documents of one consumer. */
@@ -249,7 +251,7 @@ export class ConsumerRunner {
     }
     const known = ready.filter((head) => head.tip !== undefined && head.dirty);
     const left = known.length === 0 ? [] : await this.#advanceFrom(known);
-    if (left.length > 0 && !isNear(known, left)) await this.#advanceFrom(left);
+    if (left.length > 0 && !isNear(known, left, this.#options.reader.end)) await this.#advanceFrom(left);
     this.#options.pipeline.kick();
     for (const head of ready) head.settle();
   }
@@ -323,12 +325,16 @@ export class ConsumerRunner {
   }
 }
 
-/** Those that are behind will soon have caught up with the others. */
-function isNear(all: readonly PartitionHead[], others: readonly PartitionHead[]): boolean {
+/**
+ * Those that are behind will soon have caught up with the others, which wait for them then: else both would read the rest of the
+ * log. Where they are at its end, they wait for a moment at most.
+ */
+function isNear(all: readonly PartitionHead[], others: readonly PartitionHead[], end: number): boolean {
   // These go a few events at a time.
   if (all.some(({ isWatched, carefulUntil, scanned }) => isWatched || carefulUntil > scanned)) return false;
   const behind = Math.min(...all.map(({ scanned }) => scanned));
-  return Math.min(...others.map(({ scanned }) => scanned)) - behind <= KEPT_MAX_COUNT * STRETCH_MAX_EVENTS;
+  const ahead = Math.min(...others.map(({ scanned }) => scanned));
+  return ahead - behind <= Math.max(KEPT_MAX_COUNT * STRETCH_MAX_EVENTS, Math.min(REBUILD_NEAR_POSITIONS, end - ahead));
 }
 
 const unstorable = (cause: unknown): MillraceError =>
