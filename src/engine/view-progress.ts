@@ -71,7 +71,14 @@ export function createViewProgress(store: ViewStore, consumer: ProjectorModel): 
       // Processes with older code do not say whether keys are blocked.
       if (readable && blockedCount !== undefined) {
         if (raise(partition, { checkpoint, revision, blockedCount })) announce();
-      } else if (listeners.size > 0 && checkpoint > (known.get(partition)?.checkpoint ?? 0)) {
+        return;
+      }
+      const before = known.get(partition) ?? NOTHING;
+      // A reset: whoever waits for what was there before has to wait again, whatever reads can see.
+      if (revision > before.revision && checkpoint < before.checkpoint) {
+        known.set(partition, { checkpoint, revision, blockedCount: blockedCount ?? before.blockedCount });
+        announce();
+      } else if (listeners.size > 0 && checkpoint > before.checkpoint) {
         // A read that follows may be older than the hint, so the partitions themselves are asked.
         refresh().catch(() => undefined);
       }
