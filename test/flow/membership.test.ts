@@ -1,0 +1,62 @@
+import { beforeAll, expect, onTestFinished, test } from 'vitest';
+import { Membership } from '../../src/engine/membership.ts';
+import type { InstanceDocument } from '../../src/store/documents.ts';
+import { type DeliveryFixture, deliveryFixture } from '../setup/delivery.ts';
+import { logger } from '../setup/test-worker.ts';
+import { until } from '../setup/until.ts';
+
+/** Whether jobs reach whoever has a partition, or may lie in the hands of the dead. */
+let fixture: DeliveryFixture;
+beforeAll(async () => {
+  fixture = await deliveryFixture();
+});
+
+async function member(id: string): Promise<Membership> {
+  const self = { id, host: 'here', pid: process.pid, role: 'worker', consumers: [] };
+  const membership = new Membership({ store: fixture.store.instances, self, sessions: () => [], logger });
+  await membership.start();
+  onTestFinished(() => membership.stop());
+  return membership;
+}
+
+/** Another process, as the database knows it, that spoke so long ago. */
+async function silent(id: string, role: string, ms: number): Promise<void> {
+  const instances = fixture.connection.db.collection<InstanceDocument>('instances');
+  const heartbeatAt = new Date((await fixture.store.timers.now()) - ms);
+  const fields = { host: 'elsewhere', pid: 1, role, sessions: [], consumers: [], startedAt: heartbeatAt, heartbeatAt };
+  await instances.replaceOne({ _id: id }, fields as never, { upsert: true });
+}
+
+const looked = (membership: Membership, uncertain: boolean) =>
+  until(
+    `it is ${uncertain ? 'uncertain' : 'certain'}`,
+    async () => {
+      await membership.buryDead();
+      return membership.uncertain === uncertain || undefined;
+    },
+    { timeoutMs: 2_000 },
+  );
+
+test('a process that runs consumers and is silent makes uncertain, long before it counts as dead; a gateway does not', async () => {
+  const membership = await member('one');
+  await member('two');
+  await looked(membership, false);
+  await silent('gateway', 'gateway', 2_200);
+  await looked(membership, false);
+  await silent('worker', 'worker', 2_200);
+  await looked(membership, true);
+  await silent('worker', 'worker', 0);
+  await looked(membership, false);
+});
+
+test('a death makes uncertain for a while, although nobody is silent any more', async () => {
+  const membership = await member('three');
+  await looked(membership, false);
+  await silent('dead', 'worker', 10_000);
+  await looked(membership, true);
+  expect((await fixture.store.instances.list()).map(({ _id }) => _id)).not.toContain('dead');
+  expect(membership.lastCrashAgeMs).toBeLessThan(2_000);
+  await new Promise((resolve) => setTimeout(resolve, 300));
+  await membership.buryDead();
+  expect(membership.uncertain).toBe(true);
+});
