@@ -47,6 +47,8 @@ export interface WorkerDeps extends ProcessDeps {
   /** MongoDB's, one for all that is due. */
   readonly clock: ServerClock;
   readonly decode: DecodeOnce;
+  /** Partitions of each consumer, by name. */
+  readonly partitionCounts: ReadonlyMap<string, number>;
 }
 /** The same, once it is known who carries out commands. */
 export interface ConsumerDeps extends WorkerDeps {
@@ -68,8 +70,8 @@ export function queueOptions({
   return { prefix: settings.redis.prefix, logId: settings.logId, instanceId, ...settings.job, logger };
 }
 
-/** Partitions of each consumer, by name; creates generations that are new. */
-export async function partitionCountsOf({
+/** Creates generations that are new. */
+async function partitionCountsOf({
   store,
   model,
 }: Pick<ProcessDeps, 'store' | 'model'>): Promise<ReadonlyMap<string, number>> {
@@ -91,6 +93,7 @@ export async function joinWorkers(deps: ProcessDeps): Promise<WorkerDeps & { rea
     sessions: () => [...store.partitions.sessionIds(), ...store.operators.sessionIds()],
     logger,
   });
+  const partitionCounts = await partitionCountsOf(deps);
   await membership.start();
   const queues = queueOptions(deps);
   const wakeUps = createWakeUps(deps.redis, queues);
@@ -109,6 +112,7 @@ export async function joinWorkers(deps: ProcessDeps): Promise<WorkerDeps & { rea
     epoch,
     clock: new ServerClock(() => store.timers.now()),
     decode: deps.decode ?? decodeOnce(deps.model),
+    partitionCounts,
     leave,
   };
 }

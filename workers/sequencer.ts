@@ -2,12 +2,11 @@ import { PARTITION_COUNT } from '../src/define/model.ts';
 import { Sequencer } from '../src/engine/sequencer.ts';
 import { touchedPartitions } from '../src/engine/touched-partitions.ts';
 import type { LogDocument } from '../src/store/documents.ts';
-import { partitionCountsOf, type RunningRole, type WorkerDeps } from './deps.ts';
+import type { RunningRole, WorkerDeps } from './deps.ts';
 
 /** Places commits in the log and tells everybody: memory of this process, hints, and jobs where several processes run consumers. */
 export async function startSequencer(deps: WorkerDeps): Promise<RunningRole & { readonly sequencer: Sequencer }> {
   const { store, logger, instanceId, reader, hints, membership } = deps;
-  const partitionCounts = await partitionCountsOf(deps);
   const sequencer = new Sequencer({
     ...store,
     instanceId,
@@ -18,7 +17,7 @@ export async function startSequencer(deps: WorkerDeps): Promise<RunningRole & { 
       reader.offer(events);
       hints.publish({ kind: 'log', end: last._id });
       // A single worker hears of the end of the log and calls its partitions directly.
-      if (membership.consumingCount > 1) wakeTouched(deps, partitionCounts, events);
+      if (membership.consumingCount > 1) wakeTouched(deps, events);
     },
   });
   sequencer.start();
@@ -26,11 +25,7 @@ export async function startSequencer(deps: WorkerDeps): Promise<RunningRole & { 
 }
 
 /** Which partitions these events touch is a hint: the worker decides again from the log. */
-function wakeTouched(
-  { model, decode, wakeUps }: WorkerDeps,
-  partitionCounts: ReadonlyMap<string, number>,
-  events: readonly LogDocument[],
-): void {
+function wakeTouched({ model, decode, wakeUps, partitionCounts }: WorkerDeps, events: readonly LogDocument[]): void {
   for (const consumer of model.consumers) {
     const partitionCount = partitionCounts.get(consumer.name) ?? PARTITION_COUNT;
     const touched = touchedPartitions(model, consumer, partitionCount, decode, events).lastPositions;

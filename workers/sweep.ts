@@ -7,7 +7,7 @@ import type { SagaWork } from '../src/engine/saga-work.ts';
 import { Sweep, type SweepTask } from '../src/engine/sweep.ts';
 import { moveUntouched } from '../src/engine/touched-partitions.ts';
 import type { CommandJobs } from '../src/queue/command-jobs.ts';
-import { partitionCountsOf, type RunningRole, type WorkerDeps } from './deps.ts';
+import type { RunningRole, WorkerDeps } from './deps.ts';
 
 /** Heals what stands still, once a second, by MongoDB alone. `roles`: those of the same process. */
 export async function startSweep(
@@ -32,10 +32,9 @@ export async function startSweep(
   }
   if (commands !== undefined)
     tasks.push(commandSweep({ store: deps.store.queuedCommands, clock: deps.store.timers, ...commands }));
-  const partitionCounts = await partitionCountsOf(deps);
   const sweep = new Sweep({
     ...{ ...deps, ...(delivery && { delivery }), tasks, intervalMs: deps.settings.sweepIntervalMs },
-    moveUntouched: (lagging, end) => moveUntouched({ ...deps, partitionCounts }, lagging, end),
+    moveUntouched: (lagging, end) => moveUntouched(deps, lagging, end),
   });
   sweep.start();
   return { sweep, stop: () => sweep.stop() };

@@ -1,6 +1,7 @@
 import { beforeAll, expect, onTestFinished, test } from 'vitest';
 import { Membership } from '../../src/engine/membership.ts';
 import type { InstanceDocument } from '../../src/store/documents.ts';
+import type { InstanceStore } from '../../src/store/instances.ts';
 import { type DeliveryFixture, deliveryFixture } from '../setup/delivery.ts';
 import { logger } from '../setup/test-worker.ts';
 import { until } from '../setup/until.ts';
@@ -11,9 +12,19 @@ beforeAll(async () => {
   fixture = await deliveryFixture();
 });
 
+/** How often somebody looked who lives. */
+let lookCount = 0;
+
 async function member(id: string): Promise<Membership> {
+  const store: InstanceStore = {
+    ...fixture.store.instances,
+    list() {
+      lookCount += 1;
+      return fixture.store.instances.list();
+    },
+  };
   const self = { id, host: 'here', pid: process.pid, role: 'worker', consumers: [] };
-  const membership = new Membership({ store: fixture.store.instances, self, sessions: () => [], logger });
+  const membership = new Membership({ store, self, sessions: () => [], logger });
   await membership.start();
   onTestFinished(() => membership.stop());
   return membership;
@@ -56,7 +67,10 @@ test('a death makes uncertain for a while, although nobody is silent any more', 
   await looked(membership, true);
   expect((await fixture.store.instances.list()).map(({ _id }) => _id)).not.toContain('dead');
   expect(membership.lastCrashAgeMs).toBeLessThan(2_000);
-  await new Promise((resolve) => setTimeout(resolve, 300));
-  await membership.buryDead();
+  const before = lookCount;
+  await until('it has looked again', async () => {
+    await membership.buryDead();
+    return lookCount > before || undefined;
+  });
   expect(membership.uncertain).toBe(true);
 });
