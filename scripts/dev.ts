@@ -9,6 +9,7 @@ import { type ProvidedServers, provideServers, terminalReport } from '../src/ser
 const DATA_DIR = process.env.MILLRACE_DATA_DIR || '.millrace';
 /** Stopping the application, then the servers, is to take less than 5 s together. */
 const SHUTDOWN_TIMEOUT_MS = 2_500;
+const DRAIN_WINDOW_MS = 500;
 
 const given = process.argv.slice(2);
 const reset = given.includes('--reset');
@@ -28,6 +29,7 @@ async function main(): Promise<number> {
       process.env.MONGODB_URL = servers.mongoUrl;
       process.env.REDIS_URL = servers.redisUrl;
       process.env.SHUTDOWN_TIMEOUT_MS ??= String(SHUTDOWN_TIMEOUT_MS);
+      process.env.DRAIN_WINDOW_MS ??= String(DRAIN_WINDOW_MS);
       return await runCli(['start', '--role', 'all', '--app', 'examples/bank/app.ts', ...rest]);
     } finally {
       await servers.stop();

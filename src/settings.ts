@@ -57,6 +57,9 @@ export const environmentSchema = z.object({
   JOB_LOCK_MS: wholeNumber(500, 600_000).default(5_000).describe('BullMQ job lock'),
   JOB_STALLED_CHECK_MS: wholeNumber(250, 600_000).default(2_000).describe('BullMQ stalled check'),
   SWEEP_INTERVAL_MS: wholeNumber(100, 60_000).default(1_000),
+  DRAIN_WINDOW_MS: wholeNumber(0, 600_000)
+    .default(4_000)
+    .describe('on SIGTERM a gateway closes its sockets and streams spread over this time'),
   SHUTDOWN_TIMEOUT_MS: wholeNumber(100, 60_000).default(8_000).describe('jobs in hand get this long on SIGTERM'),
   MILLRACE_CRASH: z
     .string()
@@ -82,6 +85,8 @@ export interface Settings {
   readonly atLeastTimeoutMs: number;
   readonly job: { readonly lockMs: number; readonly stalledCheckMs: number };
   readonly sweepIntervalMs: number;
+  /** Comes before `shutdownTimeoutMs`, and only where there are sockets or streams to close. */
+  readonly drainWindowMs: number;
   readonly shutdownTimeoutMs: number;
   /** For tests: where this process is to die. */
   readonly crash?: ArmedCrash | undefined;
@@ -134,6 +139,7 @@ export function readSettings(environment: Readonly<Record<string, string | undef
     atLeastTimeoutMs: env.AT_LEAST_TIMEOUT_MS,
     job: { lockMs: env.JOB_LOCK_MS, stalledCheckMs: env.JOB_STALLED_CHECK_MS },
     sweepIntervalMs: env.SWEEP_INTERVAL_MS,
+    drainWindowMs: env.DRAIN_WINDOW_MS,
     shutdownTimeoutMs: env.SHUTDOWN_TIMEOUT_MS,
     crash,
   };

@@ -77,7 +77,7 @@ function untilSignal(logger: Logger): Promise<void> {
 
 /** What does not stop within its time is left behind: nothing that was acknowledged depends on a good end. */
 async function stopInTime(running: RunningApp, settings: Settings, logger: Logger): Promise<number> {
-  const limitMs = settings.shutdownTimeoutMs + 1_000;
+  const limitMs = settings.drainWindowMs + settings.shutdownTimeoutMs + 1_000;
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<'late'>((resolve) => {
     timer = setTimeout(() => resolve('late'), limitMs);

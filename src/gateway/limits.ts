@@ -18,6 +18,8 @@ export const limits = {
   socketInitTimeoutMs: 5_000,
   /** A socket that misses a ping for so long is dead. */
   heartbeatIntervalMs: 12_000,
+  /** A gateway that drains closes one of its sockets and streams at least so often: few of them do not take the whole window. */
+  drainStepMaxMs: 20,
   /** Tokens of a GraphQL document, counted while it is parsed. */
   documentMaxTokens: 2_000,
   documentMaxDepth: 10,

@@ -8,6 +8,7 @@ import type { Settings } from '../settings.ts';
 import { type Refusal, refuse } from './answers.ts';
 import { clientErrors } from './client-errors.ts';
 import { graphqlDoor } from './door.ts';
+import { closeSpread, type Drainable } from './drain.ts';
 import { answerHealth, answerReady } from './health.ts';
 import { limits } from './limits.ts';
 import { originCheck } from './origins.ts';
@@ -20,14 +21,16 @@ export interface Gateway {
   readonly url: string;
   readonly port: number;
   /**
-   * Drains: no new work, sockets closed with 1001, running operations finished; bounded by half of
-   * `settings.shutdownTimeoutMs` and 3 s. A second call waits for the first.
+   * Drains. /ready says 503 at once, no socket and no stream is taken any more; those that are open are closed one after
+   * the other, spread over `settings.drainWindowMs` (sockets with 1012 when their queries and mutations are done, streams
+   * by a cut), while queries and mutations go on. Then the doors shut, and what runs gets half of
+   * `settings.shutdownTimeoutMs`, 3 s at most. A second call waits for the first.
    */
   stop(): Promise<void>;
 }
 
-/** Longest drain of a gateway. */
-const DRAIN_MAX_MS = 3_000;
+/** What still runs when the window is over gets no more than this. */
+const FINISH_MAX_MS = 3_000;
 
 /**
  * Opens the doors: GraphQL over HTTP, SSE and WebSocket at /graphql, /health and /ready. Paths are exact.
@@ -68,14 +71,15 @@ export async function startGateway(options: {
   harden(server, sockets);
   const silent = silentConnections(server);
   const port = await listen(server, host, settings.http.port);
-  const timeoutMs = Math.min(DRAIN_MAX_MS, settings.shutdownTimeoutMs / 2);
+  const windowMs = settings.drainWindowMs;
+  const timeoutMs = Math.min(FINISH_MAX_MS, settings.shutdownTimeoutMs / 2);
   let stopped: Promise<void> | undefined;
   return {
     url: `http://${addressText(host)}:${port}`,
     port,
     stop: () => {
       life.draining = true;
-      stopped ??= stop({ server, sockets, running, streams, silent, timeoutMs });
+      stopped ??= stop({ server, sockets, running, streams, silent, windowMs, timeoutMs });
       return stopped;
     },
   };
@@ -94,8 +98,13 @@ function route(
 ): void {
   switch (request.url?.split('?', 1)[0]) {
     case '/graphql':
-      if (to.draining) refuse(response, shuttingDown);
-      else to.door(request, response);
+      // A stream would be cut at once.
+      if (to.draining && request.headers.accept?.includes('text/event-stream')) {
+        refuse(response, shuttingDown);
+        return;
+      }
+      if (to.draining) response.setHeader('connection', 'close');
+      to.door(request, response);
       return;
     case '/health':
       answerHealth(response);
@@ -190,19 +199,26 @@ async function stop(of: {
   readonly running: ReadonlySet<ServerResponse>;
   readonly streams: WeakSet<ServerResponse>;
   readonly silent: ReadonlySet<Socket>;
+  readonly windowMs: number;
   readonly timeoutMs: number;
 }): Promise<void> {
-  const { server, timeoutMs } = of;
+  const { server, running, streams, timeoutMs } = of;
+  // A stream that ended well would not be taken up again: it is cut, and its client connects elsewhere.
+  const cut = (response: ServerResponse): Drainable => ({
+    close: () => response.destroy(),
+    gone: new Promise((resolve) => response.once('close', resolve)),
+  });
+  const open = [...of.sockets.drain(), ...[...running].filter((one) => streams.has(one)).map(cut)];
+  for (const response of running) if (!response.headersSent) response.setHeader('connection', 'close');
+  await closeSpread(open, Math.min(of.windowMs, open.length * limits.drainStepMaxMs));
+
   const closed = new Promise<void>((resolve) => server.close(() => resolve()));
   server.closeIdleConnections();
   for (const socket of of.silent) socket.destroy();
-  // A stream that ended well would not be taken up again: it is cut, and its client connects elsewhere.
-  for (const response of of.running) {
-    if (of.streams.has(response)) response.destroy();
-    else if (!response.headersSent) response.setHeader('connection', 'close');
-  }
+  // Streams whose request was under way when the drain began.
+  for (const response of running) if (streams.has(response)) response.destroy();
   const late = setTimeout(() => server.closeAllConnections(), timeoutMs);
-  await of.sockets.drain(timeoutMs);
+  await of.sockets.closed(timeoutMs);
   await closed;
   clearTimeout(late);
 }

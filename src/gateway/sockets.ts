@@ -6,18 +6,24 @@ import { GRAPHQL_TRANSPORT_WS_PROTOCOL } from 'graphql-ws';
 import { type WebSocket, WebSocketServer } from 'ws';
 import type { Logger } from '../logger.ts';
 import { type Refusal, refusalBody } from './answers.ts';
+import type { Drainable } from './drain.ts';
 import { limits } from './limits.ts';
 import type { OriginCheck } from './origins.ts';
 import type { Connection, SocketProtocol } from './socket-protocol.ts';
 
 /** Close codes of this gateway; 4xxx as graphql-ws uses them. */
-const GOING_AWAY = 1001;
+const SERVICE_RESTART = 1012;
 const INTERNAL_ERROR = 4500;
 
 export interface SocketDoor {
   upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void;
-  /** Takes no new operation; each socket is closed with 1001 when its queries and mutations are done, at the deadline at the latest. */
-  drain(timeoutMs: number): Promise<void>;
+  /**
+   * Takes no new socket. Gives those that are open: one that is told to close takes no new operation, and is closed with
+   * 1012, which clients retry, when its queries and mutations are done.
+   */
+  drain(): readonly Drainable[];
+  /** Resolves when all sockets are closed; what is left at the timeout is cut. Called once, after `drain`. */
+  closed(timeoutMs: number): Promise<void>;
 }
 
 /**
@@ -56,30 +62,33 @@ export function socketDoor(options: {
           if (open.size === 0) allClosed?.();
         });
         open.add(live);
-        if (draining) live.drain();
       });
     },
-    async drain(timeoutMs) {
+    drain() {
       draining = true;
+      return [...open].map(({ drain, gone }) => ({ close: drain, gone }));
+    },
+    async closed(timeoutMs) {
+      if (open.size > 0) {
+        await new Promise<void>((resolve) => {
+          const late = setTimeout(resolve, timeoutMs);
+          allClosed = () => {
+            clearTimeout(late);
+            resolve();
+          };
+        });
+      }
       clearInterval(heartbeat);
-      for (const live of open) live.drain();
-      if (open.size === 0) return;
-      await new Promise<void>((resolve) => {
-        const late = setTimeout(resolve, timeoutMs);
-        allClosed = () => {
-          clearTimeout(late);
-          resolve();
-        };
-      });
       for (const live of open) live.end();
     },
   };
 }
 
 interface LiveSocket {
-  beat(): void;
-  drain(): void;
-  end(): void;
+  readonly beat: () => void;
+  readonly drain: () => void;
+  readonly end: () => void;
+  readonly gone: Promise<unknown>;
 }
 
 function liveSocket(
@@ -128,7 +137,7 @@ function liveSocket(
   };
   const busy = (): number => running - connection.subscriptions.size;
   const closeWhenIdle = (): void => {
-    if (connection.draining && busy() <= 0) socket.close(GOING_AWAY, 'Going away');
+    if (connection.draining && busy() <= 0) socket.close(SERVICE_RESTART, 'Service restart');
   };
   // Flow control: what the client sends beyond its share, or before it takes its answers, waits in its own buffers.
   const behind = (): boolean => socket.bufferedAmount > limits.socketBufferedMaxBytes;
@@ -148,6 +157,8 @@ function liveSocket(
       close: (code, reason) => socket.close(code, reason),
       onMessage: (handle) => {
         socket.on('message', async (data) => {
+          // What comes after the close frame would be carried out, and its answer thrown away.
+          if (socket.readyState !== socket.OPEN) return;
           alive = true;
           running += 1;
           connection.onKindKnown = control;
@@ -213,6 +224,7 @@ function liveSocket(
       closeWhenIdle();
     },
     end: () => socket.terminate(),
+    gone: new Promise((resolve) => socket.once('close', resolve)),
   };
 }
 
@@ -240,7 +252,7 @@ function refusalOf(request: IncomingMessage, origins: OriginCheck, draining: boo
   if (path !== '/graphql') {
     return { status: 404, code: 'NO_SUCH_PATH', message: 'WebSockets are served at /graphql only.' };
   }
-  if (draining) return { status: 503, code: 'SHUTTING_DOWN', message: 'This gateway is shutting down; connect again.' };
+  if (draining) return shuttingDown;
   const origin = origins(request);
   if (typeof origin === 'object') return origin;
   const protocols = request.headers['sec-websocket-protocol']?.split(',').map((name) => name.trim());
@@ -251,6 +263,13 @@ function refusalOf(request: IncomingMessage, origins: OriginCheck, draining: boo
     message: `This gateway speaks the WebSocket subprotocol "${GRAPHQL_TRANSPORT_WS_PROTOCOL}" only.`,
   };
 }
+
+const shuttingDown: Refusal = {
+  status: 503,
+  code: 'SHUTTING_DOWN',
+  message: 'This gateway is shutting down; connect again.',
+  headers: { 'Retry-After': '1' },
+};
 
 const reasons: Readonly<Record<number, string>> = {
   400: 'Bad Request',
@@ -267,6 +286,7 @@ function refuseUpgrade(socket: Duplex, refusal: Refusal): void {
       'Connection: close',
       'Content-Type: application/json; charset=utf-8',
       `Content-Length: ${Buffer.byteLength(body)}`,
+      ...Object.entries(refusal.headers ?? {}).map(([name, value]) => `${name}: ${value}`),
       '',
       body,
     ].join('\r\n'),

@@ -30,7 +30,7 @@ export async function testSocket(
   const ws = new WebSocket(path, [protocol], { ...(origin && { origin }), ...(host && { headers: { host } }) });
   const messages: Message[] = [];
   let closed: { readonly code: number; readonly reason: string } | undefined;
-  let refused: { readonly status: number; readonly text: string } | undefined;
+  let refused: { readonly status: number; readonly text: string; readonly retryAfter: string | undefined } | undefined;
   ws.on('message', (data) => messages.push(JSON.parse(String(data))));
   ws.on('close', (code, reason) => {
     closed = { code, reason: String(reason) };
@@ -39,7 +39,7 @@ export async function testSocket(
   ws.on('unexpected-response', async (_request, response: IncomingMessage) => {
     let text = '';
     for await (const chunk of response) text += chunk;
-    refused = { status: response.statusCode ?? 0, text };
+    refused = { status: response.statusCode ?? 0, text, retryAfter: response.headers['retry-after'] };
   });
   const seen = () => ({ messages: messages.slice(-3), closed, refused });
   const self = {

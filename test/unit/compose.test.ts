@@ -80,9 +80,9 @@ test.each(['gateway-1', 'gateway-2', 'worker'])(
       REDIS_URL: 'redis://redis:6379',
     });
     expect(depends_on).toEqual({ mongodb: { condition: 'service_healthy' }, redis: { condition: 'service_healthy' } });
-    // Stopping is given 1 s more than SHUTDOWN_TIMEOUT_MS; after the grace Docker kills.
+    // Stopping is given 1 s more than both together; after the grace Docker kills.
     expect(Number.parseInt(stop_grace_period, 10) * 1_000).toBeGreaterThan(
-      Number(environment.SHUTDOWN_TIMEOUT_MS) + 1_000,
+      Number(environment.DRAIN_WINDOW_MS) + Number(environment.SHUTDOWN_TIMEOUT_MS) + 1_000,
     );
   },
 );
