@@ -37,6 +37,22 @@ export function pageInput({ first, after, last, before }: PageArguments, context
   return { first, after, last, before };
 }
 
+/** Most counts of lists in one operation. */
+const OPERATION_MAX_COUNTS = 10;
+const counted = new WeakMap<GatewayContext, number>();
+
+/** Notes that a field counts a list. Throws QUERY_TOO_COMPLEX when its operation counts too many. */
+export function noteCount(context: GatewayContext): void {
+  const total = (counted.get(context) ?? 0) + 1;
+  if (total > OPERATION_MAX_COUNTS) {
+    throw new MillraceError(
+      'QUERY_TOO_COMPLEX',
+      `One operation counts at most ${OPERATION_MAX_COUNTS} lists. Ask for fewer "totalCount", or in several operations.`,
+    );
+  }
+  counted.set(context, total);
+}
+
 function pageInfoType(builder: MillraceBuilder) {
   claim(builder, 'type PageInfo', 'a type of the platform');
   return builder.objectRef<PageInfo>('PageInfo').implement({
@@ -50,8 +66,22 @@ function pageInfoType(builder: MillraceBuilder) {
   });
 }
 
-/** `<Name>Connection` and `<Name>Edge` of the Relay Cursor Connections specification, for a page of such nodes. */
-export function connectionOf(builder: MillraceBuilder, name: string, node: OutputRef<unknown>, place: string) {
+/** A page of a list that can be counted. */
+export interface ListPage extends Page<unknown> {
+  readonly count?: () => Promise<number | null>;
+}
+
+/**
+ * `<Name>Connection` and `<Name>Edge` of the Relay Cursor Connections specification, for a page of such nodes; with
+ * `totalCount` where `counts`.
+ */
+export function connectionOf(
+  builder: MillraceBuilder,
+  name: string,
+  node: OutputRef<unknown>,
+  place: string,
+  counts = false,
+) {
   claim(builder, `type ${name}Edge`, place);
   claim(builder, `type ${name}Connection`, place);
   const pageInfo = once(builder, pageInfoType);
@@ -61,10 +91,21 @@ export function connectionOf(builder: MillraceBuilder, name: string, node: Outpu
       node: t.field({ type: node, nullable: false, resolve: (parent) => parent.node }),
     }),
   });
-  return builder.objectRef<Page<unknown>>(`${name}Connection`).implement({
+  return builder.objectRef<ListPage>(`${name}Connection`).implement({
     fields: (t) => ({
       edges: t.field({ type: [edge], nullable: { list: false, items: false }, resolve: (page) => page.edges }),
       pageInfo: t.field({ type: pageInfo, nullable: false, resolve: (page) => page.pageInfo }),
+      ...(counts && {
+        totalCount: t.int({
+          nullable: true,
+          description:
+            'How many documents the whole list has, whatever the page; null for more than 100,000. Counted only when asked for, by the index that serves the list, in time that grows with the number (100,000: some 100 ms). At most 10 in an operation.',
+          resolve: (page, _args, context) => {
+            noteCount(context);
+            return page.count?.() ?? null;
+          },
+        }),
+      }),
     }),
   });
 }

@@ -18,8 +18,8 @@ export function outcomeType(builder: MillraceBuilder) {
     claim(builder, `type ${name}`, 'a type of the platform');
   }
   const members = {
-    accepted: acceptedType(builder),
-    queued: queuedType(builder),
+    accepted: once(builder, acceptedReceiptType),
+    queued: once(builder, queuedReceiptType),
     rejected: rejectedType(builder),
     conflict: conflictType(builder),
     invalid: invalidType(builder),
@@ -31,7 +31,8 @@ export function outcomeType(builder: MillraceBuilder) {
   });
 }
 
-function acceptedType(builder: MillraceBuilder) {
+/** Views add a field `view` to it. */
+export function acceptedReceiptType(builder: MillraceBuilder) {
   const event = once(builder, eventType);
   return builder.objectRef<CommandAccepted>('CommandAccepted').implement({
     description: 'The receipt: what the command caused is stored and cannot be lost.',
@@ -54,7 +55,8 @@ function acceptedType(builder: MillraceBuilder) {
   });
 }
 
-function queuedType(builder: MillraceBuilder) {
+/** Views add a field `view` to it. */
+export function queuedReceiptType(builder: MillraceBuilder) {
   return builder.objectRef<CommandQueued>('CommandQueued').implement({
     description: 'Stored, and certain to be carried out by a worker; `commandStatus` tells what becomes of it.',
     fields: (t) => ({

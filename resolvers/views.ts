@@ -13,6 +13,7 @@ import { connectionOf, pageArguments, pageInput } from './connections.ts';
 import { described, type FieldExposures, implementObject, type PlainObject } from './derive.ts';
 import { filterInput, operatorsOf } from './filters.ts';
 import { camelCase, checkedName, pascalCase, plural } from './names.ts';
+import { receiptViewsType } from './receipt-views.ts';
 import { claim, once, registryOf } from './registry.ts';
 import { type ObjectShape, type Shape, shapeOf } from './shape.ts';
 import { abortable } from './subscribe.ts';
@@ -95,12 +96,13 @@ export function exposeView(builder: MillraceBuilder, exposed: ExposedView): void
   implementObject(builder, ref, shape, typeName, place, exposure.fields ?? {}, description);
   const filter = filterTypeOf(builder, exposed);
   exposeReads(builder, exposed, filter);
+  exposeAfterCommand(builder, exposed);
   exposeChanges(builder, exposed, filter);
 }
 
 function exposeReads(builder: MillraceBuilder, exposed: ExposedView, filter: ReturnType<typeof filterTypeOf>): void {
   const { view, ref, one, many, place, node, indexed } = exposed;
-  const connection = connectionOf(builder, exposed.typeName, ref, place);
+  const connection = connectionOf(builder, exposed.typeName, ref, place, true);
   const sort = sortTypeOf(builder, exposed);
   claim(builder, `Query.${one}`, place);
   builder.queryField(one, (t) =>
@@ -128,15 +130,35 @@ function exposeReads(builder: MillraceBuilder, exposed: ExposedView, filter: Ret
         ...readArguments(builder),
       },
       resolve: async (_root, args, context) => {
-        const page = await context.runtime.documents(view.name, {
+        const list = {
           filter: filterInput(args.filter, indexed),
           sort: args.sort?.map(
             ({ field, direction }): SortInput => ({ field, direction: direction === 'DESC' ? -1 : 1 }),
           ),
-          ...pageInput(args, context),
           ...readOptions(args, context.signal),
-        });
-        return { ...page, edges: page.edges.map((edge) => ({ cursor: edge.cursor, node: node(edge.node) })) };
+        };
+        const page = await context.runtime.documents(view.name, { ...list, ...pageInput(args, context) });
+        const edges = page.edges.map((edge) => ({ cursor: edge.cursor, node: node(edge.node) }));
+        return { ...page, edges, count: () => context.runtime.countDocuments(view.name, list) };
+      },
+    }),
+  );
+}
+
+/** The view in a receipt's `view`: its document once the command is applied. */
+function exposeAfterCommand(builder: MillraceBuilder, { view, ref, one, place, node }: ExposedView): void {
+  claim(builder, `ReceiptViews.${one}`, place);
+  builder.objectField(once(builder, receiptViewsType), one, (t) =>
+    t.field({
+      type: ref,
+      nullable: true,
+      description: `One document of the view "${view.name}"; null when there is none.`,
+      args: { id: t.arg.id({ description: 'Default: the id in the receipt.' }) },
+      resolve: async (receipt, args, { runtime, signal }) => {
+        const { token, timeoutMs } = receipt;
+        const options = readOptions({ atLeast: token, timeoutMs }, signal);
+        const record = await runtime.document(view.name, args.id ?? receipt.id, options);
+        return record === undefined ? null : node(record);
       },
     }),
   );

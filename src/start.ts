@@ -242,6 +242,7 @@ async function assemble(parts: Assembly): Promise<RunningApp> {
     cancelCommand: desk.cancelCommand,
     document: reads.document,
     documents: reads.documents,
+    countDocuments: reads.countDocuments,
     ask: reads.ask,
     events: reads.events,
     watchDocument: reads.watchDocument,

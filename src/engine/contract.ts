@@ -51,6 +51,8 @@ export interface CommandAccepted {
   readonly version: number | null;
   /** True when this is the receipt of an earlier try. */
   readonly duplicate: boolean;
+  /** True when nothing was written; `token` then waits for nothing. */
+  readonly dryRun?: true;
   readonly token: string;
   readonly events: readonly ReceiptEvent[];
 }
@@ -300,6 +302,17 @@ export interface Runtime extends TimerReads, FlowReader, SagaReads {
     query: { readonly filter?: FilterInput | undefined; readonly sort?: readonly SortInput[] | undefined } & PageInput &
       ReadOptions,
   ): Promise<Page<ViewRecord>>;
+  /**
+   * How many documents a list has, exact up to COUNT_MAX, null beyond. Walks so many keys of the index that serves the list;
+   * throws INDEX_MISSING like the list itself.
+   */
+  countDocuments(
+    view: string,
+    query: {
+      readonly filter?: FilterInput | undefined;
+      readonly sort?: readonly SortInput[] | undefined;
+    } & ReadOptions,
+  ): Promise<number | null>;
   /** Snapshot first, then changes, with no gap between the two. Ends when the signal aborts. */
   watchDocument(view: string, id: string, signal: AbortSignal): AsyncIterable<ViewChange>;
   /** A SNAPSHOT a document, CAUGHT_UP, then UPDATE and REMOVED (removed, or no longer matching). */

@@ -41,7 +41,7 @@ export interface ReadsDeps {
 export interface Reads
   extends Pick<
     Runtime,
-    'document' | 'documents' | 'watchDocument' | 'watchDocuments' | 'ask' | 'events' | 'watchEvents'
+    'document' | 'documents' | 'countDocuments' | 'watchDocument' | 'watchDocuments' | 'ask' | 'events' | 'watchEvents'
   > {
   /** What is open now; for tests of leaks and for metrics. */
   readonly state: {
@@ -77,6 +77,7 @@ export function createReads(deps: ReadsDeps): Reads {
   return {
     document: async (name, id, options) => reads.document(views.get(name), id, ready(options)),
     documents: async (name, query) => reads.documents(views.get(name), query, ready(query)),
+    countDocuments: async (name, query) => reads.count(views.get(name), query, ready(query)),
     ask: async (name, input, options) => runQuery({ model, views, reads }, name, input, ready(options)),
     events: async (filter, page) => readEvents({ model, logId, pages: deps.events, toEvent }, filter, page),
     watchDocument: watches.watchDocument,

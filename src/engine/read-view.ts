@@ -9,11 +9,17 @@ import { type ListKey, listKey } from './view-scan.ts';
 import { AT_LEAST_MAX_MS, type AtLeast } from './wait-at-least.ts';
 
 export type ListQuery = Parameters<Runtime['documents']>[1];
+export type CountQuery = Parameters<Runtime['countDocuments']>[1];
+
+/** A list is counted up to here: about 100 ms of MongoDB's time. */
+export const COUNT_MAX = 100_000;
 
 /** Reads of one view, after it has been waited for if a token asks for that. */
 export interface ViewReads {
   document(view: ViewHandle, id: string, ready: Ready): Promise<ViewRecord | undefined>;
   documents(view: ViewHandle, query: Omit<ListQuery, keyof ReadOptions>, ready: Ready): Promise<Page<ViewRecord>>;
+  /** Null for more than COUNT_MAX. */
+  count(view: ViewHandle, query: Omit<CountQuery, keyof ReadOptions>, ready: Ready): Promise<number | null>;
 }
 /** Reads a view when it is as new as the reader asked for. */
 export type Ready = <T>(view: ViewHandle, read: () => Promise<T>) => Promise<T>;
@@ -41,6 +47,11 @@ export function createViewReads(deps: { readonly logId: string }): ViewReads {
           }),
         ),
       );
+    },
+    async count(view, query, ready) {
+      const plan = planList(view.view, checkFilter(query.filter), query.sort);
+      const counted = await ready(view, () => view.count(plan, COUNT_MAX + 1));
+      return counted > COUNT_MAX ? null : counted;
     },
   };
 }

@@ -37,6 +37,7 @@ export function acceptedReceipt(
     id: parseStreamKey(stream).id,
     version: firstVersion === null ? null : firstVersion + eventCount - 1,
     duplicate,
+    ...(!written && { dryRun: true as const }),
     token: encodeToken({ logId, stream, commandId: command.id, ...waitsFor }),
     events: receiptEvents(aggregate, commit),
   };

@@ -10,7 +10,7 @@ import { typeRank } from './scalar.ts';
 import { filterKey } from './view-filter.ts';
 import type { ViewPlan } from './view-plan.ts';
 import { createViewProgress, type ViewProgress } from './view-progress.ts';
-import { type ListKey, type ListSlice, readSlice } from './view-scan.ts';
+import { countList, type ListKey, type ListSlice, readSlice } from './view-scan.ts';
 
 /** A view as this process reads it: one a name. */
 export interface ViewHandle {
@@ -21,6 +21,8 @@ export interface ViewHandle {
   read(id: string): Promise<ViewDocument | undefined>;
   /** Part of a list; equal reads of one turn share a round trip. */
   readSlice(plan: ViewPlan, slice: ListSlice): Promise<readonly ViewDocument[]>;
+  /** Documents of a list, counted up to `limit`; equal counts of one turn share a round trip. */
+  count(plan: ViewPlan, limit: number): Promise<number>;
 }
 
 export interface ViewHandles {
@@ -40,12 +42,15 @@ export function createViewHandles(model: Model, store: ViewStore): ViewHandles {
       return new Map(documents.map((document) => [document._id, document]));
     });
     const share = shareByKey<readonly ViewDocument[]>();
+    const shareCount = shareByKey<number>();
     handles.set(name, {
       view,
       build,
       progress: createViewProgress(store, consumer),
       read,
       readSlice: (plan, slice) => share(sliceKey(plan, slice), () => readSlice(store, build, plan, slice)),
+      count: (plan, limit) =>
+        shareCount(JSON.stringify([filterKey(plan.filter), limit]), () => countList(store, build, plan, limit)),
     });
   }
   return {

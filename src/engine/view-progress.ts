@@ -1,7 +1,7 @@
 import type { ProjectorModel } from '../define/model.ts';
 import type { ViewHintMessage } from '../queue/hints.ts';
 import type { EventAt, PartitionState, ViewStore } from '../store/view-documents.ts';
-import { coalesce } from './coalesce.ts';
+import { coalesce, shareByKey } from './coalesce.ts';
 
 /**
  * How far a view has come, as this process knows it: from hints at once, from the partition documents when asked.
@@ -36,6 +36,7 @@ export function createViewProgress(store: ViewStore, consumer: ProjectorModel): 
   const known = new Map<number, Known>();
   const listeners = new Set<() => void>();
   let count: number | undefined;
+  let counting: Promise<number | undefined> | undefined;
 
   const raise = (partition: number, { checkpoint, revision, blockedCount }: Known): boolean => {
     const before = known.get(partition) ?? NOTHING;
@@ -47,7 +48,8 @@ export function createViewProgress(store: ViewStore, consumer: ProjectorModel): 
   const announce = (): void => {
     for (const listener of [...listeners]) listener();
   };
-  const refresh = coalesce(async () => {
+  const share = shareByKey<readonly PartitionState[]>();
+  const look = coalesce(async () => {
     const states = await store.partitions(consumer.name, consumer.generation);
     let changed = false;
     for (const { partition, checkpoint, revision, blockedCount = 0 } of states) {
@@ -56,6 +58,8 @@ export function createViewProgress(store: ViewStore, consumer: ProjectorModel): 
     if (changed) announce();
     return states;
   });
+  // The reads of one request ask in one turn: without this the first would have a look of its own, and their documents two reads.
+  const refresh = () => share('', look);
 
   return {
     consumer,
@@ -64,7 +68,11 @@ export function createViewProgress(store: ViewStore, consumer: ProjectorModel): 
     isParked: (events) => store.isParked(consumer.name, consumer.generation, events),
     async partitionCount() {
       // Fixed when the generation is created, so a number that was read once stays true.
-      count ??= await store.partitionCount(consumer.name, consumer.generation);
+      if (count !== undefined) return count;
+      counting ??= store.partitionCount(consumer.name, consumer.generation).finally(() => {
+        counting = undefined;
+      });
+      count = await counting;
       return count;
     },
     note({ partition, checkpoint, revision, blockedCount }, readable) {

@@ -36,6 +36,15 @@ export function readSlice(
   return plan.kind === 'ids' ? readByIds(store, build, plan, slice) : readParts(store, build, plan, slice);
 }
 
+/** How many documents a list has, up to `limit`: so many keys of the index are walked, all parts together. */
+export async function countList(store: ViewStore, build: ViewBuild, plan: ViewPlan, limit: number): Promise<number> {
+  if (plan.kind === 'ids') {
+    const all: ListSlice = { turned: false, limit };
+    return (await readByIds(store, build, plan, all)).length;
+  }
+  return store.count(build, { index: plan.index, filter: mongoFilter(plan.filter), limit });
+}
+
 /** Where a document stands in a list. Throws BAD_INPUT when it is sorted by something that has no order. */
 export function listKey(order: Order, document: ViewDocument): ListKey {
   return order.map(({ field }) => {

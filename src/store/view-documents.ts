@@ -85,6 +85,8 @@ export interface ViewStore {
   byIds(build: ViewBuild, ids: readonly string[]): Promise<readonly ViewDocument[]>;
   /** Without tombstones, in the order of the scan. */
   scan(build: ViewBuild, scan: IndexScan): Promise<readonly ViewDocument[]>;
+  /** How many of them `filter` matches, found by that index; stops at `limit`. */
+  count(build: ViewBuild, part: Pick<IndexScan, 'index' | 'filter' | 'limit'>): Promise<number>;
   /** Documents and tombstones of a partition written after `revision`, by revision and id; `id` goes on inside a revision. */
   changedSince(
     build: ViewBuild,
@@ -178,6 +180,16 @@ export function createViewStore(client: MongoClient, db: Db, logId: string): Vie
     notBefore: reads.notBefore,
     byIds: (build, ids) => run((session) => findByIds<ViewDocument>(db, viewCollectionName(build), ids, session)),
     scan: (build, part) => walk(build, { ...part, filter: { ...part.filter, _deleted: { $exists: false } } }),
+    count: (build, { index, filter, limit }) =>
+      run((session) =>
+        documents(build)
+          .countDocuments(
+            hasValue(filter) ? filter : { ...filter, _deleted: { $exists: false } },
+            // The collection is clustered by `_id`: without a hint a filter on it, or none, walks that.
+            { session, limit, ...(index.length > 1 && { hint: keysDocument(index) }) },
+          )
+          .catch((error) => Promise.reject(explainScan(error, build, index))),
+      ),
     changedSince: (build, partition, { revision, id }, limit) =>
       walk(build, {
         index: CHANGES_INDEX,
@@ -241,6 +253,16 @@ export const successor = (text: string): string => `${text}\u0000`;
 
 const keysDocument = (index: IndexKeys, turn: 1 | -1 = 1): Record<string, 1 | -1> =>
   Object.fromEntries(index.map(([field, direction]) => [field, direction === turn ? 1 : -1]));
+
+/** Tombstones have none of the author's fields: what asks for a value of one does not find them, and needs no document to know. */
+const hasValue = (filter: IndexScan['filter']): boolean =>
+  Object.entries(filter).some(
+    ([field, conditions]) =>
+      field !== '_id' &&
+      Object.entries(conditions as Document).some(
+        ([, value]) => value !== null && !(Array.isArray(value) && value.includes(null)),
+      ),
+  );
 
 /** Ids are strings: every other edge is an open end. */
 function idBounds({ from: [from], to: [to] }: IndexScan): Filter<ViewDocument> {

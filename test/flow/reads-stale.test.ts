@@ -85,6 +85,7 @@ class LaggingViews implements ViewStore {
   }
   byIds: ViewStore['byIds'] = async (...args) => (await this.#store()).byIds(...args);
   scan: ViewStore['scan'] = async (...args) => (await this.#store()).scan(...args);
+  count: ViewStore['count'] = async (...args) => (await this.#store()).count(...args);
   changedSince: ViewStore['changedSince'] = async (...args) => (await this.#store()).changedSince(...args);
   partitionCount: ViewStore['partitionCount'] = async (...args) => (await this.#store()).partitionCount(...args);
   partitions: ViewStore['partitions'] = async (...args) => (await this.#store()).partitions(...args);

@@ -168,6 +168,7 @@ describe('a list', () => {
       const size = 4 + random.below(60);
       expect(await walk(one, size, 'forward')).toEqual(all);
       expect(await walk(one, size, 'backward')).toEqual(all);
+      expect(await gateway.reads.countDocuments('item', one)).toBe(all.length);
     }
   }, 120_000);
 
