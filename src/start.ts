@@ -18,7 +18,6 @@ import type {
   CommandRejected,
   CommandRequest,
   Flow,
-  Readiness,
   ReadOptions,
   Runtime,
   SettledOptions,
@@ -28,7 +27,6 @@ import type {
 import { createReads } from './engine/create-reads.ts';
 import { checkSchedules } from './engine/cron.ts';
 import { decodeOnce } from './engine/decode-once.ts';
-import { deliveryHealth } from './engine/delivery-health.ts';
 import { createFlowReader } from './engine/flow.ts';
 import { createCommandFollow } from './engine/follow-command.ts';
 import { createCommandHandler } from './engine/handle-command.ts';
@@ -38,15 +36,16 @@ import { interceptModel } from './engine/intercept-model.ts';
 import { createLogReader } from './engine/log-reader.ts';
 import { newId } from './engine/new-id.ts';
 import { createOperators } from './engine/operators.ts';
+import { logIndexBuilds, readiness } from './engine/readiness.ts';
 import { createSagaReads } from './engine/saga-reads.ts';
 import { createTimerReads } from './engine/timer-reads.ts';
 import { type Gateway, startGateway } from './gateway/server.ts';
 import { createLogger, type Logger } from './logger.ts';
 import { createHintChannel } from './queue/hints.ts';
-import { connectRedis, type RedisConnections } from './queue/redis.ts';
+import { connectRedis } from './queue/redis.ts';
 import { readSettings, type Settings } from './settings.ts';
 import type { CommitDocument } from './store/documents.ts';
-import { openStore, type Store } from './store/open-store.ts';
+import { openStore } from './store/open-store.ts';
 
 /** The outcome of a command sent in code, with the aggregate's own rejection codes. */
 export type Outcome<A> =
@@ -145,7 +144,8 @@ interface Assembly {
 async function assemble(parts: Assembly): Promise<RunningApp> {
   const { model, settings, logger, role, instanceId, closers } = parts;
   const { logId } = settings;
-  const store = await openStore({ ...settings.mongodb, appName: `millrace-${role}`, logId, model });
+  const onIndexBuild = logIndexBuilds(logger);
+  const store = await openStore({ ...settings.mongodb, appName: `millrace-${role}`, logId, model, onIndexBuild });
   closers.push(() => store.close());
   const redis = await connectRedis(settings.redis.url, logger);
   closers.push(() => redis.close());
@@ -255,7 +255,7 @@ async function assemble(parts: Assembly): Promise<RunningApp> {
     operators,
     ...createSagaReads({ ...store.delivery, model }),
     ...createTimerReads({ ...store.delivery, model }),
-    ready: () => readiness(store, model, redis),
+    ready: () => readiness(store, model, redis.available()),
   };
   let gateway: Gateway | undefined;
   if (role !== 'worker' && parts.schema !== undefined) {
@@ -329,18 +329,6 @@ function offerTogether(workers: RunningWorkers): (commit: Parameters<RunningWork
       workers.offer(together);
     });
   };
-}
-
-/** Without MongoDB nothing can be served; anything else is a reason to look, not to turn clients away. */
-async function readiness(store: Store, model: Model, redis: RedisConnections): Promise<Readiness> {
-  try {
-    await store.ping();
-    const { reasons } = await deliveryHealth(store.delivery, model);
-    const all = redis.available() ? reasons : [...reasons, 'Redis is away: views of other processes follow later'];
-    return { status: all.length === 0 ? 'ready' : 'degraded', reasons: all };
-  } catch {
-    return { status: 'unavailable', reasons: ['MongoDB does not answer'] };
-  }
 }
 
 async function closeAll(closers: (() => Promise<void>)[], logger: Logger): Promise<void> {

@@ -8,7 +8,7 @@ import { askedAgain, inTime } from './in-time.ts';
 import { ensureCrashes } from './instances.ts';
 import { consumerId, type GenerationRef, partitionId } from './partitions.ts';
 import { ensureSagaCollection } from './sagas.ts';
-import { ensureViewCollection } from './view-documents.ts';
+import { ensureViewCollection } from './view-indexes.ts';
 
 /** `consumers`: what is fixed when a generation is created. */
 export interface ConsumerStore {

@@ -1,3 +1,4 @@
+import type { Db } from 'mongodb';
 import type { Model } from '../define/model.ts';
 import { type CommitStore, createCommitStore, ensureCommits } from './commits.ts';
 import { closeClient, connect, explainMongo } from './connect.ts';
@@ -5,7 +6,8 @@ import { createDeliveryStore, type DeliveryStore, ensureDelivery } from './deliv
 import { createEventPages, type EventPages } from './event-pages.ts';
 import { createFlowReads, ensureFlow, type FlowReads } from './flow-reads.ts';
 import { createRejectionStore, ensureRejections, type RejectionStore } from './rejections.ts';
-import { createViewStore, ensureViewCollection, type ViewStore } from './view-documents.ts';
+import { createViewStore, type ViewStore } from './view-documents.ts';
+import { ensureViewCollection, indexText, missingIndexes, type OnIndexBuild } from './view-indexes.ts';
 
 /** Everything that one process keeps in MongoDB. Whoever opened it closes it. */
 export interface Store {
@@ -15,6 +17,8 @@ export interface Store {
   readonly views: ViewStore;
   readonly events: EventPages;
   readonly flow: FlowReads;
+  /** Declared indexes that MongoDB does not have (any more), in words; looked for once in ten seconds. */
+  missingIndexes(): Promise<readonly string[]>;
   /** Rejects when the primary does not answer. */
   ping(): Promise<void>;
   close(): Promise<void>;
@@ -27,6 +31,8 @@ export async function openStore(options: {
   readonly appName: string;
   readonly logId: string;
   readonly model: Model;
+  /** Hears of indexes that are built over a view's documents: the start waits for them. */
+  readonly onIndexBuild?: OnIndexBuild;
 }): Promise<Store> {
   const { client, db } = await connect(options);
   try {
@@ -35,7 +41,7 @@ export async function openStore(options: {
     await Promise.all([ensureCommits(db, existing), ensureRejections(db), ensureDelivery(db, existing)]);
     await ensureFlow(db);
     for (const { projector, generation } of options.model.projectorOf.values()) {
-      await ensureViewCollection(db, projector.into, generation);
+      await ensureViewCollection(db, projector.into, generation, options.onIndexBuild);
     }
   } catch (error) {
     await closeClient(client);
@@ -49,6 +55,7 @@ export async function openStore(options: {
     views: createViewStore(client, db, options.logId),
     events: createEventPages(client, db),
     flow: createFlowReads(client, db, options.logId),
+    missingIndexes: atMostEvery(INDEX_LOOK_MS, () => findMissing(db, options.model)),
     ping: async () => {
       await db.command({ ping: 1 }, { timeoutMS: 2_000 });
     },
@@ -56,5 +63,35 @@ export async function openStore(options: {
       await Promise.all([delivery.partitions.close(), delivery.operators.close()]);
       await closeClient(client);
     },
+  };
+}
+
+const INDEX_LOOK_MS = 10_000;
+
+async function findMissing(db: Db, model: Model): Promise<readonly string[]> {
+  const found: string[] = [];
+  for (const { projector, generation } of model.projectorOf.values()) {
+    const missing = await missingIndexes(db, projector.into, generation);
+    for (const index of missing) {
+      found.push(
+        `view "${projector.into.name}" (generation ${generation}) has no index ${indexText(index)}: what needs it is refused. Start a process with this code anew, it builds it`,
+      );
+    }
+  }
+  return found;
+}
+
+/** The answer of the last time while that is not older; a question that failed is asked again. */
+function atMostEvery<T>(ms: number, ask: () => Promise<T>): () => Promise<T> {
+  let last: { readonly at: number; readonly answer: Promise<T> } | undefined;
+  return () => {
+    if (last !== undefined && Date.now() - last.at < ms) return last.answer;
+    const answer = ask();
+    const asked = { at: Date.now(), answer };
+    last = asked;
+    answer.catch(() => {
+      if (last === asked) last = undefined;
+    });
+    return answer;
   };
 }

@@ -8,10 +8,9 @@ import {
   type MongoClient,
   MongoServerError,
 } from 'mongodb';
-import type { IndexSpec, View } from '../define/view.ts';
+import type { IndexSpec } from '../define/view.ts';
 import { isMillraceError, MillraceError } from '../errors.ts';
 import { createCausalReads, type TimeText } from './causal-reads.ts';
-import { ignoreExisting } from './commits.ts';
 import { deadLetterId } from './dead-letters.ts';
 import type { ConsumerDocument, DeadLetterDocument, PartitionDocument, ViewDocument } from './documents.ts';
 import { findByIds } from './find-by-ids.ts';
@@ -101,7 +100,8 @@ export interface ViewStore {
   isParked(consumer: string, generation: number, events: readonly EventAt[]): Promise<boolean>;
 }
 
-const CHANGES_INDEX: IndexKeys = [
+/** Finds changes by partition and revision. */
+export const CHANGES_INDEX: IndexKeys = [
   ['_partition', 1],
   ['_revision', 1],
   ['_id', 1],
@@ -121,26 +121,6 @@ export function indexKeysOf(spec: IndexSpec): IndexKeys {
     ([field, own]) => [field, own * direction === 1 ? 1 : -1] as const,
   );
   return [...turned, ['_id', 1]];
-}
-
-/** How long a removed document is remembered, so that subscribers and late hints learn of the removal. */
-export const TOMBSTONE_TTL_S = 86_400;
-
-/**
- * Creates the collection of a view generation, its declared indexes, the index that finds changes by partition and
- * revision, and the one that forgets tombstones. Idempotent; several processes may run it at once.
- */
-export async function ensureViewCollection(db: Db, view: View, generation: number): Promise<void> {
-  const name = viewCollectionName({ view: view.name, generation });
-  // Clustered: a document that is deleted and inserted by one transaction keeps its place for scans under way.
-  await db.createCollection(name, { clusteredIndex: { key: { _id: 1 }, unique: true } }).catch(ignoreExisting);
-  const collection = db.collection(name);
-  const declared = view.indexes.map(indexKeysOf).filter((keys) => keys.length > 1);
-  const distinct = new Map([CHANGES_INDEX, ...declared].map((keys) => [JSON.stringify(keys), keys]));
-  await collection.createIndexes([
-    ...[...distinct.values()].map((keys) => ({ key: new Map(keys.map(([field, direction]) => [field, direction])) })),
-    { key: { _deleted: 1 }, expireAfterSeconds: TOMBSTONE_TTL_S, sparse: true },
-  ]);
 }
 
 /**
@@ -244,7 +224,7 @@ function explainScan(error: unknown, { view }: ViewBuild, index: IndexKeys): unk
   const missing = error instanceof MongoServerError && error.code === BAD_VALUE && error.message.includes('hint');
   if (!missing) return error;
   const keys = index.map(([field, direction]) => `${field}: ${direction}`).join(', ');
-  const message = `View "${view}" declares an index that MongoDB does not have: { ${keys} }. Start a worker with this code, it creates it.`;
+  const message = `View "${view}" declares an index that MongoDB does not have: { ${keys} }. Start a gateway or worker with this code, it creates it.`;
   return new MillraceError('INDEX_MISSING', message, { cause: error, details: { view } });
 }
 

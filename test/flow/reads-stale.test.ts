@@ -4,7 +4,8 @@ import { afterAll, describe, expect, it } from 'vitest';
 import { partitionOf } from '../../src/define/partition.ts';
 import { encodeToken } from '../../src/engine/token.ts';
 import type { LogDocument } from '../../src/store/documents.ts';
-import { ensureViewCollection, type ViewStore } from '../../src/store/view-documents.ts';
+import type { ViewStore } from '../../src/store/view-documents.ts';
+import { ensureViewCollection } from '../../src/store/view-indexes.ts';
 import { until } from '../setup/until.ts';
 import {
   bare,
