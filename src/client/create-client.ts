@@ -1,0 +1,180 @@
+import { MillraceClientError } from './client-error.ts';
+import type { ClientOptions, MillraceClient } from './contract.ts';
+import { CursorKeeper } from './cursor-keeper.ts';
+import { type ReadDocument, readDocument } from './document.ts';
+import { type HttpOptions, requestUntil } from './http-request.ts';
+import { iterate } from './iterate.ts';
+import { sendCommand } from './send-command.ts';
+import { SocketTransport } from './socket-transport.ts';
+import { sseTransport } from './sse-transport.ts';
+import { Subscription, type SubscriptionSink, type SubscriptionStatus } from './subscription.ts';
+import { TransportChoice } from './transport-choice.ts';
+import { ViewStore } from './view-store.ts';
+
+const defaultFatalCodes = [4400, 4401, 4403, 4406, 4409] as const;
+const SETTLE_MS = 10_000;
+const GRACE_MS = 1_000;
+
+/** A client of one gateway, or of many behind one address. It connects when it is asked for something. */
+export function createClient(options: ClientOptions): MillraceClient {
+  const url = endpointOf(options.url);
+  const { retry = {}, timeoutMs = 30_000 } = options;
+  const http: HttpOptions = {
+    url: url.href,
+    fetch: options.fetch ?? ((...given) => fetch(...given)),
+    headers: async () => (typeof options.headers === 'function' ? options.headers() : (options.headers ?? {})),
+    retry,
+    tryTimeoutMs: options.tryTimeoutMs ?? 10_000,
+  };
+  const sockets = socketsOf(options, url);
+  const choice = new TransportChoice({
+    transport: options.transport ?? 'auto',
+    sse: sseTransport(http, (options.silenceMs ?? 15_000) * 2),
+    ws: sockets.open,
+    failuresMaxCount: options.webSocketFailuresMaxCount ?? 2,
+    webSocketAgainMs: options.webSocketAgainMs ?? 60_000,
+  });
+  const running = new Set<() => void>();
+  const stores = new Map<string, ViewStore<unknown>>();
+
+  const start = (
+    document: ReadDocument,
+    variables: Readonly<Record<string, unknown>>,
+    sink: SubscriptionSink<unknown>,
+    keeper: CursorKeeper,
+  ): (() => void) => {
+    const status = (told: SubscriptionStatus): void => {
+      sink.status?.(told);
+      options.onStatus?.(told, document.operationName);
+    };
+    const retriesMaxCount = retry.maxCount ?? Number.POSITIVE_INFINITY;
+    const setup = { document, variables, choice, retry, keeper, retriesMaxCount };
+    const subscription = new Subscription(setup, {
+      next: (message) => sink.next(message),
+      error: (error) => sink.error(error),
+      complete: () => sink.complete(),
+      gap: (reason) => sink.gap?.(reason),
+      status,
+    });
+    const stop = (): void => {
+      running.delete(stop);
+      subscription.stop();
+    };
+    running.add(stop);
+    void subscription.run().finally(() => running.delete(stop));
+    return stop;
+  };
+  const read = (operation: AnyOperation, kind: ReadDocument['kind']) => {
+    const document = readDocument(operation.query, operation.operationName);
+    if (document.kind !== kind) throw wrongKind(document, kind);
+    return { document, variables: operation.variables ?? {} };
+  };
+  const watch = <TNode>(operation: AnyOperation): ViewStore<TNode> => {
+    const { document, variables } = read(operation, 'subscription');
+    for (const name of ['signal', 'id', 'node']) if (!document.selected.has(name)) throw lacks(document, name);
+    const key = `${document.text}\n${operation.operationName ?? ''}\n${stableJson(variables)}`;
+    const known = stores.get(key);
+    if (known !== undefined) return known as never;
+    const store = new ViewStore<TNode>({
+      open: (sink) => start(document, variables, sink, new CursorKeeper(undefined, undefined)),
+      root: document.root,
+      settleMs: SETTLE_MS,
+      graceMs: GRACE_MS,
+      onClosed: () => {
+        if (stores.get(key) === (store as never)) stores.delete(key);
+      },
+    });
+    stores.set(key, store as never);
+    return store;
+  };
+
+  return {
+    async query(operation, limits = {}) {
+      const { document, variables } = read(operation as AnyOperation, 'query');
+      const request = { query: document.text, variables, operationName: document.operationName };
+      return (await requestUntil(http, request, { timeoutMs, ...limits })) as never;
+    },
+    async send(operation, sendOptions = {}) {
+      const { document, variables } = read(operation as AnyOperation, 'mutation');
+      const { optimistic, ...limits } = sendOptions;
+      return (await sendCommand(http, document, variables, { timeoutMs, ...limits }, optimistic as never)) as never;
+    },
+    subscribe(operation, sink, { resumeKey } = {}) {
+      const { document, variables } = read(operation as AnyOperation, 'subscription');
+      return start(
+        document,
+        variables,
+        sink as SubscriptionSink<unknown>,
+        new CursorKeeper(options.storage, resumeKey),
+      );
+    },
+    iterate(operation, { resumeKey } = {}) {
+      const { document, variables } = read(operation as AnyOperation, 'subscription');
+      const keeper = new CursorKeeper(options.storage, resumeKey);
+      return iterate(keeper, (sink, its) => start(document, variables, sink, its)) as never;
+    },
+    watchList: (operation) => watch(operation as AnyOperation),
+    watchDocument: (operation) => watch(operation as AnyOperation),
+    async close() {
+      for (const stop of [...running]) stop();
+      for (const store of [...stores.values()]) store.close();
+      choice.close();
+      await sockets.close();
+    },
+  };
+}
+
+interface AnyOperation {
+  readonly query: unknown;
+  readonly operationName?: string;
+  readonly variables?: Readonly<Record<string, unknown>>;
+}
+
+function endpointOf(given: string): URL {
+  const page = (globalThis as { readonly location?: { readonly href: string } }).location?.href;
+  if (!URL.canParse(given, page)) {
+    throw new MillraceClientError('BAD_DOCUMENT', `"${given}" is no address of a gateway.`);
+  }
+  const url = new URL(given, page);
+  url.protocol = url.protocol.replace(/^ws/, 'http');
+  if (url.pathname === '/') url.pathname = '/graphql';
+  return url;
+}
+
+function socketsOf(options: ClientOptions, url: URL) {
+  const webSocketImpl = options.webSocketImpl ?? (globalThis as { readonly WebSocket?: unknown }).WebSocket;
+  if (typeof webSocketImpl !== 'function') {
+    if (options.transport !== 'ws') return { open: undefined, close: async () => undefined };
+    throw new MillraceClientError(
+      'NO_WEBSOCKET',
+      'There is no WebSocket here: give createClient a `webSocketImpl` (in Node 20: the class of the package "ws").',
+    );
+  }
+  let line: SocketTransport | undefined;
+  const open = (onTried: (acknowledged: boolean) => void): SocketTransport => {
+    line = new SocketTransport({
+      url: url.href.replace(/^http/, 'ws'),
+      webSocketImpl,
+      connectionParams: options.connectionParams,
+      ackTimeoutMs: options.ackTimeoutMs ?? 5_000,
+      silenceMs: options.silenceMs ?? 15_000,
+      fatalCloseCodes: new Set(options.fatalCloseCodes ?? defaultFatalCodes),
+      onTried,
+    });
+    return line;
+  };
+  return { open, close: async () => line?.close() };
+}
+
+/** Equal for equal values, whatever the order of their names. */
+const stableJson = (value: unknown): string =>
+  JSON.stringify(value, (_name, inner: unknown) =>
+    typeof inner === 'object' && inner !== null && !Array.isArray(inner)
+      ? Object.fromEntries(Object.entries(inner).sort(([a], [b]) => (a < b ? -1 : 1)))
+      : inner,
+  );
+
+const wrongKind = (document: ReadDocument, wanted: string): MillraceClientError =>
+  new MillraceClientError('BAD_DOCUMENT', `The document is a ${document.kind}; here a ${wanted} is wanted.`);
+const lacks = (document: ReadDocument, name: string): MillraceClientError =>
+  new MillraceClientError('BAD_DOCUMENT', `To be watched, "${document.root}" has to select "${name}".`);
