@@ -121,11 +121,12 @@ describe('the package', { timeout: 60_000 }, () => {
       import { start, aggregate, MillraceError } from 'millrace';
       import { schemaOf } from 'millrace/graphql';
       import { spec } from 'millrace/testing';
-      console.log([start, aggregate, MillraceError, schemaOf, spec].map((one) => typeof one).join());
+      import { createClient } from 'millrace/client';
+      console.log([start, aggregate, MillraceError, schemaOf, spec, createClient].map((one) => typeof one).join());
     `;
     expect(await inProject('--input-type=module', '-e', script)).toMatchObject({
       code: 0,
-      output: 'function,function,function,function,function\n',
+      output: 'function,function,function,function,function,function\n',
     });
   });
 });

@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest';
-import { createClient, MillraceClientError } from '../../src/client/index.ts';
 import { Repeats } from '../../src/client/change-message.ts';
 import { CursorKeeper } from '../../src/client/cursor-keeper.ts';
 import { readDocument } from '../../src/client/document.ts';
+import { createClient, MillraceClientError } from '../../src/client/index.ts';
 import { retryDelayMs } from '../../src/client/retry-delay.ts';
 import type { SubscriptionSink } from '../../src/client/subscription.ts';
 import { ViewStore } from '../../src/client/view-store.ts';

@@ -4,10 +4,11 @@ import type { Random } from './random.ts';
 
 /**
  * What a link does with what comes: `pass` it on; `reset` every connection and refuse new ones; `blackhole`: sockets stay
- * open and nothing is read, as behind a cable that was cut; `delay`: it comes later; `upOnly`, `downOnly`: one way is cut.
+ * open and nothing is read, as behind a cable that was cut; `delay`: it comes later; `upOnly`, `downOnly`: one way is cut;
+ * `noUpgrade`: a connection that asks for a WebSocket is reset, as by a proxy that knows none.
  */
 export type LinkMode =
-  | { readonly kind: 'pass' | 'reset' | 'blackhole' | 'upOnly' | 'downOnly' }
+  | { readonly kind: 'pass' | 'reset' | 'blackhole' | 'upOnly' | 'downOnly' | 'noUpgrade' }
   | { readonly kind: 'delay'; readonly ms: number };
 
 interface Pair {
@@ -74,7 +75,10 @@ export class TcpProxy {
       socket.on('error', () => this.#cut(pair));
       socket.on('close', () => this.#cut(pair));
     }
-    client.on('data', (chunk) => this.#forward(client, server, chunk));
+    client.on('data', (chunk) => {
+      if (this.#mode.kind === 'noUpgrade' && /^upgrade: *websocket/im.test(chunk.toString('latin1'))) this.#cut(pair);
+      else this.#forward(client, server, chunk);
+    });
     server.on('data', (chunk) => this.#answer(pair, chunk));
     client.on('drain', () => this.#flow(pair));
     server.on('drain', () => this.#flow(pair));

@@ -1,0 +1,269 @@
+import { randomUUID } from 'node:crypto';
+import { afterAll, describe, expect, test } from 'vitest';
+import WebSocket from 'ws';
+import {
+  type ClientOptions,
+  createClient,
+  type MillraceClient,
+  type SubscriptionMessage,
+  type SubscriptionStatus,
+} from '../../src/client/index.ts';
+import { TcpProxy } from '../faults/harness/tcp-proxy.ts';
+import { startBank } from '../setup/gateway.ts';
+import { until } from '../setup/until.ts';
+
+/*
+ * `millrace/client` against a real gateway, through a proxy that cuts, swallows, and knows no WebSockets.
+ */
+const bank = await startBank();
+const closers: (() => Promise<unknown>)[] = [];
+afterAll(async () => {
+  for (const close of closers.reverse()) await close();
+});
+
+async function throughProxy(options: Partial<ClientOptions> = {}) {
+  const proxy = await TcpProxy.to(Number(new URL(bank.url).port));
+  closers.push(() => proxy.close());
+  const statuses: SubscriptionStatus[] = [];
+  const client = createClient({
+    url: `http://127.0.0.1:${proxy.port}`,
+    webSocketImpl: WebSocket,
+    retry: { minMs: 20, maxMs: 200 },
+    onStatus: (status) => statuses.push(status),
+    ...options,
+  });
+  closers.push(() => client.close());
+  const opened = (): string[] => statuses.flatMap((status) => (status.state === 'open' ? [status.transport] : []));
+  return { proxy, client, statuses, opened };
+}
+
+const OPEN = `mutation Open($id: ID!, $commandId: ID) {
+  openAccount(id: $id, input: { owner: "Ada", currency: EUR }, commandId: $commandId) {
+    __typename ... on CommandAccepted { id version duplicate }
+  }
+}`;
+const DEPOSIT = `mutation Deposit($id: ID!, $amount: SafeInt!, $commandId: ID) {
+  deposit(id: $id, input: { amount: $amount }, commandId: $commandId) {
+    __typename ... on CommandAccepted { id version duplicate token } ... on CommandRejected { code }
+  }
+}`;
+const EVENTS = `subscription Log($id: ID!, $after: Cursor) {
+  events(filter: { aggregate: "account", aggregateId: $id }, after: $after) { signal cursor event { position version } }
+}`;
+interface Delivery {
+  readonly signal: string;
+  readonly cursor: string;
+  readonly event: { readonly position: string; readonly version: number } | null;
+}
+const direct = createClient({ url: bank.url, transport: 'sse' });
+closers.push(() => direct.close());
+
+const deposit = (id: string, amount = 1) => direct.send({ query: DEPOSIT, variables: { id, amount } });
+
+/** Versions of an account's events as the client gives them. */
+function follow(client: MillraceClient, id: string, options?: { readonly resumeKey?: string }) {
+  const versions: number[] = [];
+  const gaps: string[] = [];
+  const errors: unknown[] = [];
+  const stop = client.subscribe(
+    { query: EVENTS, variables: { id } },
+    {
+      next({ data }: SubscriptionMessage<Record<string, unknown>>) {
+        const { event, signal } = data.events as Delivery;
+        if (event !== null && event !== undefined) versions.push(event.version);
+        if (signal === 'GAP') gaps.push(signal);
+      },
+      error: (error) => errors.push(error),
+      complete: () => errors.push('complete'),
+    },
+    options,
+  );
+  const has = (version: number) =>
+    until(`version ${version}`, () => (versions.includes(version) ? true : undefined), {
+      seen: () => ({ versions, gaps, errors }),
+    });
+  return { versions, gaps, errors, stop, has };
+}
+async function account(): Promise<string> {
+  const id = randomUUID();
+  await direct.send({ query: OPEN, variables: { id } });
+  return id;
+}
+const range = (count: number): number[] => Array.from({ length: count }, (_, n) => n + 1);
+
+describe('a subscription with a cursor', () => {
+  test('goes on after cuts, over WebSocket: every event once', async () => {
+    const { client, proxy, opened } = await throughProxy({ transport: 'ws' });
+    const id = await account();
+    const log = follow(client, id);
+    await until('it stands', () => opened()[0]);
+    await deposit(id);
+    await log.has(2);
+    for (let round = 0; round < 5; round++) {
+      proxy.set({ kind: 'reset' });
+      await deposit(id);
+      proxy.set({ kind: 'pass' });
+      await deposit(id);
+      await log.has(4 + round * 2);
+    }
+    expect(log.versions.slice(log.versions.indexOf(2))).toEqual(range(12).slice(1));
+    expect(log).toMatchObject({ gaps: [], errors: [] });
+    expect(new Set(opened())).toEqual(new Set(['ws']));
+  });
+  test('falls back to SSE where WebSockets are cut, resumes there, and moves back when they work', async () => {
+    const { client, proxy, opened } = await throughProxy({ webSocketAgainMs: 300 });
+    proxy.set({ kind: 'noUpgrade' });
+    const id = await account();
+    const log = follow(client, id);
+    await until('it stands', () => opened()[0]);
+    expect(opened()).toEqual(['sse']);
+    await deposit(id);
+    await log.has(2);
+    proxy.set({ kind: 'reset' });
+    await deposit(id);
+    proxy.set({ kind: 'noUpgrade' });
+    await log.has(3);
+    proxy.set({ kind: 'pass' });
+    await until('it is back on WebSocket', () => (opened().at(-1) === 'ws' ? true : undefined), { seen: opened });
+    await deposit(id);
+    await log.has(4);
+    expect(log.versions.slice(log.versions.indexOf(2))).toEqual([2, 3, 4]);
+    expect(log).toMatchObject({ gaps: [], errors: [] });
+  });
+  test('notices a connection that says nothing any more', async () => {
+    for (const transport of ['ws', 'sse'] as const) {
+      const { client, proxy, opened, statuses } = await throughProxy({ transport, silenceMs: 300, ackTimeoutMs: 300 });
+      const id = await account();
+      const log = follow(client, id);
+      await until('it stands', () => opened()[0]);
+      proxy.set({ kind: 'blackhole' });
+      await deposit(id);
+      await until('it knows', () => statuses.find(({ state }) => state === 'waiting'));
+      proxy.set({ kind: 'reset' });
+      proxy.set({ kind: 'pass' });
+      await log.has(2);
+      expect(log).toMatchObject({ gaps: [], errors: [] });
+    }
+  });
+  test('of a later page goes on where the one before it was', async () => {
+    const kept = new Map<string, string>();
+    const storage = {
+      getItem: (key: string) => kept.get(key) ?? null,
+      setItem: (key: string, value: string) => void kept.set(key, value),
+      removeItem: (key: string) => void kept.delete(key),
+    };
+    const id = await account();
+    const first = await throughProxy({ storage });
+    const before = follow(first.client, id, { resumeKey: 'log' });
+    await until('it stands', () => first.opened()[0]);
+    await deposit(id);
+    await before.has(2);
+    await first.client.close();
+    await deposit(id);
+    const second = await throughProxy({ storage });
+    const after = follow(second.client, id, { resumeKey: 'log' });
+    await after.has(3);
+    expect(after.versions).toEqual([3]);
+    // What a storage holds may be anything.
+    kept.set('millrace:log', 'no cursor');
+    const third = await throughProxy({ storage });
+    const anew = follow(third.client, id, { resumeKey: 'log' });
+    await until('it says so', () => anew.gaps[0], { seen: () => anew });
+    await until('it stands', () => third.opened()[0]);
+    await deposit(id);
+    await anew.has(4);
+    expect(anew).toMatchObject({ gaps: ['GAP'], errors: [] });
+  });
+  test('as an iterable: leaving the loop ends it', async () => {
+    const { client, opened } = await throughProxy();
+    const id = await account();
+    const seen: number[] = [];
+    const loop = (async () => {
+      for await (const { data } of client.iterate({ query: EVENTS, variables: { id } })) {
+        const { event } = data.events as Delivery;
+        if (event !== null) seen.push(event.version);
+        if (seen.includes(3)) break;
+      }
+    })();
+    await until('it stands', () => opened()[0]);
+    await deposit(id);
+    await deposit(id);
+    await loop;
+    expect(seen.slice(-2)).toEqual([2, 3]);
+  });
+  test('fails for what will not be better, and says why', async () => {
+    for (const transport of ['ws', 'sse'] as const) {
+      const { client, statuses } = await throughProxy({ transport });
+      const errors: unknown[] = [];
+      const sink = { next: () => undefined, error: (error: unknown) => errors.push(error), complete: () => undefined };
+      client.subscribe({ query: 'subscription { nothing }' }, sink);
+      await until('its error', () => errors[0]);
+      expect(errors).toMatchObject([{ code: 'GRAPHQL_VALIDATION_FAILED', retryable: false }]);
+      expect(statuses.at(-1)).toMatchObject({ state: 'failed' });
+    }
+  });
+});
+
+describe('a command', () => {
+  test('whose answers are lost takes effect once, and its receipt comes', async () => {
+    const { client, proxy } = await throughProxy({ tryTimeoutMs: 1_000 });
+    const id = await account();
+    // The answer is cut in its middle, again and again.
+    proxy.cutAfterBytes(40);
+    const { outcome } = await client.send({ query: DEPOSIT, variables: { id, amount: 5 } });
+    expect(outcome).toMatchObject({ __typename: 'CommandAccepted', version: 2, duplicate: true });
+    const { account: read } = await client.query({
+      query: 'query ($id: ID!, $token: Token) { account(id: $id, atLeast: $token) { balance } }',
+      variables: { id, token: (outcome as { readonly token: string }).token },
+    });
+    expect(read).toEqual({ balance: 5 });
+  });
+  test('without an answer until the deadline is OUTCOME_UNKNOWN, with the id to send it again', async () => {
+    const { client, proxy } = await throughProxy({ tryTimeoutMs: 100 });
+    const id = await account();
+    proxy.set({ kind: 'downOnly' });
+    const error = await client
+      .send({ query: DEPOSIT, variables: { id, amount: 5 } }, { timeoutMs: 400 })
+      .then(() => undefined)
+      .catch((thrown) => thrown);
+    expect(error).toMatchObject({ code: 'OUTCOME_UNKNOWN', retryable: true, commandId: expect.any(String) });
+    proxy.set({ kind: 'reset' });
+    proxy.set({ kind: 'pass' });
+    const { commandId } = error;
+    const { outcome } = await client.send({ query: DEPOSIT, variables: { id, amount: 5, commandId } });
+    expect(outcome).toMatchObject({ __typename: 'CommandAccepted', version: 2 });
+  });
+  test('that is refused is data; one that is given up is ABORTED', async () => {
+    const { client } = await throughProxy();
+    const { outcome } = await client.send({ query: DEPOSIT, variables: { id: 'nobody', amount: 5 } });
+    expect(outcome).toEqual({ __typename: 'CommandRejected', code: 'NOT_FOUND' });
+    const sent = client.send(
+      { query: DEPOSIT, variables: { id: 'nobody', amount: 5 } },
+      { signal: AbortSignal.abort() },
+    );
+    await expect(sent).rejects.toMatchObject({ code: 'ABORTED' });
+  });
+});
+
+test('a document without a cursor begins again after a cut, and says so', async () => {
+  const { client, proxy } = await throughProxy({ transport: 'ws' });
+  const id = await account();
+  const signals: string[] = [];
+  const gaps: string[] = [];
+  client.subscribe(
+    { query: 'subscription ($id: ID!) { accountChanged(id: $id) { signal node { balance } } }', variables: { id } },
+    {
+      next: ({ data, local }) =>
+        signals.push(`${(data.accountChanged as { readonly signal: string }).signal}${local ? ' local' : ''}`),
+      error: () => undefined,
+      complete: () => undefined,
+      gap: (reason) => gaps.push(reason),
+    },
+  );
+  await until('the snapshot', () => signals.find((signal) => signal === 'SNAPSHOT'));
+  proxy.set({ kind: 'reset' });
+  proxy.set({ kind: 'pass' });
+  await until('it again', () => (signals.filter((signal) => signal === 'SNAPSHOT').length === 2 ? true : undefined));
+  expect(signals.filter((signal) => signal !== 'CAUGHT_UP')).toEqual(['SNAPSHOT', 'GAP local', 'SNAPSHOT']);
+  expect(gaps).toEqual(['RESTARTED']);
+});
