@@ -39,9 +39,10 @@ export function exposeEvents(builder: MillraceBuilder): true {
       nullable: false,
       description: 'Every event of the log, once and in order: after a cursor, or from now on.',
       args: { filter: t.arg({ type: filter, required: false }), after: t.arg({ type: 'Cursor', required: false }) },
-      subscribe: (_root, args, { runtime, signal: client }) => {
+      subscribe: (_root, args, { runtime, signal: client, lastEventId }) => {
         const wanted = eventFilterInput(args.filter);
-        return abortable(client, (aborted) => runtime.watchEvents(wanted, args.after ?? undefined, aborted));
+        const after = lastEventId ?? args.after ?? undefined;
+        return abortable(client, (aborted) => runtime.watchEvents(wanted, after, aborted));
       },
       resolve: (delivered) => delivered,
     }),

@@ -164,15 +164,25 @@ function exposeAfterCommand(builder: MillraceBuilder, { view, ref, one, place, n
   );
 }
 
+const goOn = 'Pass it as `after` to go on from here, over any connection to any gateway.';
+const afterwards =
+  'Cursor of the last message that came: what was missed, CAUGHT_UP, then changes; or GAP and a snapshot if it does not fit.';
+
 function exposeChanges(builder: MillraceBuilder, exposed: ExposedView, filter: ReturnType<typeof filterTypeOf>): void {
   const { view, ref, one, many, place, node, typeName, indexed } = exposed;
-  const { signal, describe } = once(builder, changeTypes);
+  const { signal, gap, describe } = once(builder, changeTypes);
   claim(builder, `type ${typeName}Change`, place);
   const change = builder.objectRef<ViewChange>(`${typeName}Change`).implement({
     description: describe(view.name),
     fields: (t) => ({
       signal: t.field({ type: signal, nullable: false, resolve: (parent) => parent.signal }),
-      cursor: t.expose('cursor', { type: 'Cursor', nullable: false }),
+      cursor: t.expose('cursor', { type: 'Cursor', nullable: false, description: goOn }),
+      gap: t.field({
+        type: gap,
+        nullable: true,
+        description: 'Set when `signal` is GAP.',
+        resolve: (parent) => parent.gap,
+      }),
       id: t.exposeID('id', { nullable: true }),
       node: t.field({
         type: ref,
@@ -193,9 +203,14 @@ function exposeChanges(builder: MillraceBuilder, exposed: ExposedView, filter: R
       type: change,
       nullable: false,
       description: `One document of the view "${view.name}": first as it is, then each change.`,
-      args: { id: t.arg.id({ required: true }) },
-      subscribe: (_root, { id }, { runtime, signal: client }) =>
-        abortable(client, (aborted) => runtime.watchDocument(view.name, id, aborted)),
+      args: {
+        id: t.arg.id({ required: true }),
+        after: t.arg({ type: 'Cursor', required: false, description: afterwards }),
+      },
+      subscribe: (_root, { id, after }, { runtime, signal: client, lastEventId }) =>
+        abortable(client, (aborted) =>
+          runtime.watchDocument(view.name, id, lastEventId ?? after ?? undefined, aborted),
+        ),
       resolve: (delivered) => delivered,
     }),
   );
@@ -205,10 +220,14 @@ function exposeChanges(builder: MillraceBuilder, exposed: ExposedView, filter: R
       type: change,
       nullable: false,
       description: `Documents of the view "${view.name}": first each as it is, then CAUGHT_UP, then each change.`,
-      args: { filter: t.arg({ type: filter, required: false }) },
-      subscribe: (_root, args, { runtime, signal: client }) => {
+      args: {
+        filter: t.arg({ type: filter, required: false }),
+        after: t.arg({ type: 'Cursor', required: false, description: afterwards }),
+      },
+      subscribe: (_root, args, { runtime, signal: client, lastEventId }) => {
         const wanted = filterInput(args.filter, indexed);
-        return abortable(client, (aborted) => runtime.watchDocuments(view.name, wanted, aborted));
+        const after = lastEventId ?? args.after ?? undefined;
+        return abortable(client, (aborted) => runtime.watchDocuments(view.name, wanted, after, aborted));
       },
       resolve: (delivered) => delivered,
     }),

@@ -97,6 +97,7 @@ export type {
   FilterInput,
   Flow,
   FlowStep,
+  GapReason,
   Operation,
   OperatorCall,
   Operators,
@@ -133,5 +134,5 @@ export type { WebhookSpec } from './observers/webhook.ts';
 export { webhook } from './observers/webhook.ts';
 export type { Settings } from './settings.ts';
 export { readSettings } from './settings.ts';
-export type { Outcome, RunningApp, StartOptions, WatchedChange } from './start.ts';
+export type { Outcome, RunningApp, StartOptions, WatchedChange, WatchOptions } from './start.ts';
 export { startApp as start } from './start.ts';

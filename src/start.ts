@@ -21,8 +21,6 @@ import type {
   ReadOptions,
   Runtime,
   SettledOptions,
-  Signal,
-  ViewChange,
 } from './engine/contract.ts';
 import { createReads } from './engine/create-reads.ts';
 import { checkSchedules } from './engine/cron.ts';
@@ -39,6 +37,7 @@ import { createOperators } from './engine/operators.ts';
 import { logIndexBuilds, readiness } from './engine/readiness.ts';
 import { createSagaReads } from './engine/saga-reads.ts';
 import { createTimerReads } from './engine/timer-reads.ts';
+import { type WatchedChange, type WatchOptions, watchedChanges } from './engine/watched-changes.ts';
 import { type Gateway, startGateway } from './gateway/server.ts';
 import { createLogger, type Logger } from './logger.ts';
 import { createHintChannel } from './queue/hints.ts';
@@ -46,6 +45,8 @@ import { connectRedis } from './queue/redis.ts';
 import { readSettings, type Settings } from './settings.ts';
 import type { CommitDocument } from './store/documents.ts';
 import { openStore } from './store/open-store.ts';
+
+export type { WatchedChange, WatchOptions } from './engine/watched-changes.ts';
 
 /** The outcome of a command sent in code, with the aggregate's own rejection codes. */
 export type Outcome<A> =
@@ -56,16 +57,6 @@ export type Outcome<A> =
     })
   | CommandConflict
   | CommandInvalid;
-
-/** One change of a view document. */
-export interface WatchedChange<D> {
-  readonly signal: Signal;
-  /** Undefined when there is no such document (any more). */
-  readonly document: D | undefined;
-  /** Only rises. */
-  readonly version: number | undefined;
-  readonly origins: readonly string[];
-}
 
 /** A running Millrace in code. Errors: those of the commands and reads in src/errors.ts. */
 export interface RunningApp {
@@ -84,13 +75,14 @@ export interface RunningApp {
   ): Promise<Outcome<A>>;
   ask<Q extends AnyQuery>(query: Q, input: QueryInput<Q>, options?: ReadOptions): Promise<QueryOutput<Q>>;
   /**
-   * Snapshot first, then changes; versions only rise. Ends when the signal aborts, the app stops, the loop is left, and
-   * at once by `return()`, also while a `next()` waits. Bad ids are thrown by the call, what fails later by `next()`.
+   * Snapshot first, then changes; versions only rise. After a cursor: what was missed, CAUGHT_UP, then changes; or GAP, if
+   * it does not fit, and a snapshot. Ends when the signal aborts, the app stops, the loop is left, and
+   * at once by `return()`, also while a `next()` waits. Bad ids and BAD_CURSOR are thrown by the call, what fails later by `next()`.
    */
   watch<V extends View>(
     view: V,
     id: string,
-    signal?: AbortSignal,
+    options?: WatchOptions,
   ): AsyncIterableIterator<WatchedChange<Doc<V>>, undefined>;
   /**
    * Resolves once everything that a correlation id set in motion is done, refused, cancelled or dead, with all its steps. Never
@@ -282,38 +274,12 @@ function runningApp(
       >,
     ask: <Q extends AnyQuery>(query: Q, input: QueryInput<Q>, options?: ReadOptions) =>
       runtime.ask(query.name, input, options) as Promise<QueryOutput<Q>>,
-    watch: <V extends View>(view: V, id: string, signal: AbortSignal = new AbortController().signal) =>
-      watchedChanges<Doc<V>>(runtime.watchDocument(view.name, id, signal)),
+    watch: <V extends View>(view: V, id: string, { after, signal }: WatchOptions = {}) =>
+      watchedChanges<Doc<V>>(runtime.watchDocument(view.name, id, after, signal ?? new AbortController().signal)),
     settled: runtime.settled,
     stop() {
       stopped ??= closeAll(closers, logger);
       return stopped;
-    },
-  };
-}
-
-/** Not a generator: one that waits for its next change cannot be returned. */
-function watchedChanges<D>(changes: AsyncIterable<ViewChange>): AsyncIterableIterator<WatchedChange<D>, undefined> {
-  const inner = changes[Symbol.asyncIterator]();
-  const end = { done: true, value: undefined } as const;
-  return {
-    async next() {
-      const result = await inner.next();
-      if (result.done === true) return end;
-      const { signal, node, origins } = result.value;
-      const document = node?.document as D | undefined;
-      return { done: false, value: { signal, document, version: node?.version, origins } };
-    },
-    async return() {
-      await inner.return?.();
-      return end;
-    },
-    async throw(error: unknown) {
-      await inner.return?.();
-      throw error;
-    },
-    [Symbol.asyncIterator]() {
-      return this;
     },
   };
 }

@@ -5,8 +5,10 @@ import type { CommandProgress, FlowReader } from './flow-contract.ts';
 import type { Operators } from './operator-contract.ts';
 import type { SagaReads } from './saga-contract.ts';
 import type { TimerReads } from './timer-contract.ts';
+import type { WatchReads } from './watch-contract.ts';
 
 export type * from './operator-contract.ts';
+export type * from './watch-contract.ts';
 
 /**
  * What a running Millrace does for those who call it by name: the GraphQL resolvers and the typed `App`.
@@ -166,22 +168,6 @@ export interface Page<T> {
   };
 }
 
-export type Signal = 'SNAPSHOT' | 'UPDATE' | 'REMOVED' | 'CAUGHT_UP' | 'GAP';
-/** One message of a view subscription. Versions of a document only rise; steps in between may be merged. */
-export interface ViewChange {
-  readonly signal: Signal;
-  /** Opaque: log id, view, generation and the vector of partition revisions. */
-  readonly cursor: string;
-  readonly id: string | null;
-  readonly node: ViewRecord | null;
-  /** Ids of the commands merged into this change, oldest first, capped. */
-  readonly origins: readonly string[];
-}
-export interface EventDelivery {
-  readonly signal: Signal;
-  readonly cursor: string;
-  readonly event: AnyRecorded | null;
-}
 /** Served by an index or refused with INDEX_MISSING. */
 export interface EventFilterInput {
   readonly types?: readonly string[] | null | undefined;
@@ -264,7 +250,7 @@ export type {
 
 export type { SagaFilter, SagaReads, SagaRecord, SagaSent, SagaTimelineStep } from './saga-contract.ts';
 
-export interface Runtime extends TimerReads, FlowReader, SagaReads {
+export interface Runtime extends TimerReads, FlowReader, SagaReads, WatchReads {
   readonly model: Model;
   handle(request: CommandRequest): Promise<CommandOutcome>;
   /** Undefined when nothing is known of that command. Throws BAD_TOKEN. */
@@ -313,15 +299,9 @@ export interface Runtime extends TimerReads, FlowReader, SagaReads {
       readonly sort?: readonly SortInput[] | undefined;
     } & ReadOptions,
   ): Promise<number | null>;
-  /** Snapshot first, then changes, with no gap between the two. Ends when the signal aborts. */
-  watchDocument(view: string, id: string, signal: AbortSignal): AsyncIterable<ViewChange>;
-  /** A SNAPSHOT a document, CAUGHT_UP, then UPDATE and REMOVED (removed, or no longer matching). */
-  watchDocuments(view: string, filter: FilterInput | undefined, signal: AbortSignal): AsyncIterable<ViewChange>;
   /** `input` is raw. Throws BAD_INPUT with issues. */
   ask(query: string, input: unknown, options?: ReadOptions): Promise<unknown>;
   events(filter: EventFilterInput, page: PageInput): Promise<Page<AnyRecorded>>;
-  /** From `after` (exclusive) or from now; every event once, in order of position; CAUGHT_UP when it reaches the end. */
-  watchEvents(filter: EventFilterInput, after: string | undefined, signal: AbortSignal): AsyncIterable<EventDelivery>;
   /** All consumers of the modules, in their order. `unused`: then earlier generations, too. */
   consumers(options?: { readonly unused?: boolean }): Promise<readonly ConsumerState[]>;
   readonly operators: Operators;

@@ -2,8 +2,8 @@ import type { Model } from '../define/model.ts';
 import type { Logger } from '../logger.ts';
 import type { EventPages } from '../store/event-pages.ts';
 import type { ViewStore } from '../store/view-documents.ts';
-import type { EventDelivery, ReadOptions, Runtime, ViewChange } from './contract.ts';
-import { decodeEventCursor } from './cursor.ts';
+import type { EventDelivery, GapReason, ReadOptions, Runtime, ViewChange } from './contract.ts';
+import { decodeEventCursor, decodeViewCursor, type ViewCursor } from './cursor.ts';
 import { decodeEvent, type ToEvent } from './decode-event.ts';
 import { type DecodeOnce, decodeOnce } from './decode-once.ts';
 import type { FeedTiming } from './feed-run.ts';
@@ -18,9 +18,10 @@ import { checkFilter } from './view-filter.ts';
 import { checkDocumentId, createViewHandles, type ViewHandles } from './view-handles.ts';
 import { planList } from './view-plan.ts';
 import { createAtLeast, type FindDecided } from './wait-at-least.ts';
-import { documentSource, type WatchDeps } from './watch-document.ts';
+import { DocumentSource } from './watch-document.ts';
 import { ListSource } from './watch-documents.ts';
 import { beginOfEvents, EventSource, planWatch } from './watch-events.ts';
+import type { WatchDeps, WatchSource } from './watch-view.ts';
 
 export interface ReadsDeps {
   readonly model: Model;
@@ -43,6 +44,8 @@ export interface Reads
     Runtime,
     'document' | 'documents' | 'countDocuments' | 'watchDocument' | 'watchDocuments' | 'ask' | 'events' | 'watchEvents'
   > {
+  /** Every open subscription of the view gets GAP with this reason, and a snapshot of what is served then. */
+  restartWatches(view: string, reason: GapReason): void;
   /** What is open now; for tests of leaks and for metrics. */
   readonly state: {
     readonly streamCount: number;
@@ -83,6 +86,7 @@ export function createReads(deps: ReadsDeps): Reads {
     watchDocument: watches.watchDocument,
     watchDocuments: watches.watchDocuments,
     watchEvents: watches.watchEvents,
+    restartWatches: watches.restartWatches,
     get state() {
       return watches.state;
     },
@@ -94,7 +98,10 @@ export function createReads(deps: ReadsDeps): Reads {
   };
 }
 
-type Watches = Pick<Reads, 'watchDocument' | 'watchDocuments' | 'watchEvents' | 'state' | 'close'> & {
+type Watches = Pick<
+  Reads,
+  'watchDocument' | 'watchDocuments' | 'watchEvents' | 'restartWatches' | 'state' | 'close'
+> & {
   note(hint: ViewHint): void;
 };
 
@@ -105,22 +112,43 @@ function createWatches(deps: ReadsDeps, views: ViewHandles, toEvent: ToEvent): W
   const timing = { ...TIMING, ...deps.timing };
   const streams = createOpenStreams();
   const feeds = new Map<string, ViewFeed>();
-  const watched = (name: string): WatchDeps => {
-    const view = views.get(name);
-    const feed = feeds.get(name) ?? createViewFeed(view, { logId, store, logger, timing });
-    feeds.set(name, feed);
-    return { logId, view, feed };
-  };
-  return {
-    watchDocument(name, id, signal) {
-      const source = watched(name);
-      checkDocumentId(id);
-      return streams.open<ViewChange>(signal, (wake) => documentSource(source, id, wake));
+  const watched = (name: string): WatchDeps => ({
+    logId,
+    served() {
+      const view = views.get(name);
+      const feed = feeds.get(name) ?? createViewFeed(view, { logId, store, logger, timing });
+      feeds.set(name, feed);
+      return { view, feed };
     },
-    watchDocuments(name, filter, signal) {
-      const source = watched(name);
-      const plan = planList(source.view.view, checkFilter(filter));
-      return streams.open<ViewChange>(signal, (wake) => new ListSource(source, plan, wake));
+  });
+  const sources = new Map<string, Set<WatchSource>>();
+  const open = (name: string, signal: AbortSignal, start: (wake: () => void) => WatchSource) =>
+    streams.open<ViewChange>(signal, (wake) => {
+      const source = start(wake);
+      const ofView = sources.get(name) ?? new Set();
+      sources.set(name, ofView.add(source));
+      return {
+        take: () => source.take(),
+        stop() {
+          ofView.delete(source);
+          source.stop();
+        },
+      };
+    });
+  return {
+    watchDocument(name, id, after, signal) {
+      views.get(name);
+      checkDocumentId(id);
+      const from = cursorOf(after);
+      return open(name, signal, (wake) => new DocumentSource(watched(name), id, from, wake));
+    },
+    watchDocuments(name, filter, after, signal) {
+      const plan = planList(views.get(name).view, checkFilter(filter));
+      const from = cursorOf(after);
+      return open(name, signal, (wake) => new ListSource(watched(name), plan, from, wake));
+    },
+    restartWatches(name, reason) {
+      for (const source of [...(sources.get(name) ?? [])]) source.restart(reason);
     },
     watchEvents(input, after, signal) {
       const plan = planWatch(model, input);
@@ -141,3 +169,6 @@ function createWatches(deps: ReadsDeps, views: ViewHandles, toEvent: ToEvent): W
     },
   };
 }
+
+const cursorOf = (after: string | undefined): ViewCursor | undefined =>
+  after == null ? undefined : decodeViewCursor(after);

@@ -1,7 +1,9 @@
+import { createHash } from 'node:crypto';
 import { DOCUMENT_ID_MAX_LENGTH, idProblem } from '../define/stream-key.ts';
 import { MillraceError } from '../errors.ts';
 import type { ViewBuild } from '../store/view-documents.ts';
 import { isScalar, type Scalar } from './scalar.ts';
+import { type CheckedFilter, filterKey } from './view-filter.ts';
 
 /**
  * Cursors are opaque to clients: base64url of compact JSON, with the log they belong to. They name a place and give no
@@ -15,19 +17,35 @@ type Kind = 'v' | 'e' | 'l' | 't';
 /** How far a subscriber of a view has come. */
 export interface ViewCursor extends ViewBuild {
   readonly logId: string;
-  /** Revision of each partition, by its number, up to which every change was delivered; 0 where nothing was. */
+  /** When it was told, in seconds since 1970: what was removed long ago is forgotten. */
+  readonly issuedAtS: number;
+  /** Revision of each partition, by its number, up to which every change was delivered; empty: nothing was yet. */
   readonly revisions: readonly number[];
+  /** What it was issued for, as `documentScope` or `listScope` says it. */
+  readonly scope: string;
 }
 
-export function encodeViewCursor({ logId, view, generation, revisions }: ViewCursor): string {
-  return encode([FORMAT, 'v', logId, view, generation, ...revisions]);
+/** A cursor without its scope: the same for all subscribers of a view, so it is made once for many. */
+export function encodeViewPlace({ logId, view, generation, issuedAtS, revisions }: Omit<ViewCursor, 'scope'>): string {
+  return encode([FORMAT, 'v', logId, view, generation, issuedAtS, ...revisions]);
 }
+export const withScope = (place: string, scope: string): string => `${place}.${scope}`;
+export const encodeViewCursor = (cursor: ViewCursor): string => withScope(encodeViewPlace(cursor), cursor.scope);
 
-/** Throws BAD_CURSOR. The caller compares view and generation. */
-export function decodeViewCursor(text: unknown, logId: string): ViewCursor {
-  const [view, generation, ...revisions] = decode(text, 'v', logId);
-  if (typeof view !== 'string' || !isCount(generation) || !revisions.every(isCount)) throw unreadable();
-  return { logId, view, generation, revisions };
+export const documentScope = (id: string): string => `d${digest(id)}`;
+export const listScope = (filter: CheckedFilter): string => `l${digest(filterKey(filter))}`;
+const digest = (text: string): string => createHash('sha256').update(text).digest('base64url').slice(0, 12);
+const SCOPE = /^[dl][\w-]{12}$/;
+
+/** Throws BAD_CURSOR for what was not issued like this. Whether it fits is for `resume.ts`, also for the log. */
+export function decodeViewCursor(text: unknown): ViewCursor {
+  const [place, scope, ...more] = typeof text === 'string' && text.length <= CURSOR_MAX_LENGTH ? text.split('.') : [];
+  const [logId, view, generation, issuedAtS, ...revisions] = decodeAny(place, 'v');
+  if (typeof view !== 'string' || !isCount(generation) || !isCount(issuedAtS) || !revisions.every(isCount)) {
+    throw unreadable();
+  }
+  if (scope === undefined || !SCOPE.test(scope) || more.length > 0) throw unreadable();
+  return { logId, view, generation, issuedAtS, revisions, scope };
 }
 
 /** A place in the log: of an event that was delivered, or reached. */
@@ -102,13 +120,18 @@ function encode(fields: readonly unknown[]): string {
 }
 
 function decode(text: unknown, kind: Kind, logId: string): readonly unknown[] {
-  if (typeof text !== 'string' || text.length === 0 || text.length > CURSOR_MAX_LENGTH) throw unreadable();
-  const fields = parseFields(text);
-  const [format, ofKind, ofLog, ...rest] = fields;
-  if (format !== FORMAT || typeof ofLog !== 'string') throw unreadable();
-  if (ofKind !== kind) throw new MillraceError('BAD_CURSOR', 'This cursor was issued for something else.');
+  const [ofLog, ...rest] = decodeAny(text, kind);
   if (ofLog !== logId) throw new MillraceError('BAD_CURSOR', 'This cursor belongs to another log.');
   return rest;
+}
+
+/** Of any log: its id, then what stands behind it. */
+function decodeAny(text: unknown, kind: Kind): readonly [logId: string, ...unknown[]] {
+  if (typeof text !== 'string' || text.length === 0 || text.length > CURSOR_MAX_LENGTH) throw unreadable();
+  const [format, ofKind, ofLog, ...rest] = parseFields(text);
+  if (format !== FORMAT || typeof ofLog !== 'string') throw unreadable();
+  if (ofKind !== kind) throw new MillraceError('BAD_CURSOR', 'This cursor was issued for something else.');
+  return [ofLog, ...rest];
 }
 
 function parseFields(text: string): readonly unknown[] {

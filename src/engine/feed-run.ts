@@ -3,7 +3,7 @@ import { MillraceError } from '../errors.ts';
 import type { Logger } from '../logger.ts';
 import type { ViewDocument } from '../store/documents.ts';
 import type { PartitionState, ViewStore } from '../store/view-documents.ts';
-import { encodeViewCursor } from './cursor.ts';
+import { encodeViewPlace } from './cursor.ts';
 import type { ViewHint } from './hint-bus.ts';
 import { type PartitionChange, type PartitionStep, PartitionTrack } from './partition-track.ts';
 import { ViewAudience } from './view-audience.ts';
@@ -49,7 +49,7 @@ export class FeedRun {
   #looksLater = false;
   #stopped = false;
   #failures = 0;
-  #cursor: string | undefined;
+  #place: string | undefined;
 
   constructor(view: ViewHandle, deps: FeedDeps) {
     this.#view = view;
@@ -87,10 +87,15 @@ export class FeedRun {
     return byPartition([...this.#tracks].map(([partition, { delivered }]) => [partition, delivered]));
   }
 
-  /** `revisions` as a cursor; made once, whatever the number of subscribers. */
-  cursor(): string {
-    this.#cursor ??= encodeViewCursor({ logId: this.#deps.logId, ...this.#view.build, revisions: this.revisions() });
-    return this.#cursor;
+  /** `revisions` as a cursor without its scope; made once, whatever the number of subscribers. */
+  place(): string {
+    this.#place ??= this.placeOf(this.revisions(), nowS());
+    return this.#place;
+  }
+
+  /** Any place in this view. */
+  placeOf(revisions: readonly number[], issuedAtS: number): string {
+    return encodeViewPlace({ logId: this.#deps.logId, ...this.#view.build, issuedAtS, revisions });
   }
 
   /**
@@ -135,7 +140,7 @@ export class FeedRun {
     // The generation was created after the start: nothing of it was told yet.
     const track = new PartitionTrack(0);
     this.#tracks.set(partition, track);
-    this.#cursor = undefined;
+    this.#place = undefined;
     return track;
   }
 
@@ -205,7 +210,7 @@ export class FeedRun {
     // From here on without waiting: subscribers look when all is told and the cursor says so.
     for (const document of documents) this.#tell(document);
     for (const [track, step] of steps) if (step.kind === 'changes') track.deliver(step.upTo);
-    this.#cursor = undefined;
+    this.#place = undefined;
   }
 
   #collect(change: PartitionChange, documents: ViewDocument[], wanted: Map<string, number>): void {
@@ -241,7 +246,7 @@ export class FeedRun {
       }
     }
     track.deliver(upTo);
-    this.#cursor = undefined;
+    this.#place = undefined;
   }
 
   #tell(document: ViewDocument): void {
@@ -272,6 +277,9 @@ export class FeedRun {
     return new Promise((resolve) => setTimeout(resolve, ms));
   }
 }
+
+/** As cursors tell the time. */
+export const nowS = (): number => Math.floor(Date.now() / 1_000);
 
 /** Nothing is wrong with what the client asked: it only has to ask again. */
 const behind = (view: string): MillraceError =>

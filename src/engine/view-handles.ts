@@ -23,6 +23,12 @@ export interface ViewHandle {
   readSlice(plan: ViewPlan, slice: ListSlice): Promise<readonly ViewDocument[]>;
   /** Documents of a list, counted up to `limit`; equal counts of one turn share a round trip. */
   count(plan: ViewPlan, limit: number): Promise<number>;
+  /** Documents and tombstones of a partition that changed after a revision; equal reads of one turn share a round trip. */
+  readChanges(
+    partition: number,
+    after: { readonly revision: number; readonly id?: string },
+    limit: number,
+  ): Promise<readonly ViewDocument[]>;
 }
 
 export interface ViewHandles {
@@ -48,6 +54,10 @@ export function createViewHandles(model: Model, store: ViewStore): ViewHandles {
       build,
       progress: createViewProgress(store, consumer),
       read,
+      readChanges: (partition, after, limit) =>
+        share(JSON.stringify([partition, after.revision, after.id, limit]), () =>
+          store.changedSince(build, partition, after, limit),
+        ),
       readSlice: (plan, slice) => share(sliceKey(plan, slice), () => readSlice(store, build, plan, slice)),
       count: (plan, limit) =>
         shareCount(JSON.stringify([filterKey(plan.filter), limit]), () => countList(store, build, plan, limit)),
@@ -64,10 +74,19 @@ export function createViewHandles(model: Model, store: ViewStore): ViewHandles {
 }
 
 /** Equal slices have equal keys, others never. */
-function sliceKey(plan: ViewPlan, { after, before, inclusive, turned, limit }: ListSlice): string {
+function sliceKey(plan: ViewPlan, { after, before, inclusive, turned, limit, keysOnly }: ListSlice): string {
   const tagged = (key: ListKey | undefined): unknown =>
     key?.map((value) => [typeRank(value), typeof value === 'number' ? String(value) : value]);
-  return JSON.stringify([filterKey(plan.filter), plan.order, tagged(after), tagged(before), inclusive, turned, limit]);
+  return JSON.stringify([
+    filterKey(plan.filter),
+    plan.order,
+    tagged(after),
+    tagged(before),
+    inclusive,
+    turned,
+    limit,
+    keysOnly,
+  ]);
 }
 
 const marks: ReadonlySet<string> = new Set([

@@ -24,6 +24,8 @@ export interface ListSlice {
   readonly before?: ListKey | undefined;
   readonly turned: boolean;
   readonly limit: number;
+  /** Only what the list is sorted by and the marks of delivery: enough to know which documents there are. */
+  readonly keysOnly?: boolean;
 }
 
 /** Reads a slice of a list by keyset: what it costs does not depend on how deep in the list it lies. */
@@ -101,12 +103,15 @@ async function readParts(
   });
   const chunk = parts.length < 2 ? slice.limit : Math.max(8, Math.ceil((2 * slice.limit) / parts.length));
   const filter = mongoFilter(plan.filter);
+  const fields = slice.keysOnly === true ? plan.index.map(([field]) => field) : undefined;
   const fill = async (part: Part): Promise<void> => {
     const limit = Math.min(chunk, slice.limit);
     const { from, to } = part;
     // MongoDB refuses bounds with nothing between them.
     const empty = compareEdges(plan.index, from, to) >= 0;
-    part.buffer = empty ? [] : await store.scan(build, { index: plan.index, from, to, backward, filter, limit });
+    part.buffer = empty
+      ? []
+      : await store.scan(build, { index: plan.index, from, to, backward, filter, limit, fields });
     part.next = 0;
     part.exhausted = part.buffer.length < limit;
     const last = part.buffer.at(-1);

@@ -1,109 +1,108 @@
 import type { ViewDocument } from '../store/documents.ts';
-import type { ViewChange } from './contract.ts';
-import { encodeViewCursor } from './cursor.ts';
-import type { FeedRun } from './feed-run.ts';
-import type { PullSource } from './pull-stream.ts';
-import type { FeedLease, ViewFeed } from './view-feed.ts';
-import { toRecord, type ViewHandle } from './view-handles.ts';
-
-export interface WatchDeps {
-  readonly logId: string;
-  readonly view: ViewHandle;
-  readonly feed: ViewFeed;
-}
+import type { GapReason, ViewChange } from './contract.ts';
+import { documentScope, type ViewCursor } from './cursor.ts';
+import { changeOf, type Opened, openWatch, signalOf, type WatchDeps, type WatchSource } from './watch-view.ts';
 
 /**
- * SNAPSHOT (node null when the document does not exist), then UPDATE and REMOVED. It listens first and reads the
- * snapshot then, so there is no gap; states that the snapshot holds already are dropped. Holds one document at most.
+ * SNAPSHOT (node null when the document does not exist), then UPDATE and REMOVED. After a cursor: UPDATE or REMOVED if
+ * there was any change, CAUGHT_UP, and so on; GAP, SNAPSHOT and CAUGHT_UP if the cursor does not fit. States that were
+ * sent, or that the cursor holds, are dropped. Holds one document at most.
  */
-export function documentSource(deps: WatchDeps, id: string, wake: () => void): PullSource<ViewChange> {
-  let lease: FeedLease | undefined;
-  let unlisten: (() => void) | undefined;
-  let stopped = false;
-  let cursor: CursorKeeper | undefined;
-  /** Revision of the state that the subscriber has; undefined before the snapshot. */
-  let seen: number | undefined;
-  let newest: ViewDocument | undefined;
+export class DocumentSource implements WatchSource {
+  readonly #deps: WatchDeps;
+  readonly #id: string;
+  readonly #wake: () => void;
+  readonly #scope: string;
+  #after: ViewCursor | undefined;
+  #opened: Opened | undefined;
+  #restart: GapReason | undefined;
+  #stopped = false;
+  /** What it begins with, in order. */
+  #first: ViewChange[] = [];
+  /** Revision of the state that the subscriber has. */
+  #seen = 0;
+  #newest: ViewDocument | undefined;
 
-  const letGo = (): void => {
-    unlisten?.();
-    lease?.release();
-  };
-  const snapshot = async (): Promise<ViewChange | undefined> => {
-    lease = await deps.feed.acquire();
-    if (!stopped) {
-      unlisten = lease.run.audience.addDocument(id, (document) => {
-        newest = document;
-        wake();
+  constructor(deps: WatchDeps, id: string, after: ViewCursor | undefined, wake: () => void) {
+    this.#deps = deps;
+    this.#id = id;
+    this.#scope = documentScope(id);
+    this.#after = after;
+    this.#wake = wake;
+  }
+
+  take(): Promise<ViewChange | undefined> | ViewChange | undefined {
+    if (this.#opened === undefined || this.#restart !== undefined) return this.#begin();
+    const first = this.#first.shift();
+    if (first !== undefined) return first;
+    const document = this.#newest;
+    this.#newest = undefined;
+    if (document === undefined || document._revision <= this.#seen) return undefined;
+    const before = this.#seen;
+    this.#seen = document._revision;
+    const signal = document._deleted === undefined ? 'UPDATE' : 'REMOVED';
+    return changeOf(signal, document, before, this.#opened.cursors.current());
+  }
+
+  restart(reason: GapReason): void {
+    this.#restart = reason;
+    this.#wake();
+  }
+
+  stop(): void {
+    this.#stopped = true;
+    this.#close();
+  }
+
+  #close(): void {
+    this.#opened?.close();
+    this.#opened = undefined;
+    this.#first = [];
+    this.#newest = undefined;
+  }
+
+  async #begin(): Promise<ViewChange | undefined> {
+    for (;;) {
+      const gap = this.#restart;
+      this.#restart = undefined;
+      this.#close();
+      try {
+        return await this.#open(gap);
+      } catch (error) {
+        // What it was reading is not served any more.
+        if (this.#restart === undefined || this.#stopped) throw error;
+      }
+    }
+  }
+
+  async #open(reason: GapReason | undefined): Promise<ViewChange | undefined> {
+    const after = reason === undefined ? this.#after : undefined;
+    const listen: Parameters<typeof openWatch>[2] = ({ audience }) =>
+      audience.addDocument(this.#id, (document) => {
+        this.#newest = document;
+        this.#wake();
       });
+    const asked = { scope: this.#scope, after, gap: reason };
+    const opened = await openWatch(this.#deps, asked, listen, () => this.#stopped);
+    if (opened === undefined) return undefined;
+    this.#opened = opened;
+    const document = await opened.view.read(this.#id);
+    this.#after = undefined;
+    this.#first = this.#messages(opened, document);
+    return this.#first.shift();
+  }
+
+  #messages({ cursors, from, gap }: Opened, document: ViewDocument | undefined): ViewChange[] {
+    const cursor = cursors.begin();
+    const known = document === undefined ? 0 : (from?.revisions[document._partition] ?? 0);
+    this.#seen = Math.max(known, document?._revision ?? 0);
+    const caughtUp = signalOf('CAUGHT_UP', cursor);
+    if (from === undefined) {
+      const snapshot = { ...changeOf('SNAPSHOT', document, 0, cursor), id: this.#id };
+      return gap === undefined ? [snapshot] : [signalOf('GAP', cursors.incomplete(), gap), snapshot, caughtUp];
     }
-    if (stopped) {
-      letGo();
-      return undefined;
-    }
-    cursor = createCursorKeeper(deps, lease.run, await lease.run.confirm());
-    const document = await deps.view.read(id);
-    seen = document?._revision ?? 0;
-    return { ...changeOf('SNAPSHOT', document, 0, cursor.begin()), id };
-  };
-
-  return {
-    take() {
-      if (seen === undefined || cursor === undefined) return snapshot();
-      const document = newest;
-      newest = undefined;
-      if (document === undefined || document._revision <= seen) return undefined;
-      const before = seen;
-      seen = document._revision;
-      return changeOf(document._deleted === undefined ? 'UPDATE' : 'REMOVED', document, before, cursor.current());
-    },
-    stop() {
-      stopped = true;
-      letGo();
-    },
-  };
-}
-
-/** A message about a document; `seen` is the revision that the subscriber knows of it. */
-export function changeOf(
-  signal: ViewChange['signal'],
-  document: ViewDocument | undefined,
-  seen: number,
-  cursor: string,
-): ViewChange {
-  const present = document !== undefined && document._deleted === undefined && signal !== 'REMOVED';
-  return {
-    signal,
-    cursor,
-    id: document?._id ?? null,
-    node: present ? toRecord(document) : null,
-    // The store keeps the last few; that is the cap.
-    origins: (document?._origins ?? []).filter(({ revision }) => revision > seen).map(({ commandId }) => commandId),
-  };
-}
-
-/** Cursors of one subscriber. They never go back, and never beyond what it was sent. */
-export interface CursorKeeper {
-  /** What the snapshot holds. */
-  begin(): string;
-  /** What the feed has told, once the subscriber has been sent all of it. */
-  current(): string;
-}
-
-export function createCursorKeeper(deps: WatchDeps, run: FeedRun, begun: readonly number[]): CursorKeeper {
-  const of = (revisions: readonly number[]): string =>
-    encodeViewCursor({ logId: deps.logId, ...deps.view.build, revisions });
-  let overtaken = false;
-  return {
-    begin: () => of(begun),
-    current() {
-      if (overtaken) return run.cursor();
-      const told = run.revisions();
-      overtaken = begun.every((revision, partition) => (told[partition] ?? 0) >= revision);
-      const merged = Array.from({ length: Math.max(begun.length, told.length) }, (_, partition) =>
-        Math.max(begun[partition] ?? 0, told[partition] ?? 0),
-      );
-      return overtaken ? run.cursor() : of(merged);
-    },
-  };
+    if (document === undefined || document._revision <= known) return [caughtUp];
+    const signal = document._deleted === undefined ? 'UPDATE' : 'REMOVED';
+    return [changeOf(signal, document, known, cursor), caughtUp];
+  }
 }

@@ -1,14 +1,12 @@
 import type { ViewDocument } from '../store/documents.ts';
-import type { ViewChange } from './contract.ts';
-import { encodeViewCursor } from './cursor.ts';
-import type { PullSource } from './pull-stream.ts';
-import type { FeedLease } from './view-feed.ts';
+import type { GapReason, ViewChange } from './contract.ts';
+import { listScope, type ViewCursor } from './cursor.ts';
+import { eachMatching, MissedPages, SnapshotPages } from './list-pages.ts';
+import { holds } from './resume.ts';
 import { type CheckedFilter, matches } from './view-filter.ts';
 import type { ViewPlan } from './view-plan.ts';
-import { type ListKey, listKey } from './view-scan.ts';
-import { type CursorKeeper, changeOf, createCursorKeeper, type WatchDeps } from './watch-document.ts';
+import { changeOf, type Opened, openWatch, signalOf, type WatchDeps, type WatchSource } from './watch-view.ts';
 
-const SNAPSHOT_PAGE_COUNT = 200;
 /** Beyond so many changed documents a slow subscriber keeps only their ids, and reads them when it gets there. */
 const KEPT_MAX_COUNT = 1_000;
 const REREAD_COUNT = 100;
@@ -18,78 +16,150 @@ interface Pending {
   readonly revision: number;
   readonly partition: number;
   readonly document: ViewDocument | undefined;
+  /** The subscriber may have it from before, though it was not sent here. */
+  readonly mayHave: boolean;
 }
 
 /**
- * A SNAPSHOT for each matching document, CAUGHT_UP, then UPDATE and REMOVED (removed, or no longer matching). It listens
- * first and reads the snapshot then, by pages of `plan`. What changes meanwhile waits, by document, and comes after
+ * A SNAPSHOT for each matching document, CAUGHT_UP, then UPDATE and REMOVED (removed, or no longer matching). After a
+ * cursor: UPDATE and REMOVED for what was missed, CAUGHT_UP, and so on; if it does not fit, GAP first and then as if
+ * without. It listens first and reads then, by pages. What changes meanwhile waits, by document, and comes after
  * CAUGHT_UP. Holds one page, the ids that were sent, and the newest state of documents that changed and were not sent.
  */
-export class ListSource implements PullSource<ViewChange> {
+export class ListSource implements WatchSource {
   readonly #deps: WatchDeps;
   readonly #plan: ViewPlan;
   readonly #filter: CheckedFilter;
   readonly #wake: () => void;
+  readonly #scope: string;
+  #after: ViewCursor | undefined;
+  #restart: GapReason | undefined;
+  #stopped = false;
+  #opened: Opened | undefined;
+  #phase: 'new' | 'snapshot' | 'missed' | 'live' = 'new';
   /** Revision of each document that the subscriber has. */
   readonly #sent = new Map<string, number>();
   readonly #pending = new Map<string, Pending>();
   #keptCount = 0;
-  #phase: 'new' | 'snapshot' | 'live' = 'new';
-  #stopped = false;
-  #lease: FeedLease | undefined;
-  #unlisten: (() => void) | undefined;
-  #begun: readonly number[] = [];
-  #cursor: CursorKeeper | undefined;
-  /** Cursor of what was sent completely. */
-  #safe: string;
+  #pages: SnapshotPages | MissedPages | undefined;
   #page: ViewDocument[] = [];
-  #after: ListKey | undefined;
-  #lastPage = false;
+  /** Cursor of what was sent completely. */
+  #safe = '';
+  /** After a cursor: once the feed has told these, `#sent` has all that the subscriber has. */
+  #knownFrom: readonly number[] | undefined;
+  #allKnown = true;
 
-  constructor(deps: WatchDeps, plan: ViewPlan, wake: () => void) {
+  constructor(deps: WatchDeps, plan: ViewPlan, after: ViewCursor | undefined, wake: () => void) {
     this.#deps = deps;
     this.#plan = plan;
     this.#filter = plan.filter;
+    this.#scope = listScope(plan.filter);
+    this.#after = after;
     this.#wake = wake;
-    // Until CAUGHT_UP nothing can be relied on: who comes back with this cursor starts from the beginning.
-    this.#safe = encodeViewCursor({ logId: deps.logId, ...deps.view.build, revisions: [] });
   }
 
   async take(): Promise<ViewChange | undefined> {
-    if (this.#phase === 'new') await this.#open();
-    if (this.#phase === 'snapshot') return this.#takeSnapshot();
-    return this.#phase === 'live' ? this.#takeChange() : undefined;
+    for (;;) {
+      if (this.#restart !== undefined) this.#close();
+      try {
+        if (this.#phase === 'new') {
+          const gap = await this.#begin();
+          if (gap !== undefined) return gap;
+        }
+        if (this.#phase === 'snapshot' || this.#phase === 'missed') return await this.#takePaged();
+        return this.#phase === 'live' ? await this.#takeChange() : undefined;
+      } catch (error) {
+        // What it was reading is not served any more.
+        if (this.#restart === undefined || this.#stopped) throw error;
+      }
+    }
+  }
+
+  restart(reason: GapReason): void {
+    this.#restart = reason;
+    this.#wake();
   }
 
   stop(): void {
     this.#stopped = true;
-    this.#unlisten?.();
-    this.#lease?.release();
-    this.#sent.clear();
-    this.#pending.clear();
+    this.#close();
   }
 
-  async #open(): Promise<void> {
-    this.#lease = await this.#deps.feed.acquire();
-    if (this.#stopped) {
-      this.#lease.release();
-      return;
+  #close(): void {
+    this.#opened?.close();
+    this.#opened = undefined;
+    this.#phase = 'new';
+    this.#sent.clear();
+    this.#pending.clear();
+    this.#keptCount = 0;
+    this.#page = [];
+    this.#pages = undefined;
+    this.#knownFrom = undefined;
+    this.#allKnown = true;
+  }
+
+  /** Gives GAP where the subscriber has to drop what it has. */
+  async #begin(): Promise<ViewChange | undefined> {
+    const reason = this.#restart;
+    this.#restart = undefined;
+    const asked = { scope: this.#scope, after: reason === undefined ? this.#after : undefined, gap: reason };
+    const listen: Parameters<typeof openWatch>[2] = ({ audience }) =>
+      audience.addList(this.#filter, (document, matched) => this.#note(document, matched));
+    const opened = await openWatch(this.#deps, asked, listen, () => this.#stopped);
+    if (opened === undefined) return undefined;
+    this.#opened = opened;
+    const { view, cursors, from, gap, begun } = opened;
+    for (const [id, { revision, partition }] of this.#pending) {
+      if (revision <= (begun[partition] ?? 0)) this.#forget(id);
     }
-    const { run } = this.#lease;
-    this.#unlisten = run.audience.addList(this.#filter, (document, matched) => this.#note(document, matched));
-    this.#begun = await run.confirm();
-    this.#cursor = createCursorKeeper(this.#deps, run, this.#begun);
-    this.#phase = 'snapshot';
+    if (from === undefined) {
+      this.#pages = new SnapshotPages(view, this.#plan);
+      this.#safe = cursors.incomplete();
+      this.#phase = 'snapshot';
+    } else {
+      this.#allKnown = false;
+      if (this.#filter.length > 0) {
+        await eachMatching(
+          view,
+          this.#plan,
+          (one) => this.#has(one, from),
+          () => this.#stopped,
+        );
+        if (this.#stopped) return undefined;
+      }
+      this.#pages = new MissedPages(view, from, begun);
+      this.#safe = cursors.underWay(from.revisions, from.issuedAtS);
+      this.#phase = 'missed';
+    }
+    this.#after = undefined;
+    return gap === undefined ? undefined : signalOf('GAP', this.#safe, gap);
+  }
+
+  /** It matches now: the subscriber has it as it was at its cursor, or gets it as missed. */
+  #has({ _id, _partition }: ViewDocument, from: ViewCursor): void {
+    this.#sent.set(_id, from.revisions[_partition] ?? 0);
+  }
+
+  /** Whether the subscriber may have documents that are not in `#sent`. */
+  #mayHaveOthers(): boolean {
+    if (this.#allKnown) return false;
+    if (this.#filter.length > 0 && this.#knownFrom !== undefined && this.#opened !== undefined) {
+      this.#allKnown = holds(this.#opened.run.revisions(), this.#knownFrom);
+    }
+    return !this.#allKnown;
   }
 
   #note(document: ViewDocument, matched: boolean): void {
     const { _id: id, _revision: revision, _partition: partition } = document;
-    // While the snapshot is read, an older state may still be on its way: only then others have to be remembered.
-    if (matched || this.#sent.has(id) || this.#phase !== 'live') {
+    // What is read has it, or something newer.
+    if (revision <= (this.#opened?.begun[partition] ?? 0)) return;
+    const mayHave = (this.#pending.get(id)?.mayHave ?? false) || this.#mayHaveOthers();
+    // While pages are read, an older state may still be on its way: only then others have to be remembered.
+    if (matched || mayHave || this.#sent.has(id) || this.#phase !== 'live') {
       this.#forget(id);
       const keep = this.#keptCount < KEPT_MAX_COUNT;
       if (keep) this.#keptCount++;
-      this.#pending.set(id, { revision, partition, document: keep ? document : undefined });
+      this.#pending.set(id, { revision, partition, document: keep ? document : undefined, mayHave });
     } else this.#forget(id);
     if (this.#phase === 'live') this.#wake();
   }
@@ -99,84 +169,93 @@ export class ListSource implements PullSource<ViewChange> {
     this.#pending.delete(id);
   }
 
-  async #takeSnapshot(): Promise<ViewChange | undefined> {
-    while (!this.#stopped) {
+  async #takePaged(): Promise<ViewChange | undefined> {
+    const [opened, pages] = [this.#opened, this.#pages];
+    while (!this.#stopped && opened !== undefined && pages !== undefined) {
       const document = this.#page.shift();
       if (document === undefined) {
-        if (this.#lastPage) return this.#caughtUp();
-        await this.#readPage();
+        this.#page = [...(await pages.read())];
+        const { cursors, from } = opened;
+        if (pages instanceof MissedPages && from !== undefined) {
+          this.#safe = cursors.underWay(pages.revisions, from.issuedAtS);
+        }
+        if (this.#page.length === 0) return this.#caughtUp(opened);
         continue;
       }
-      const newest = this.#newestOf(document);
-      if (newest === undefined) continue;
-      this.#sent.set(newest._id, newest._revision);
-      return changeOf('SNAPSHOT', newest, 0, this.#safe);
+      const change = this.#phase === 'snapshot' ? this.#snapshotOf(document) : this.#missedOf(document);
+      if (change !== undefined) return change;
     }
     return undefined;
   }
 
-  /** What to send for a document of the snapshot; undefined when it was sent or does not match any more. */
-  #newestOf(document: ViewDocument): ViewDocument | undefined {
+  /** Undefined when it was sent, or does not match any more. */
+  #snapshotOf(document: ViewDocument): ViewChange | undefined {
     // A document that moves in the index while it is walked may be met twice.
     if ((this.#sent.get(document._id) ?? 0) >= document._revision) return undefined;
+    const newest = this.#newestOf(document);
+    if (newest._deleted !== undefined || !matches(this.#filter, newest)) return undefined;
+    if (newest !== document) this.#forget(newest._id);
+    this.#sent.set(newest._id, newest._revision);
+    return changeOf('SNAPSHOT', newest, 0, this.#safe);
+  }
+
+  /** Undefined when it was sent. One that does not match is told as removed: the subscriber may have had it. */
+  #missedOf(document: ViewDocument): ViewChange | undefined {
+    const newest = this.#newestOf(document);
+    if (newest !== document) this.#forget(newest._id);
+    return this.#changeOf(newest, true);
+  }
+
+  #newestOf(document: ViewDocument): ViewDocument {
     const changed = this.#pending.get(document._id)?.document;
-    if (changed === undefined || changed._revision <= document._revision) return document;
-    if (changed._deleted !== undefined || !matches(this.#filter, changed)) return undefined;
-    this.#forget(document._id);
-    return changed;
+    return changed === undefined || changed._revision <= document._revision ? document : changed;
   }
 
-  async #readPage(): Promise<void> {
-    const slice = { after: this.#after, turned: false, limit: SNAPSHOT_PAGE_COUNT };
-    const page = await this.#deps.view.readSlice(this.#plan, slice);
-    const last = page.at(-1);
-    if (last !== undefined) this.#after = listKey(this.#plan.order, last);
-    this.#lastPage = page.length < SNAPSHOT_PAGE_COUNT;
-    this.#page = [...page];
-  }
-
-  #caughtUp(): ViewChange {
+  async #caughtUp({ run, cursors }: Opened): Promise<ViewChange | undefined> {
+    // Documents that moved on while the pages were read are not on them: they are heard of until then.
+    if (!this.#allKnown) this.#knownFrom = await run.confirm();
+    if (this.#stopped) return undefined;
     this.#phase = 'live';
-    this.#safe = this.#cursor?.begin() ?? this.#safe;
-    return { signal: 'CAUGHT_UP', cursor: this.#safe, id: null, node: null, origins: [] };
+    this.#pages = undefined;
+    this.#safe = cursors.begin();
+    return signalOf('CAUGHT_UP', this.#safe);
   }
 
   async #takeChange(): Promise<ViewChange | undefined> {
-    while (!this.#stopped) {
+    while (!this.#stopped && this.#opened !== undefined) {
       const [entry] = this.#pending;
       if (entry === undefined) return undefined;
       const [id, pending] = entry;
       if (pending.document === undefined) {
-        await this.#reread();
+        await this.#reread(this.#opened);
         continue;
       }
       this.#forget(id);
-      const change = this.#changeOf(pending.document);
-      if (this.#pending.size === 0) this.#safe = this.#cursor?.current() ?? this.#safe;
+      const change = this.#changeOf(pending.document, pending.mayHave);
+      if (this.#pending.size === 0) this.#safe = this.#opened.cursors.current();
       if (change !== undefined) return { ...change, cursor: this.#safe };
     }
     return undefined;
   }
 
-  #changeOf(document: ViewDocument): ViewChange | undefined {
-    const { _id: id, _revision: revision } = document;
+  #changeOf(document: ViewDocument, mayHave: boolean): ViewChange | undefined {
+    const { _id: id, _revision: revision, _partition: partition } = document;
     const sent = this.#sent.get(id);
     if (revision <= (sent ?? 0)) return undefined;
-    const matched = document._deleted === undefined && matches(this.#filter, document);
-    const seen = sent ?? this.#begun[document._partition] ?? 0;
-    if (matched) {
+    const { from, begun } = this.#opened ?? {};
+    const seen = sent ?? (from?.revisions ?? begun)?.[partition] ?? 0;
+    if (document._deleted === undefined && matches(this.#filter, document)) {
       this.#sent.set(id, revision);
       return changeOf('UPDATE', document, seen, this.#safe);
     }
-    return this.#sent.delete(id) ? changeOf('REMOVED', document, seen, this.#safe) : undefined;
+    return this.#sent.delete(id) || mayHave ? changeOf('REMOVED', document, seen, this.#safe) : undefined;
   }
 
   /** Reads documents whose ids only were kept. One that was removed and forgotten since counts as removed. */
-  async #reread(): Promise<void> {
-    if (this.#lease === undefined) return;
+  async #reread({ run }: Opened): Promise<void> {
     const asked = [...this.#pending].filter(([, { document }]) => document === undefined).slice(0, REREAD_COUNT);
     const wanted = new Map(asked.map(([id, { revision }]) => [id, revision]));
-    const read = await this.#lease.run.readAtLeast(wanted);
+    const read = await run.readAtLeast(wanted);
     const found = new Map(read.map((document) => [document._id, document]));
     for (const [id, { revision, partition }] of asked) {
       const now = this.#pending.get(id);

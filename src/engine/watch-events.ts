@@ -2,12 +2,12 @@ import type { Model } from '../define/model.ts';
 import { MillraceError } from '../errors.ts';
 import type { LogDocument } from '../store/documents.ts';
 import type { EventPages, LogPart } from '../store/event-pages.ts';
-import { roughBytes } from '../store/rough-bytes.ts';
 import type { EventDelivery, EventFilterInput } from './contract.ts';
 import { encodeEventCursor } from './cursor.ts';
 import type { ToEvent } from './decode-event.ts';
 import { checkEventFilter, completePart, type EventFilter, matchesEvent, selectivePart } from './event-filter.ts';
 import type { LogReader } from './log-reader.ts';
+import { FIRST_PAGE_COUNT, nextPageCount, PAGE_COUNT } from './page-size.ts';
 import type { PullSource } from './pull-stream.ts';
 import { TIME_TOLERANCE_MS } from './read-events.ts';
 
@@ -30,12 +30,10 @@ export function planWatch(model: Model, input: EventFilterInput): EventPlan {
   return { filter, part: selectivePart(model, filter) };
 }
 
-const PAGE_COUNT = 200;
-/** Events that may be large: as many a page as are about this long, but no fewer than the first page has. */
-const PAGE_MAX_BYTES = 500_000;
-const FIRST_PAGE_COUNT = 20;
 /** Farther behind than this, a filter is looked up in its index instead of passing the whole log before it. */
 const FAR_COUNT = 2_000;
+
+const dataOf = (event: LogDocument | undefined): unknown => event?.data;
 
 /**
  * Every event that matches, once, in order of position, from `begin` (exclusive) on; CAUGHT_UP when it reaches the end
@@ -102,7 +100,7 @@ export class EventSource implements PullSource<EventDelivery> {
     this.#page = events.filter((event) => matchesEvent(this.#filter, event));
     this.#behindCount = events.length === 0 ? 0 : this.#behindCount + events.length;
     if (this.#behindCount >= PAGE_COUNT) this.#caughtUp = false;
-    if (events.length >= FIRST_PAGE_COUNT) this.#pageCount = pageCountFor(events);
+    this.#pageCount = nextPageCount(events, this.#pageCount, dataOf);
     return events.length === 0;
   }
 
@@ -115,18 +113,10 @@ export class EventSource implements PullSource<EventDelivery> {
     const events = empty ? [] : await this.#deps.pages.scan(scan);
     this.#caughtUp = false;
     this.#position = events.length === limit ? (events.at(-1)?._id ?? end) : end;
-    if (events.length >= FIRST_PAGE_COUNT) this.#pageCount = pageCountFor(events);
+    this.#pageCount = nextPageCount(events, this.#pageCount, dataOf);
     this.#page = events.filter((event) => matchesEvent(this.#filter, event));
   }
 }
-
-/** After events like these. A few of them are measured: this is done for every page of every subscriber. */
-function pageCountFor(events: readonly LogDocument[]): number {
-  const some = Array.from({ length: SAMPLE_COUNT }, (_, i) => events[Math.floor((i * events.length) / SAMPLE_COUNT)]);
-  const bytes = some.reduce((sum, event) => sum + roughBytes(event?.data), 0) / SAMPLE_COUNT;
-  return Math.round(Math.min(PAGE_COUNT, Math.max(FIRST_PAGE_COUNT, PAGE_MAX_BYTES / bytes)));
-}
-const SAMPLE_COUNT = 5;
 
 /** A cursor of another gateway may be newer than what a new primary shows for a moment. */
 const END_WAITS_MS = [50, 200, 800] as const;

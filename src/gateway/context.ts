@@ -11,6 +11,8 @@ export interface GatewayContext {
   readonly client: string | null;
   /** What else the client said along the way (W3C `baggage`), or null. */
   readonly baggage: string | null;
+  /** Cursor that a broken event stream (SSE) goes on from, by its `Last-Event-ID`; it wins over `after`. */
+  readonly lastEventId?: string | undefined;
   /** Aborts when the client is gone. */
   readonly signal: AbortSignal;
 }

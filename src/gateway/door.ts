@@ -158,7 +158,16 @@ function allowOrigin({ headers, method }: IncomingMessage, response: ServerRespo
   response.setHeader('access-control-allow-methods', 'GET, POST');
   response.setHeader(
     'access-control-allow-headers',
-    ['content-type', 'accept', 'authorization', 'traceparent', 'baggage', 'x-client-name', ...csrfHeaders].join(', '),
+    [
+      'content-type',
+      'accept',
+      'authorization',
+      'last-event-id',
+      'traceparent',
+      'baggage',
+      'x-client-name',
+      ...csrfHeaders,
+    ].join(', '),
   );
   response.setHeader('access-control-max-age', '600');
 }

@@ -19,6 +19,7 @@ export function operationContext(
     readonly traceparent: unknown;
     readonly client: unknown;
     readonly baggage: unknown;
+    readonly lastEventId?: unknown;
   },
   signal: AbortSignal,
 ): GatewayContext {
@@ -28,6 +29,7 @@ export function operationContext(
     traceparent: sane(said.traceparent, traceparentPattern),
     client: sane(said.client, clientPattern),
     baggage: typeof said.baggage === 'string' && baggageProblem(said.baggage) === undefined ? said.baggage : null,
+    lastEventId: typeof said.lastEventId === 'string' && said.lastEventId !== '' ? said.lastEventId : undefined,
     signal,
   };
 }
@@ -38,4 +40,5 @@ export const saidByHeaders = (headers: IncomingHttpHeaders) => ({
   traceparent: headers.traceparent,
   client: headers['x-client-name'],
   baggage: headers.baggage,
+  lastEventId: headers['last-event-id'],
 });

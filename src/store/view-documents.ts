@@ -54,6 +54,8 @@ export interface IndexScan {
   readonly backward: boolean;
   readonly filter: Readonly<Record<string, unknown>>;
   readonly limit: number;
+  /** Only these, and the platform's own; default: all. */
+  readonly fields?: readonly string[] | undefined;
 }
 
 /** What a reader needs to know of a partition. */
@@ -106,6 +108,7 @@ export const CHANGES_INDEX: IndexKeys = [
   ['_revision', 1],
   ['_id', 1],
 ];
+const MARKS = ['_id', '_partition', '_revision', '_position', '_version', '_origins', '_deleted'] as const;
 /** Dead letters in one batch of an answer. */
 const IDS_PER_READ = 1_000;
 
@@ -141,7 +144,8 @@ export function createViewStore(client: MongoClient, db: Db, logId: string): Vie
     run((session) => {
       const { index, limit } = part;
       const sort = keysDocument(index, part.backward ? -1 : 1);
-      const options = { session, limit, batchSize: limit, sort };
+      const projection = part.fields && Object.fromEntries([...MARKS, ...part.fields].map((field) => [field, 1]));
+      const options = { session, limit, batchSize: limit, sort, ...(projection && { projection }) };
       const collection = documents(build);
       // The collection is clustered by `_id`; MongoDB walks its own order backward by a filter only.
       const cursor =

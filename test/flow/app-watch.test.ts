@@ -57,7 +57,7 @@ describe('what is watched in code', () => {
 
   it('ends at once by return() while next() waits, and lets go of its signal', async () => {
     const { signal } = new AbortController();
-    const changes = app.watch(accountView, await opened(), signal);
+    const changes = app.watch(accountView, await opened(), { signal });
     await soon('the snapshot', changes.next());
     expect(listeners(signal)).toBe(1);
     const waiting = [changes.next(), changes.next()];
@@ -70,11 +70,11 @@ describe('what is watched in code', () => {
   it('ends before its snapshot, and when the loop is left', async () => {
     const { signal } = new AbortController();
     const id = await opened();
-    const changes = app.watch(accountView, id, signal);
+    const changes = app.watch(accountView, id, { signal });
     const waiting = changes.next();
     await soon('return()', changes.return?.() ?? Promise.reject());
     expect(await soon('the waiting call', waiting)).toEqual(end);
-    for await (const { document } of app.watch(accountView, id, signal)) {
+    for await (const { document } of app.watch(accountView, id, { signal })) {
       expect(document?.owner).toBe('Ada');
       break;
     }
@@ -83,7 +83,7 @@ describe('what is watched in code', () => {
 
   it('ends with its signal', async () => {
     const leave = new AbortController();
-    const changes = app.watch(accountView, await opened(), leave.signal);
+    const changes = app.watch(accountView, await opened(), { signal: leave.signal });
     await soon('the snapshot', changes.next());
     const waiting = changes.next();
     leave.abort();

@@ -114,8 +114,8 @@ describe('subscribers of both gateways', () => {
       const filter = new Map([['group', new Map([['eq', 'watched'] as const])]]);
       const stream =
         n < 3
-          ? reads.watchDocuments('item', filter, controller.signal)
-          : reads.watchDocument('item', 'w0', controller.signal);
+          ? reads.watchDocuments('item', filter, undefined, controller.signal)
+          : reads.watchDocument('item', 'w0', undefined, controller.signal);
       void codeOf(async () => {
         for await (const { signal, id, node } of stream) {
           if (id === null) continue;

@@ -170,7 +170,9 @@ describe('a slow subscriber of a list', () => {
   it('gets what it left behind though MongoDB is read older, and does not ask without a pause', async () => {
     const filter = { group: { eq: 'slow' } };
     const controller = new AbortController();
-    const stream = gateway.reads.watchDocuments('item', filterOf(filter), controller.signal)[Symbol.asyncIterator]();
+    const stream = gateway.reads
+      .watchDocuments('item', filterOf(filter), undefined, controller.signal)
+      [Symbol.asyncIterator]();
     expect((await stream.next()).value.signal).toBe('CAUGHT_UP');
     const ids = Array.from({ length: 1_100 }, (_, n) => `slow${n}`);
     // The documents come with the hints, so it is told at once; of the last hundred it keeps the ids.

@@ -8,18 +8,34 @@ import { filterOf, type Gateway, type Item, type ReadsFixture } from './reads-fi
 export type Conditions = Parameters<typeof filterOf>[0];
 export const item = (rank: number, group = 'a'): Item => ({ group, rank });
 
+export interface WatchOptions {
+  readonly of?: Gateway;
+  readonly after?: string | undefined;
+  /** What it has from before. */
+  readonly documents?: Map<string, ViewChange['node']>;
+  /** It leaves after so many messages. */
+  readonly leaveAfter?: number;
+}
+
 /** What a client has after each message; checks on the way that versions only rise and cursors never go back. */
 export class Client {
   readonly messages: ViewChange[] = [];
-  readonly documents = new Map<string, ViewChange['node']>();
+  readonly documents: Map<string, ViewChange['node']>;
   readonly problems: string[] = [];
   readonly #controller = new AbortController();
   readonly #versions = new Map<string, number>();
   readonly ended: Promise<void>;
+  readonly isList: boolean;
+  readonly #leaveAfter: number;
   #revisions: readonly number[] = [];
   caughtUp = false;
 
-  constructor(open: (signal: AbortSignal) => AsyncIterable<ViewChange>) {
+  constructor(open: (signal: AbortSignal) => AsyncIterable<ViewChange>, isList: boolean, options: WatchOptions) {
+    this.isList = isList;
+    this.documents = options.documents ?? new Map();
+    // What was sent before its last cursor was may come once more.
+    for (const [id, node] of this.documents) this.#versions.set(id, (node?.version ?? 0) - 0.5);
+    this.#leaveAfter = options.leaveAfter ?? Number.POSITIVE_INFINITY;
     this.ended = this.#run(open(this.#controller.signal));
   }
   leave(): Promise<void> {
@@ -27,12 +43,21 @@ export class Client {
     return this.ended;
   }
   async #run(stream: AsyncIterable<ViewChange>): Promise<void> {
-    for await (const message of stream) this.#take(message);
+    for await (const message of stream) {
+      this.#take(message);
+      if (this.messages.length >= this.#leaveAfter) return;
+    }
   }
   #take(message: ViewChange): void {
     this.messages.push(message);
     const { signal, id, node, cursor } = message;
-    const { revisions } = decodeViewCursor(cursor, 'main');
+    if (signal === 'GAP') {
+      this.documents.clear();
+      this.#versions.clear();
+      this.#revisions = [];
+      this.caughtUp = false;
+    }
+    const { revisions } = decodeViewCursor(cursor);
     if (this.#revisions.some((revision, partition) => (revisions[partition] ?? 0) < revision)) {
       this.problems.push(`the cursor went back: ${this.#revisions.join()} to ${revisions.join()}`);
     }
@@ -51,10 +76,15 @@ export class Client {
 }
 /** Clients of a gateway, and what they should have in the end. */
 export function watching(fixture: ReadsFixture, gateway: Gateway) {
-  const watchOne = (id: string, of: Gateway = gateway): Client =>
-    new Client((signal) => of.reads.watchDocument('item', id, signal));
-  const watchList = (filter?: Conditions, of: Gateway = gateway): Client =>
-    new Client((signal) => of.reads.watchDocuments('item', filter && filterOf(filter), signal));
+  const watchOne = (id: string, options: WatchOptions = {}): Client => {
+    const { reads } = options.of ?? gateway;
+    return new Client((signal) => reads.watchDocument('item', id, options.after, signal), false, options);
+  };
+  const watchList = (filter?: Conditions, options: WatchOptions = {}): Client => {
+    const { reads } = options.of ?? gateway;
+    const wanted = filter && filterOf(filter);
+    return new Client((signal) => reads.watchDocuments('item', wanted, options.after, signal), true, options);
+  };
   const signals = ({ messages }: Client): string[] => messages.map(({ signal }) => signal);
   const message = (client: Client, count: number): Promise<ViewChange> =>
     until(`${count} messages`, () => client.messages[count - 1], { seen: () => client.messages });

@@ -147,9 +147,9 @@ describe('a subscription that ends', () => {
     for (let round = 0; round < 100; round++) {
       const controller = new AbortController();
       const open = [
-        gateway.reads.watchDocument('item', 'gone', controller.signal),
-        gateway.reads.watchDocuments('item', undefined, controller.signal),
-        gateway.reads.watchDocuments('item', filterOf({ group: { eq: 'nobody' } }), controller.signal),
+        gateway.reads.watchDocument('item', 'gone', undefined, controller.signal),
+        gateway.reads.watchDocuments('item', undefined, undefined, controller.signal),
+        gateway.reads.watchDocuments('item', filterOf({ group: { eq: 'nobody' } }), undefined, controller.signal),
         gateway.reads.watchEvents({}, undefined, controller.signal),
       ].map((stream) => stream[Symbol.asyncIterator]());
       // At different stages: not begun, opening, parked on its next message.
@@ -177,11 +177,11 @@ describe('a subscription that ends', () => {
 
   it('ends with the process, and none begins after', async () => {
     const stopping = await fixture.gateway();
-    const client = watchList({ group: { eq: 'nobody' } }, stopping);
+    const client = watchList({ group: { eq: 'nobody' } }, { of: stopping });
     await message(client, 1);
     stopping.reads.close();
     await client.ended;
-    await watchOne('x', stopping).ended;
+    await watchOne('x', { of: stopping }).ended;
     expect(stopping.reads.state.streamCount).toBe(0);
   });
 });

@@ -3,6 +3,7 @@ import {
   decodeEventCursor,
   decodeListCursor,
   decodeViewCursor,
+  documentScope,
   encodeEventCursor,
   encodeListCursor,
   encodeViewCursor,
@@ -19,28 +20,34 @@ const codeOf = (work: () => unknown): string => {
 };
 const build = { view: 'account', generation: 2 };
 const decoders = {
-  view: (text: unknown) => decodeViewCursor(text, 'main'),
+  view: (text: unknown) => decodeViewCursor(text),
   event: (text: unknown) => decodeEventCursor(text, 'main'),
   list: (text: unknown) => decodeListCursor(text, 'main', build, '+_id', 1),
 };
 const all = Object.values(decoders);
+const viewCursor = {
+  logId: 'main',
+  ...build,
+  issuedAtS: 1_700_000_000,
+  revisions: [1, 0, 7],
+  scope: documentScope('a'),
+};
 const issued = {
-  view: encodeViewCursor({ logId: 'main', ...build, revisions: [1, 0, 7] }),
+  view: encodeViewCursor(viewCursor),
   event: encodeEventCursor('main', 41),
   list: encodeListCursor('main', build, { order: '+_id', key: ['a'] }),
 };
 
 describe('a cursor', () => {
   it('comes back as it was issued', () => {
-    expect(decoders.view(issued.view)).toEqual({ logId: 'main', ...build, revisions: [1, 0, 7] });
+    expect(decoders.view(issued.view)).toEqual(viewCursor);
     expect(decoders.event(issued.event)).toBe(41);
     const key = [1.5, 'é🙂 $gt', null, true, new Date(5), Number.NaN, Number.NEGATIVE_INFINITY, 'id'];
     const text = encodeListCursor('main', build, { order: 'x', key });
     expect(decodeListCursor(text, 'main', build, 'x', key.length)).toEqual(key);
   });
 
-  it('is refused with BAD_CURSOR by another log', () => {
-    expect(codeOf(() => decodeViewCursor(issued.view, 'other'))).toBe('BAD_CURSOR');
+  it('of events or of a list is refused with BAD_CURSOR by another log', () => {
     expect(codeOf(() => decodeEventCursor(issued.event, 'other'))).toBe('BAD_CURSOR');
     expect(codeOf(() => decodeListCursor(issued.list, 'other', build, '+_id', 1))).toBe('BAD_CURSOR');
   });
@@ -97,6 +104,11 @@ describe('a cursor', () => {
       raw([1, 'v', 'main', 'account', 1, { $gt: 0 }]),
       raw([1, 'v', 'main', { $ne: 1 }, 1]),
       raw([1, 'v', 'main', 'account', -1]),
+      raw([1, 'v', 'main', 'account', 2, 5, 1]),
+      `${raw([1, 'v', 'main', 'account', 2, -5, 1])}.daaaaaaaaaaaa`,
+      `${raw([1, 'v', 'main', 'account', 2, 5, { $gt: 0 }])}.daaaaaaaaaaaa`,
+      `${raw([1, 'v', 'main', 'account', 2, 5, 1])}.xaaaaaaaaaaaa`,
+      `${raw([1, 'v', 'main', 'account', 2, 5, 1])}.daaaaaaaaaaaa.daaaaaaaaaaaa`,
       raw([1, 'l', 'main', 'account', 2, '+_id', { $gt: '' }]),
       raw([1, 'l', 'main', 'account', 2, '+_id', ['$where', 'x']]),
       raw([1, 'l', 'main', 'account', 2, '+_id', ['date', 'x']]),

@@ -1,0 +1,111 @@
+import type { ViewDocument } from '../store/documents.ts';
+import type { ViewCursor } from './cursor.ts';
+import { FIRST_PAGE_COUNT, nextPageCount } from './page-size.ts';
+import { movedSince } from './resume.ts';
+import type { ViewHandle } from './view-handles.ts';
+import type { ViewPlan } from './view-plan.ts';
+import { type ListKey, listKey } from './view-scan.ts';
+
+/** What a subscription to a list begins with, page by page. */
+export interface ListPages {
+  /** The next documents; none: that was all. Asked when those before were sent. */
+  read(): Promise<readonly ViewDocument[]>;
+}
+
+/** Documents that match, in the order of `plan`. */
+export class SnapshotPages implements ListPages {
+  readonly #view: ViewHandle;
+  readonly #plan: ViewPlan;
+  #count = FIRST_PAGE_COUNT;
+  #after: ListKey | undefined;
+  #done = false;
+
+  constructor(view: ViewHandle, plan: ViewPlan) {
+    this.#view = view;
+    this.#plan = plan;
+  }
+
+  async read(): Promise<readonly ViewDocument[]> {
+    if (this.#done) return [];
+    const page = await this.#view.readSlice(this.#plan, { after: this.#after, turned: false, limit: this.#count });
+    this.#done = page.length < this.#count;
+    const last = page.at(-1);
+    if (last !== undefined) this.#after = listKey(this.#plan.order, last);
+    this.#count = nextPageCount(page, this.#count);
+    return page;
+  }
+}
+
+/** Documents and tombstones that changed after a cursor, whether they match or not, one partition after the other. */
+export class MissedPages implements ListPages {
+  readonly #view: ViewHandle;
+  readonly #begun: readonly number[];
+  readonly #revisions: number[];
+  readonly #moved: number[];
+  #count = FIRST_PAGE_COUNT;
+  #after: { readonly revision: number; readonly id?: string } | undefined;
+  /** What is sent once the page in hand is. */
+  #passing: { readonly partition: number; readonly revision: number } | undefined;
+
+  constructor(view: ViewHandle, from: ViewCursor, begun: readonly number[]) {
+    this.#view = view;
+    this.#begun = begun;
+    this.#revisions = Array.from(begun, (_, partition) => from.revisions[partition] ?? 0);
+    this.#moved = [...movedSince(from.revisions, begun)];
+  }
+
+  /** By partition: every change up to these was sent. */
+  get revisions(): readonly number[] {
+    return this.#revisions;
+  }
+
+  async read(): Promise<readonly ViewDocument[]> {
+    for (;;) {
+      this.#pass();
+      const [partition] = this.#moved;
+      if (partition === undefined) return [];
+      const upTo = this.#begun[partition] ?? 0;
+      const after = this.#after ?? { revision: this.#revisions[partition] ?? 0 };
+      const page = await this.#view.readChanges(partition, after, this.#count);
+      const last = page.at(-1);
+      if (last === undefined || page.length < this.#count || last._revision > upTo) {
+        // What is newer than `begun` is heard of.
+        this.#moved.shift();
+        this.#after = undefined;
+        this.#passing = { partition, revision: upTo };
+      } else {
+        this.#after = { revision: last._revision, id: last._id };
+        // Others of the same revision may come on the next page.
+        this.#passing = { partition, revision: last._revision - 1 };
+      }
+      this.#count = nextPageCount(page, this.#count);
+      if (page.length > 0) return page;
+    }
+  }
+
+  #pass(): void {
+    if (this.#passing === undefined) return;
+    const { partition, revision } = this.#passing;
+    this.#revisions[partition] = Math.max(this.#revisions[partition] ?? 0, revision);
+    this.#passing = undefined;
+  }
+}
+
+const IDS_PER_READ = 1_000;
+
+/** Ids and marks of all documents that match. */
+export async function eachMatching(
+  view: ViewHandle,
+  plan: ViewPlan,
+  tell: (document: ViewDocument) => void,
+  isStopped: () => boolean,
+): Promise<void> {
+  let after: ListKey | undefined;
+  for (let full = true; full && !isStopped(); ) {
+    const page = await view.readSlice(plan, { after, turned: false, limit: IDS_PER_READ, keysOnly: true });
+    for (const document of page) tell(document);
+    const last = page.at(-1);
+    if (last !== undefined) after = listKey(plan.order, last);
+    full = page.length === IDS_PER_READ;
+  }
+}
