@@ -11,12 +11,14 @@ import { endToEnd } from './rows/end-to-end.ts';
 import { http } from './rows/http.ts';
 import { log } from './rows/log.ts';
 import { memory } from './rows/memory.ts';
+import { reads } from './rows/reads.ts';
 import { timers } from './rows/timers.ts';
 
 /** Row families in the order of the table; `--only` takes these names. */
 const FAMILIES: Readonly<Record<string, (bench: Bench) => Promise<Group[]>>> = {
   append,
   http,
+  reads,
   flow: endToEnd,
   log,
   delivery,

@@ -4,6 +4,7 @@ import { closedLoop, type LoopFigures } from '../lib/closed-loop.ts';
 import { serve } from '../lib/serve.ts';
 import { acceptedVersion, type DoorChoice, depositOperation, openDoor } from './door.ts';
 import { Flow, type FlowFigures, type FlowPlace, type FlowRound } from './flow.ts';
+import { type ReadRound, readDocuments, sendForTokens } from './reads.ts';
 import { holdSubscribers, type SubscriberRound } from './subscribers.ts';
 
 /** The load generator: a process of its own that drives any of the servers through the same door. */
@@ -42,6 +43,8 @@ serve({
     if (flow === undefined) throw new Error('openFlow comes first');
     return flow.run(round);
   },
+  sendForTokens: ({ url, door }: Pick<ReadRound, 'url' | 'door'>): Promise<void> => sendForTokens(url, door),
+  read: (round: ReadRound): Promise<LoopFigures> => readDocuments(round),
   async subscribe(round: SubscriberRound): Promise<void> {
     release = await holdSubscribers(round);
   },

@@ -70,7 +70,7 @@ export function readiness(atLeast: AtLeast, options: ReadOptions | undefined, de
   const deadlineMs = Date.now() + timeoutMs;
   return async ({ progress }, read) => {
     if (token === undefined) return read();
-    await atLeast.wait(progress, token, deadlineMs, options?.signal);
+    if (!atLeast.satisfied(progress, token)) await atLeast.wait(progress, token, deadlineMs, options?.signal);
     return atLeast.answer(progress, read(), deadlineMs);
   };
 }

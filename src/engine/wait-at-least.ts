@@ -9,6 +9,7 @@ import { inTime } from '../store/in-time.ts';
 import type { EventAt } from '../store/view-documents.ts';
 import type { DecodeOnce } from './decode-once.ts';
 import type { LogReader } from './log-reader.ts';
+import { Overdue } from './overdue.ts';
 import { createPlacements } from './placements.ts';
 import { routeEvent } from './route-event.ts';
 import { decodeToken, type Token, UNDECIDED } from './token.ts';
@@ -34,6 +35,8 @@ interface Need {
 const NOTHING: Need = { partitions: new Map(), events: [] };
 
 export interface AtLeast {
+  /** Whether `wait` would resolve at once, as far as this process knows. */
+  satisfied(progress: ViewProgress, token: string): boolean;
   /**
    * Resolves when the view has applied every event of the token's command that it handles. Throws BAD_TOKEN; VIEW_BEHIND
    * at `deadlineMs` (epoch), up to two seconds later while MongoDB is silent, with `reason` PLACING (not in the log yet),
@@ -76,9 +79,12 @@ export function createAtLeast(deps: AtLeastDeps): AtLeast {
     if (ask && !reached(progress, need)) await progress.refresh();
     return reached(progress, need) && !(await parked(progress, need)) ? 'REACHED' : need;
   };
-  const wait: AtLeast['wait'] = async (progress, token, deadlineMs, signal) => {
+  const satisfied: AtLeast['satisfied'] = (progress, token) => {
     const kept = needs.kept(progress, token);
-    if (kept !== undefined && reached(progress, kept) && mayBeParked(progress, kept).length === 0) return;
+    return kept !== undefined && reached(progress, kept) && mayBeParked(progress, kept).length === 0;
+  };
+  const wait: AtLeast['wait'] = async (progress, token, deadlineMs, signal) => {
+    if (satisfied(progress, token)) return;
     const waker = wakeable(closing.signal);
     const stops = [deps.logReader.onAdvance(waker.wake), progress.onChange(waker.wake)];
     try {
@@ -102,13 +108,27 @@ export function createAtLeast(deps: AtLeastDeps): AtLeast {
       for (const stop of stops) stop();
     }
   };
-  const answer: AtLeast['answer'] = async (progress, read, deadlineMs) => {
-    const ended = await atMost(lookMs(deadlineMs), read);
-    // The read is slow, or MongoDB is cut off: then a small read has no answer either.
-    if (!ended && !(await atMost(LOOK_MIN_MS, progress.refresh()))) throw behind(progress, 'LAGGING');
-    return read;
-  };
-  return { wait, answer, close: () => closing.abort() };
+  const overdue = new Overdue();
+  const answer = <T>(progress: ViewProgress, read: Promise<T>, deadlineMs: number): Promise<T> =>
+    new Promise((resolve, reject) => {
+      const ended = overdue.watch(Date.now() + lookMs(deadlineMs), () => {
+        // The read is slow, or MongoDB is cut off: then a small read has no answer either.
+        void atMost(LOOK_MIN_MS, progress.refresh()).then((answered) => {
+          if (!answered) reject(behind(progress, 'LAGGING'));
+        });
+      });
+      read.then(
+        (found) => {
+          ended();
+          resolve(found);
+        },
+        (error: unknown) => {
+          ended();
+          reject(error);
+        },
+      );
+    });
+  return { satisfied, wait, answer, close: () => closing.abort() };
 }
 
 const lookMs = (deadlineMs: number): number => Math.max(LOOK_MIN_MS, deadlineMs - Date.now());
@@ -177,8 +197,10 @@ function computeNeed(
   return { partitions, events };
 }
 
-const reached = (progress: ViewProgress, { partitions }: Need): boolean =>
-  [...partitions].every(([partition, position]) => progress.checkpoint(partition) >= position);
+function reached(progress: ViewProgress, { partitions }: Need): boolean {
+  for (const [partition, position] of partitions) if (progress.checkpoint(partition) < position) return false;
+  return true;
+}
 
 /** Events in partitions where some key is blocked; it may be another. */
 const mayBeParked = (progress: ViewProgress, { events }: Need): Need['events'] =>
