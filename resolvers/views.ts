@@ -13,6 +13,7 @@ import { connectionOf, pageArguments, pageInput } from './connections.ts';
 import { described, type FieldExposures, implementObject, type PlainObject } from './derive.ts';
 import { filterInput, operatorsOf } from './filters.ts';
 import { camelCase, checkedName, pascalCase, plural } from './names.ts';
+import { asOfType, exposePast, readPast } from './past.ts';
 import { receiptViewsType } from './receipt-views.ts';
 import { claim, once, registryOf } from './registry.ts';
 import { type ObjectShape, type Shape, shapeOf } from './shape.ts';
@@ -32,7 +33,7 @@ export interface ViewExposure {
 type ViewRef = ReturnType<typeof objectRefOf>;
 const objectRefOf = (builder: MillraceBuilder, name: string) => builder.objectRef<PlainObject>(name);
 
-interface ExposedView {
+export interface ExposedView {
   readonly view: View;
   readonly place: string;
   readonly one: string;
@@ -43,7 +44,7 @@ interface ExposedView {
   /** Fields that a declared index holds, and `id`. */
   readonly indexed: ReadonlyMap<string, Shape>;
   /** The document for GraphQL: with its id, also where the author's schema has none. */
-  readonly node: (record: ViewRecord) => PlainObject;
+  readonly node: (record: Pick<ViewRecord, 'id' | 'document'>) => PlainObject;
   readonly exposure: ViewExposure;
 }
 
@@ -75,8 +76,8 @@ export function declareView(builder: MillraceBuilder, view: View, place: string,
   // Two views of one shape: a query that puts out such documents cannot say which it means.
   if (hasId) viewTypes.set(root.fingerprint, viewTypes.has(root.fingerprint) ? 'ambiguous' : ref);
   const node = hasId
-    ? (record: ViewRecord): PlainObject => record.document
-    : (record: ViewRecord): PlainObject => ({ ...record.document, id: record.id });
+    ? (record: Pick<ViewRecord, 'document'>): PlainObject => record.document
+    : (record: Pick<ViewRecord, 'id' | 'document'>): PlainObject => ({ ...record.document, id: record.id });
   return { view, place, one, many, typeName, ref, shape, indexed, node, exposure };
 }
 
@@ -98,6 +99,7 @@ export function exposeView(builder: MillraceBuilder, exposed: ExposedView): void
   exposeReads(builder, exposed, filter);
   exposeAfterCommand(builder, exposed);
   exposeChanges(builder, exposed, filter);
+  exposePast(builder, exposed);
 }
 
 function exposeReads(builder: MillraceBuilder, exposed: ExposedView, filter: ReturnType<typeof filterTypeOf>): void {
@@ -110,9 +112,14 @@ function exposeReads(builder: MillraceBuilder, exposed: ExposedView, filter: Ret
       type: ref,
       nullable: true,
       ...described(`One document of the view "${view.name}" by its id; null when there is none.`),
-      args: { id: t.arg.id({ required: true }), ...readArguments(builder) },
-      resolve: async (_root, { id, ...options }, { runtime, signal }) => {
-        const record = await runtime.document(view.name, id, readOptions(options, signal));
+      args: {
+        id: t.arg.id({ required: true }),
+        asOf: t.arg({ type: once(builder, asOfType), description: 'The document as it was then, not as it is.' }),
+        ...readArguments(builder),
+      },
+      resolve: async (_root, { id, asOf, ...options }, context) => {
+        if (asOf != null) return readPast(exposed, id, asOf, options.atLeast, context);
+        const record = await context.runtime.document(view.name, id, readOptions(options, context.signal));
         return record === undefined ? null : node(record);
       },
     }),

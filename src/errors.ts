@@ -65,6 +65,7 @@ export const errorTable = {
   BAD_TOKEN: { retryable: false, exposed: true },
   BAD_CURSOR: { retryable: false, exposed: true },
   BAD_INPUT: { retryable: false, exposed: true },
+  HISTORY_TOO_LONG: { retryable: false, exposed: true },
   INDEX_MISSING: { retryable: false, exposed: true },
   NOT_SETTLED: { retryable: true, exposed: true },
   VIEW_BEHIND: { retryable: true, exposed: true },

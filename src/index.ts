@@ -126,6 +126,14 @@ export type {
   ViewChange,
   ViewRecord,
 } from './engine/contract.ts';
+export type {
+  AsOf,
+  FieldChange,
+  HistoryInput,
+  HistoryStep,
+  PastReads,
+  PastRecord,
+} from './engine/past-contract.ts';
 export type { PendingTimer, ScheduleState, TimerFilter, TimerReads } from './engine/timer-contract.ts';
 export type { ErrorCode, ErrorDetails } from './errors.ts';
 export { isMillraceError, MillraceError, NonRetryableError, RetryAfterError } from './errors.ts';

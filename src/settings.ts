@@ -54,6 +54,9 @@ export const environmentSchema = z.object({
     .describe('how long a refused commandId keeps its refusal'),
   AGGREGATE_CACHE_COUNT: wholeNumber(0, 10_000_000).default(20_000).describe('aggregate states kept in memory'),
   AT_LEAST_TIMEOUT_MS: wholeNumber(0, 60_000).default(5_000).describe('default wait of reads with atLeast'),
+  HISTORY_MAX_EVENTS: wholeNumber(1, 10_000_000)
+    .default(10_000)
+    .describe('events that one question about the past of a document may fold'),
   JOB_LOCK_MS: wholeNumber(500, 600_000).default(5_000).describe('BullMQ job lock'),
   JOB_STALLED_CHECK_MS: wholeNumber(250, 600_000).default(2_000).describe('BullMQ stalled check'),
   SWEEP_INTERVAL_MS: wholeNumber(100, 60_000).default(1_000),
@@ -83,6 +86,7 @@ export interface Settings {
   readonly commit: { readonly maxEvents: number; readonly maxBytes: number };
   readonly aggregateCacheCount: number;
   readonly atLeastTimeoutMs: number;
+  readonly historyMaxEvents: number;
   readonly job: { readonly lockMs: number; readonly stalledCheckMs: number };
   readonly sweepIntervalMs: number;
   /** Comes before `shutdownTimeoutMs`, and only where there are sockets or streams to close. */
@@ -137,6 +141,7 @@ export function readSettings(environment: Readonly<Record<string, string | undef
     commit: { maxEvents: env.COMMIT_MAX_EVENTS, maxBytes: env.COMMIT_MAX_BYTES },
     aggregateCacheCount: env.AGGREGATE_CACHE_COUNT,
     atLeastTimeoutMs: env.AT_LEAST_TIMEOUT_MS,
+    historyMaxEvents: env.HISTORY_MAX_EVENTS,
     job: { lockMs: env.JOB_LOCK_MS, stalledCheckMs: env.JOB_STALLED_CHECK_MS },
     sweepIntervalMs: env.SWEEP_INTERVAL_MS,
     drainWindowMs: env.DRAIN_WINDOW_MS,

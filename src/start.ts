@@ -22,7 +22,7 @@ import type {
   Runtime,
   SettledOptions,
 } from './engine/contract.ts';
-import { createReads } from './engine/create-reads.ts';
+import { callsOf, createReads } from './engine/create-reads.ts';
 import { checkSchedules } from './engine/cron.ts';
 import { decodeOnce } from './engine/decode-once.ts';
 import { createFlowReader } from './engine/flow.ts';
@@ -202,6 +202,7 @@ async function assemble(parts: Assembly): Promise<RunningApp> {
   const reads = createReads({
     model,
     views: store.views,
+    past: store.past,
     events: store.events,
     hintBus: hints,
     logReader: reader,
@@ -232,14 +233,7 @@ async function assemble(parts: Assembly): Promise<RunningApp> {
     queuedCommands: desk.queuedCommands,
     retryCommand: desk.retryCommand,
     cancelCommand: desk.cancelCommand,
-    document: reads.document,
-    documents: reads.documents,
-    countDocuments: reads.countDocuments,
-    ask: reads.ask,
-    events: reads.events,
-    watchDocument: reads.watchDocument,
-    watchDocuments: reads.watchDocuments,
-    watchEvents: reads.watchEvents,
+    ...callsOf(reads),
     flow: flow.flow,
     watchFlow: flow.watchFlow,
     settled: flow.settled,

@@ -3,6 +3,7 @@ import type { Model } from '../define/model.ts';
 import type { Issue } from '../define/schema.ts';
 import type { CommandProgress, FlowReader } from './flow-contract.ts';
 import type { Operators } from './operator-contract.ts';
+import type { PastReads } from './past-contract.ts';
 import type { SagaReads } from './saga-contract.ts';
 import type { TimerReads } from './timer-contract.ts';
 import type { WatchReads } from './watch-contract.ts';
@@ -250,7 +251,7 @@ export type {
 
 export type { SagaFilter, SagaReads, SagaRecord, SagaSent, SagaTimelineStep } from './saga-contract.ts';
 
-export interface Runtime extends TimerReads, FlowReader, SagaReads, WatchReads {
+export interface Runtime extends TimerReads, FlowReader, SagaReads, WatchReads, PastReads {
   readonly model: Model;
   handle(request: CommandRequest): Promise<CommandOutcome>;
   /** Undefined when nothing is known of that command. Throws BAD_TOKEN. */

@@ -2,10 +2,12 @@ import type { Model } from '../define/model.ts';
 import type { Logger } from '../logger.ts';
 import type { EventPages } from '../store/event-pages.ts';
 import type { ViewStore } from '../store/view-documents.ts';
+import type { PastStore } from '../store/view-past.ts';
 import type { EventDelivery, GapReason, ReadOptions, Runtime, ViewChange } from './contract.ts';
 import { decodeEventCursor, decodeViewCursor, type ViewCursor } from './cursor.ts';
 import { decodeEvent, type ToEvent } from './decode-event.ts';
 import { type DecodeOnce, decodeOnce } from './decode-once.ts';
+import { createPastReads } from './document-past.ts';
 import type { FeedTiming } from './feed-run.ts';
 import type { HintBus, ViewHint } from './hint-bus.ts';
 import type { LogReader } from './log-reader.ts';
@@ -26,10 +28,15 @@ import type { WatchDeps, WatchSource } from './watch-view.ts';
 export interface ReadsDeps {
   readonly model: Model;
   readonly views: ViewStore;
+  readonly past: PastStore;
   readonly events: EventPages;
   readonly hintBus: HintBus;
   readonly logReader: LogReader;
-  readonly settings: { readonly logId: string; readonly atLeastTimeoutMs: number };
+  readonly settings: {
+    readonly logId: string;
+    readonly atLeastTimeoutMs: number;
+    readonly historyMaxEvents: number;
+  };
   readonly logger: Logger;
   /** Shared with others of this process that decode the log. */
   readonly decode?: DecodeOnce;
@@ -42,7 +49,16 @@ export interface ReadsDeps {
 export interface Reads
   extends Pick<
     Runtime,
-    'document' | 'documents' | 'countDocuments' | 'watchDocument' | 'watchDocuments' | 'ask' | 'events' | 'watchEvents'
+    | 'document'
+    | 'documents'
+    | 'countDocuments'
+    | 'documentAsOf'
+    | 'documentHistory'
+    | 'watchDocument'
+    | 'watchDocuments'
+    | 'ask'
+    | 'events'
+    | 'watchEvents'
   > {
   /** Every open subscription of the view gets GAP with this reason, and a snapshot of what is served then. */
   restartWatches(view: string, reason: GapReason): void;
@@ -60,7 +76,7 @@ const TIMING: FeedTiming = { pollMs: 1_000, holeWaitMs: 20, graceMs: 5_000 };
 /** Resources of a runtime's reads: `docs/architecture.md` shows how they hang together. */
 export function createReads(deps: ReadsDeps): Reads {
   const { model } = deps;
-  const { logId, atLeastTimeoutMs } = deps.settings;
+  const { logId, atLeastTimeoutMs, historyMaxEvents } = deps.settings;
   const views = createViewHandles(model, deps.views);
   const reads = createViewReads({ logId });
   const decode = deps.decode ?? decodeOnce(model);
@@ -81,6 +97,7 @@ export function createReads(deps: ReadsDeps): Reads {
     document: async (name, id, options) => reads.document(views.get(name), id, ready(options)),
     documents: async (name, query) => reads.documents(views.get(name), query, ready(query)),
     countDocuments: async (name, query) => reads.count(views.get(name), query, ready(query)),
+    ...createPastReads({ ...deps, logId, views, pages: deps.events, decode, maxEvents: historyMaxEvents }),
     ask: async (name, input, options) => runQuery({ model, views, reads }, name, input, ready(options)),
     events: async (filter, page) => readEvents({ model, logId, pages: deps.events, toEvent }, filter, page),
     watchDocument: watches.watchDocument,
@@ -172,3 +189,6 @@ function createWatches(deps: ReadsDeps, views: ViewHandles, toEvent: ToEvent): W
 
 const cursorOf = (after: string | undefined): ViewCursor | undefined =>
   after == null ? undefined : decodeViewCursor(after);
+
+/** What a runtime offers of them. */
+export const callsOf = ({ state: _state, close: _close, restartWatches: _restart, ...calls }: Reads) => calls;

@@ -8,6 +8,7 @@ import { createFlowReads, ensureFlow, type FlowReads } from './flow-reads.ts';
 import { createRejectionStore, ensureRejections, type RejectionStore } from './rejections.ts';
 import { createViewStore, type ViewStore } from './view-documents.ts';
 import { ensureViewCollection, indexText, missingIndexes, type OnIndexBuild } from './view-indexes.ts';
+import { createPastStore, type PastStore } from './view-past.ts';
 
 /** Everything that one process keeps in MongoDB. Whoever opened it closes it. */
 export interface Store {
@@ -15,6 +16,7 @@ export interface Store {
   readonly rejections: RejectionStore;
   readonly delivery: DeliveryStore;
   readonly views: ViewStore;
+  readonly past: PastStore;
   readonly events: EventPages;
   readonly flow: FlowReads;
   /** Declared indexes that MongoDB does not have (any more), in words; looked for once in ten seconds. */
@@ -53,6 +55,7 @@ export async function openStore(options: {
     rejections: createRejectionStore(db),
     delivery,
     views: createViewStore(client, db, options.logId),
+    past: createPastStore(client, db, options.logId),
     events: createEventPages(client, db),
     flow: createFlowReads(client, db, options.logId),
     missingIndexes: atMostEvery(INDEX_LOOK_MS, () => findMissing(db, options.model)),

@@ -15,6 +15,7 @@ import { createDeliveryStore, ensureDelivery } from '../../src/store/delivery-st
 import { type LogDocument, ORIGINS_CAP, type ViewDocument } from '../../src/store/documents.ts';
 import { createEventPages } from '../../src/store/event-pages.ts';
 import { createViewStore, type ViewStore, viewCollectionName } from '../../src/store/view-documents.ts';
+import { createPastStore } from '../../src/store/view-past.ts';
 import { testServers } from '../setup/servers.ts';
 
 /** A view with an index of each shape, written here as a consumer would write it: one transaction, then a hint. */
@@ -183,10 +184,11 @@ export class ReadsFixture {
     const reads = createReads({
       model,
       views,
+      past: createPastStore(client, db, LOG_ID),
       events: createEventPages(client, db),
       hintBus: bus,
       logReader,
-      settings: { logId: LOG_ID, atLeastTimeoutMs: 5_000 },
+      settings: { logId: LOG_ID, atLeastTimeoutMs: 5_000, historyMaxEvents: 10_000 },
       logger: createLogger({ level: 'silent', pretty: false }),
       timing: { pollMs: 200, graceMs: 50, ...timing },
     });
