@@ -7,7 +7,10 @@ import type { OriginCheck } from './origins.ts';
 /** A request whose body was read and parsed here; Yoga takes it as it is. */
 export type ReadRequest = IncomingMessage & { body?: unknown };
 
-/** One of these on a GET says that no plain link, image or form made it: browsers ask first before they send them. */
+/**
+ * One of these on a GET says that no plain link, image or form of another site made it: browsers ask first before they
+ * send them.
+ */
 const csrfHeaders = ['x-graphql-yoga-csrf', 'graphql-require-preflight', 'x-requested-with', 'x-correlation-id'];
 
 /**
@@ -32,7 +35,7 @@ export function graphqlDoor(options: {
         response.end();
         return;
       case 'GET':
-        return serveGet(request, response, options);
+        return serveGet(request, response, origin !== 'none', options);
       case 'POST':
         return servePost(request, response, options.serve);
       default:
@@ -49,6 +52,7 @@ export function graphqlDoor(options: {
 function serveGet(
   request: IncomingMessage,
   response: ServerResponse,
+  originIsGood: boolean,
   { graphiql, serve }: { readonly graphiql: boolean; readonly serve: (r: ReadRequest, s: ServerResponse) => void },
 ): void {
   const html = request.headers.accept?.includes('text/html') === true;
@@ -56,7 +60,9 @@ function serveGet(
     serve(request, response);
     return;
   }
-  const asked = csrfHeaders.some((name) => request.headers[name] !== undefined);
+  // An EventSource cannot send a header of its own; browsers say themselves that a page of ours is asking.
+  const ours = originIsGood || request.headers['sec-fetch-site'] === 'same-origin';
+  const asked = ours || csrfHeaders.some((name) => request.headers[name] !== undefined);
   if (!asked && request.headers['content-type']?.startsWith('application/json') !== true) {
     refuse(response, {
       status: 403,

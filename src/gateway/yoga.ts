@@ -8,9 +8,10 @@ import { documentCaches } from './document-cache.ts';
 import { graphiqlPage } from './graphiql.ts';
 import { operationContext, saidByHeaders } from './operation-context.ts';
 import { plugins } from './plugins/index.ts';
+import { sseIds } from './sse-ids.ts';
 
 /** What Yoga is given of an HTTP request; an operation on a WebSocket comes with its context ready. */
-interface ServerContext {
+export interface ServerContext {
   readonly req?: IncomingMessage;
   readonly res?: ServerResponse;
 }
@@ -43,6 +44,7 @@ export function gatewayYoga(options: {
           if (args.contextValue.res !== undefined) options.onStream(args.contextValue.res);
         },
       },
+      sseIds(),
     ],
     // What the plugins have not answered yet.
     maskedErrors: { maskError: (error) => clientError(error), isDev: false },
