@@ -41,6 +41,7 @@ export const errorTable = {
   PAYLOAD_TOO_LARGE: { retryable: false, exposed: true },
   QUERY_TOO_COMPLEX: { retryable: false, exposed: true },
   SUBPROTOCOL_UNKNOWN: { retryable: false, exposed: true },
+  TOO_MANY_SOCKETS: { retryable: true, exposed: true },
   TOO_MANY_SUBSCRIPTIONS: { retryable: false, exposed: true },
   UNSUPPORTED_MEDIA_TYPE: { retryable: false, exposed: true },
 

@@ -42,6 +42,12 @@ export const environmentSchema = z.object({
   ALLOWED_ORIGINS: list
     .default([])
     .describe('browser origins that may call the gateway, comma-separated; default: its own only'),
+  SOCKETS_PER_CLIENT_MAX: wholeNumber(1, 1_000_000)
+    .default(10_000)
+    .describe('sockets of one client (address) at one gateway'),
+  SUBSCRIPTIONS_PER_CLIENT_MAX: wholeNumber(1, 10_000_000)
+    .default(50_000)
+    .describe('subscriptions of one client (address) at one gateway, on sockets and streams together'),
   COMMAND_TIMEOUT_MS: wholeNumber(100, 120_000)
     .default(10_000)
     .describe('after this an unknown outcome is told to the client'),
@@ -76,6 +82,8 @@ export interface Settings {
   readonly redis: { readonly url: string; readonly prefix: string };
   readonly logId: string;
   readonly http: { readonly host: string; readonly port: number; readonly allowedOrigins: readonly string[] };
+  /** Of one gateway. */
+  readonly perClient: { readonly socketsMaxCount: number; readonly subscriptionsMaxCount: number };
   readonly log: { readonly level: z.output<typeof environmentSchema>['LOG_LEVEL']; readonly pretty: boolean };
   readonly command: {
     readonly timeoutMs: number;
@@ -128,6 +136,7 @@ export function readSettings(environment: Readonly<Record<string, string | undef
     redis: { url: env.REDIS_URL, prefix: env.REDIS_PREFIX },
     logId: env.MILLRACE_LOG_ID,
     http: { host: env.HOST, port: env.PORT, allowedOrigins: env.ALLOWED_ORIGINS },
+    perClient: { socketsMaxCount: env.SOCKETS_PER_CLIENT_MAX, subscriptionsMaxCount: env.SUBSCRIPTIONS_PER_CLIENT_MAX },
     log: {
       level: env.LOG_LEVEL,
       pretty: env.LOG_PRETTY ?? (env.NODE_ENV !== 'production' && process.stdout.isTTY === true),

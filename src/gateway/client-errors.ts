@@ -37,6 +37,10 @@ export function clientErrors(options: { readonly logger: Logger; readonly produc
   };
 }
 
+/** An error of the gateway itself. */
+export const coded = (code: ErrorCode, message: string): GraphQLError =>
+  new GraphQLError(message, { extensions: { code } });
+
 /** An error as JSON, without what only Yoga reads. */
 export function plainError(error: GraphQLError): ReturnType<GraphQLError['toJSON']> {
   const { extensions, ...rest } = error.toJSON();

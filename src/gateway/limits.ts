@@ -9,14 +9,15 @@ export const limits = {
   /** Queries and mutations of one socket that run at once; the next ones wait unread. */
   socketOperationsMaxCount: 256,
   /**
-   * What waits in memory for a client. Beyond it nothing more of the client is read, and its socket ends when the system
-   * accepts nothing more for it from one heartbeat to the next. It accepts in steps as its own buffers empty, so a very slow
-   * client can look as if it took nothing.
+   * What waits in memory for a client; messages of subscriptions are held back long before that (send-window.ts). Beyond it
+   * nothing more of the client is read, and its socket is closed with 1013 when the system accepts nothing more for it from
+   * one heartbeat to the next. It accepts in steps as its own buffers empty, so a very slow client can look as if it took
+   * nothing.
    */
   socketBufferedMaxBytes: 16_777_216,
   /** A socket must say `connection_init` within this, else 4408. */
   socketInitTimeoutMs: 5_000,
-  /** A socket that misses a ping for so long is dead. */
+  /** A socket from which nothing comes for so long, no pong either, is closed with 1013; cut after another. */
   heartbeatIntervalMs: 12_000,
   /** A gateway that drains closes one of its sockets and streams at least so often: few of them do not take the whole window. */
   drainStepMaxMs: 20,

@@ -7,8 +7,10 @@ import type { Logger } from '../logger.ts';
 import type { Settings } from '../settings.ts';
 import { type Refusal, refuse } from './answers.ts';
 import { clientErrors } from './client-errors.ts';
+import { clientMeter, principalOf, tooManySubscriptions } from './client-meter.ts';
 import { graphqlDoor } from './door.ts';
-import { closeSpread, type Drainable } from './drain.ts';
+import { closeSpread } from './drain.ts';
+import { type EventStreams, eventStreams } from './event-streams.ts';
 import { answerHealth, answerReady } from './health.ts';
 import { limits } from './limits.ts';
 import { originCheck } from './origins.ts';
@@ -47,20 +49,32 @@ export async function startGateway(options: {
   const clientError = clientErrors({ logger, production: settings.production });
   const origins = originCheck(settings.http.allowedOrigins, host);
   const running = new Set<ServerResponse>();
-  const streams = new WeakSet<ServerResponse>();
+  const streams = eventStreams();
+  const subscriptions = clientMeter(settings.perClient.subscriptionsMaxCount);
   const yoga = gatewayYoga({
     runtime,
     schema: options.schema,
     production: settings.production,
     clientError,
-    onStream: (response) => streams.add(response),
+    onStream(request, response) {
+      const release = subscriptions.take(principalOf(request));
+      if (release === undefined) return tooManySubscriptions(subscriptions.maxCount);
+      response.once('close', release);
+      streams.add(response);
+      return undefined;
+    },
   });
   const door = graphqlDoor({
     origins,
     graphiql: !settings.production,
     serve: (request, response) => yoga(request, response),
   });
-  const sockets = socketDoor({ origins, protocol: socketProtocol({ runtime, yoga, clientError }), logger });
+  const sockets = socketDoor({
+    origins,
+    protocol: socketProtocol({ runtime, yoga, clientError, subscriptions }),
+    sockets: clientMeter(settings.perClient.socketsMaxCount),
+    logger,
+  });
 
   const life = { draining: false };
   const server = createServer((request, response) => {
@@ -197,18 +211,13 @@ async function stop(of: {
   readonly server: Server;
   readonly sockets: SocketDoor;
   readonly running: ReadonlySet<ServerResponse>;
-  readonly streams: WeakSet<ServerResponse>;
+  readonly streams: EventStreams;
   readonly silent: ReadonlySet<Socket>;
   readonly windowMs: number;
   readonly timeoutMs: number;
 }): Promise<void> {
   const { server, running, streams, timeoutMs } = of;
-  // A stream that ended well would not be taken up again: it is cut, and its client connects elsewhere.
-  const cut = (response: ServerResponse): Drainable => ({
-    close: () => response.destroy(),
-    gone: new Promise((resolve) => response.once('close', resolve)),
-  });
-  const open = [...of.sockets.drain(), ...[...running].filter((one) => streams.has(one)).map(cut)];
+  const open = [...of.sockets.drain(), ...streams.open()];
   for (const response of running) if (!response.headersSent) response.setHeader('connection', 'close');
   await closeSpread(open, Math.min(of.windowMs, open.length * limits.drainStepMaxMs));
 
@@ -216,7 +225,7 @@ async function stop(of: {
   server.closeIdleConnections();
   for (const socket of of.silent) socket.destroy();
   // Streams whose request was under way when the drain began.
-  for (const response of running) if (streams.has(response)) response.destroy();
+  for (const stream of streams.open()) stream.close();
   const late = setTimeout(() => server.closeAllConnections(), timeoutMs);
   await of.sockets.closed(timeoutMs);
   await closed;

@@ -1,10 +1,10 @@
 import type { IncomingHttpHeaders } from 'node:http';
-import { type ExecutionArgs, GraphQLError, getOperationAST } from 'graphql';
+import { type ExecutionArgs, type GraphQLError, getOperationAST } from 'graphql';
 import { makeServer, type Server, type SubscribePayload } from 'graphql-ws';
 import type { WebSocket } from 'ws';
 import type { Runtime } from '../engine/contract.ts';
-import type { ErrorCode } from '../errors.ts';
-import { type ClientErrors, plainError } from './client-errors.ts';
+import { type ClientErrors, coded, plainError } from './client-errors.ts';
+import { type ClientMeter, tooManySubscriptions } from './client-meter.ts';
 import { limits } from './limits.ts';
 import { operationContext } from './operation-context.ts';
 import type { GatewayYoga } from './yoga.ts';
@@ -14,11 +14,14 @@ export interface Connection {
   readonly socket: WebSocket;
   /** The one way to send: what goes past it is not under flow control. */
   readonly send: (data: string) => Promise<void>;
+  /** Resolves when the client has read enough of what was sent; undefined when it has. For messages that may wait. */
+  readonly room: () => Promise<void> | undefined;
+  readonly principal: string;
   readonly headers: IncomingHttpHeaders;
   /** Ids of the operations whose handling has not ended, also of those that the client completed. */
   readonly operations: Set<string>;
-  /** Those of them that are subscriptions. */
-  readonly subscriptions: Set<string>;
+  /** Those of them that are subscriptions, each with what counts it off when it has ended. */
+  readonly subscriptions: Map<string, () => void>;
   /** Aborts when the socket is closed. */
   readonly gone: AbortSignal;
   draining: boolean;
@@ -37,6 +40,7 @@ export function socketProtocol(options: {
   readonly runtime: Runtime;
   readonly yoga: GatewayYoga;
   readonly clientError: ClientErrors;
+  readonly subscriptions: ClientMeter;
 }): SocketProtocol {
   const { clientError } = options;
   const envelopes = new WeakMap<object, Enveloped>();
@@ -66,9 +70,11 @@ export function socketProtocol(options: {
         return [clientError(error)];
       }
     },
-    onNext(_ctx, _id, _payload, _args, result) {
-      if (result.errors === undefined) return;
-      return { ...result, errors: result.errors.map(plainError) } as never;
+    onNext({ extra: connection }, id, _payload, _args, result) {
+      const shown = result.errors && { ...result, errors: result.errors.map(plainError) };
+      // Nothing more is taken from a subscription's source meanwhile.
+      const room = connection.subscriptions.has(id) ? connection.room() : undefined;
+      return (room === undefined ? shown : room.then(() => shown)) as never;
     },
     // Errors of validation, and what an iterator threw: masked again, because a leak here would be for ever.
     onError: (_ctx, _id, _payload, errors) => errors.map((error) => plainError(clientError(error))) as never,
@@ -76,7 +82,11 @@ export function socketProtocol(options: {
 }
 
 async function prepare(
-  { runtime, yoga }: { readonly runtime: Runtime; readonly yoga: GatewayYoga },
+  {
+    runtime,
+    yoga,
+    subscriptions,
+  }: { readonly runtime: Runtime; readonly yoga: GatewayYoga; readonly subscriptions: ClientMeter },
   connection: Connection,
   connectionParams: Readonly<Record<string, unknown>> | undefined,
   id: string,
@@ -100,12 +110,14 @@ async function prepare(
     return [coded('OPERATION_RESOLUTION_FAILURE', 'Name one operation of the document in "operationName".')];
   }
   if (operation.operation === 'subscription') {
-    connection.subscriptions.add(id);
-    connection.onKindKnown?.();
-    if (connection.subscriptions.size > limits.socketSubscriptionsMaxCount) {
+    if (connection.subscriptions.size >= limits.socketSubscriptionsMaxCount) {
       connection.socket.close(TOO_MANY_REQUESTS, `At most ${limits.socketSubscriptionsMaxCount} subscriptions`);
       return [coded('TOO_MANY_SUBSCRIPTIONS', `A socket carries ${limits.socketSubscriptionsMaxCount} subscriptions.`)];
     }
+    const release = subscriptions.take(connection.principal);
+    if (release === undefined) return [tooManySubscriptions(subscriptions.maxCount)];
+    connection.subscriptions.set(id, release);
+    connection.onKindKnown?.();
   }
   const contextValue = await enveloped.contextFactory();
   envelopes.set(contextValue, enveloped);
@@ -117,5 +129,3 @@ async function prepare(
     operationName: payload.operationName ?? null,
   };
 }
-
-const coded = (code: ErrorCode, message: string): GraphQLError => new GraphQLError(message, { extensions: { code } });

@@ -1,19 +1,25 @@
 import { setMaxListeners } from 'node:events';
 import type { IncomingMessage } from 'node:http';
-import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { GRAPHQL_TRANSPORT_WS_PROTOCOL } from 'graphql-ws';
 import { type WebSocket, WebSocketServer } from 'ws';
 import type { Logger } from '../logger.ts';
-import { type Refusal, refusalBody } from './answers.ts';
+import { type ClientMeter, principalOf } from './client-meter.ts';
 import type { Drainable } from './drain.ts';
 import { limits } from './limits.ts';
 import type { OriginCheck } from './origins.ts';
+import { type Progress, progressOf, stoodStill } from './progress.ts';
+import { refuseUpgrade, tooManySockets, upgradeProblem } from './refuse-upgrade.ts';
+import { SendWindow } from './send-window.ts';
 import type { Connection, SocketProtocol } from './socket-protocol.ts';
 
 /** Close codes of this gateway; 4xxx as graphql-ws uses them. */
 const SERVICE_RESTART = 1012;
+const TRY_AGAIN_LATER = 1013;
 const INTERNAL_ERROR = 4500;
+
+/** At most 123 bytes. */
+const tooSlow = 'Too slow: nothing was read from one heartbeat to the next; go on after the last cursor';
 
 export interface SocketDoor {
   upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void;
@@ -33,6 +39,7 @@ export interface SocketDoor {
 export function socketDoor(options: {
   readonly origins: OriginCheck;
   readonly protocol: SocketProtocol;
+  readonly sockets: ClientMeter;
   readonly logger: Logger;
 }): SocketDoor {
   const { logger, protocol } = options;
@@ -54,8 +61,12 @@ export function socketDoor(options: {
   return {
     upgrade(request, socket, head) {
       socket.on('error', () => undefined);
-      const refusal = refusalOf(request, options.origins, draining);
+      const refusal = upgradeProblem(request, options.origins, draining);
       if (refusal !== undefined) return refuseUpgrade(socket, refusal);
+      const { sockets } = options;
+      const release = sockets.take(principalOf(request));
+      if (release === undefined) return refuseUpgrade(socket, tooManySockets(sockets.maxCount));
+      socket.once('close', release);
       server.handleUpgrade(request, socket, head, (webSocket) => {
         const live = liveSocket(webSocket, request, protocol, logger, () => {
           open.delete(live);
@@ -113,14 +124,18 @@ function liveSocket(
         control();
         resolve();
       });
+      window.sent(data.length);
       control();
     });
+  const window = new SendWindow((mark) => socket.ping(mark), limits.heartbeatIntervalMs);
   const connection: Connection = {
     socket,
     send,
+    room: () => window.room(),
+    principal: principalOf(request),
     headers: request.headers,
     operations: new Set(),
-    subscriptions: new Set(),
+    subscriptions: new Map(),
     gone: gone.signal,
     draining: false,
   };
@@ -149,7 +164,19 @@ function liveSocket(
       socket.resume();
     }
   };
-  let taken: Taken | undefined;
+  let behindAt: Progress | undefined;
+  /** Ends its subscriptions and lets go of what they hold. The client may still read what was sent, and why it ended. */
+  const giveUp = (): void => {
+    // Told before, and nothing came of it.
+    if (socket.readyState !== socket.OPEN) {
+      socket.terminate();
+      return;
+    }
+    socket.close(TRY_AGAIN_LATER, tooSlow);
+    socket.resume();
+    gone.abort();
+    window.end();
+  };
   const closed = protocol.opened(
     {
       protocol: socket.protocol,
@@ -175,6 +202,7 @@ function liveSocket(
             running -= 1;
             if (id !== undefined) {
               connection.operations.delete(id);
+              connection.subscriptions.get(id)?.();
               connection.subscriptions.delete(id);
             }
             control();
@@ -185,13 +213,15 @@ function liveSocket(
     },
     connection,
   );
-  socket.on('pong', () => {
+  socket.on('pong', (mark) => {
     alive = true;
+    window.read(String(mark));
   });
   // The peer broke the protocol (1002, 1007, 1009) or is gone; ws closes the socket itself.
   socket.on('error', (error) => logger.debug({ err: error }, 'a WebSocket failed'));
   socket.once('close', (code, reason) => {
     gone.abort();
+    window.end();
     onClosed();
     closed(code, String(reason)).catch((error: unknown) =>
       logger.error({ err: error }, 'a WebSocket was not closed well'),
@@ -201,23 +231,17 @@ function liveSocket(
     beat() {
       control();
       // Whoever is behind is asked for no pong, but must take something from one beat to the next.
-      const before = taken;
-      taken = behind() ? takenOf(wire) : undefined;
-      if (
-        taken !== undefined &&
-        taken.writtenByteCount === before?.writtenByteCount &&
-        taken.leftByteCount === before.leftByteCount
-      ) {
-        return socket.terminate();
-      }
+      const before = behindAt;
+      behindAt = behind() ? progressOf(wire) : undefined;
+      if (behindAt !== undefined && before !== undefined && stoodStill(before, behindAt)) return giveUp();
       if (socket.isPaused) {
         // Its pongs wait unread, with everything else that it sends.
         alive = true;
         return;
       }
-      if (!alive) return socket.terminate();
+      if (!alive) return giveUp();
       alive = false;
-      socket.ping();
+      window.mark();
     },
     drain() {
       connection.draining = true;
@@ -226,70 +250,4 @@ function liveSocket(
     end: () => socket.terminate(),
     gone: new Promise((resolve) => socket.once('close', resolve)),
   };
-}
-
-interface Taken {
-  /** Bytes of the writes that are done. */
-  readonly writtenByteCount: number;
-  /** What the system has not yet accepted of the write in flight. */
-  readonly leftByteCount: number;
-}
-
-/**
- * How far a connection's peer has come. The public counters move only when a whole write is done, and one write carries
- * all that waited: 16 MB and more. Node's own socket timeouts see a write move by `writeQueueSize`, which has no public
- * name; they are no use here, because what the peer sends puts them off too.
- */
-function takenOf(wire: Socket & { readonly _handle?: { readonly writeQueueSize?: number } | null }): Taken {
-  return {
-    writtenByteCount: wire.bytesWritten - wire.writableLength,
-    leftByteCount: wire._handle?.writeQueueSize ?? 0,
-  };
-}
-
-function refusalOf(request: IncomingMessage, origins: OriginCheck, draining: boolean): Refusal | undefined {
-  const path = request.url?.split('?', 1)[0];
-  if (path !== '/graphql') {
-    return { status: 404, code: 'NO_SUCH_PATH', message: 'WebSockets are served at /graphql only.' };
-  }
-  if (draining) return shuttingDown;
-  const origin = origins(request);
-  if (typeof origin === 'object') return origin;
-  const protocols = request.headers['sec-websocket-protocol']?.split(',').map((name) => name.trim());
-  if (protocols?.includes(GRAPHQL_TRANSPORT_WS_PROTOCOL) === true) return undefined;
-  return {
-    status: 400,
-    code: 'SUBPROTOCOL_UNKNOWN',
-    message: `This gateway speaks the WebSocket subprotocol "${GRAPHQL_TRANSPORT_WS_PROTOCOL}" only.`,
-  };
-}
-
-const shuttingDown: Refusal = {
-  status: 503,
-  code: 'SHUTTING_DOWN',
-  message: 'This gateway is shutting down; connect again.',
-  headers: { 'Retry-After': '1' },
-};
-
-const reasons: Readonly<Record<number, string>> = {
-  400: 'Bad Request',
-  403: 'Forbidden',
-  404: 'Not Found',
-  503: 'Service Unavailable',
-};
-
-function refuseUpgrade(socket: Duplex, refusal: Refusal): void {
-  const body = refusalBody(refusal);
-  socket.end(
-    [
-      `HTTP/1.1 ${refusal.status} ${reasons[refusal.status] ?? 'Error'}`,
-      'Connection: close',
-      'Content-Type: application/json; charset=utf-8',
-      `Content-Length: ${Buffer.byteLength(body)}`,
-      ...Object.entries(refusal.headers ?? {}).map(([name, value]) => `${name}: ${value}`),
-      '',
-      body,
-    ].join('\r\n'),
-    () => socket.destroy(),
-  );
 }

@@ -1,5 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import type { GraphQLSchema } from 'graphql';
+import type { ExecutionResult, GraphQLError, GraphQLSchema } from 'graphql';
 import { createYoga, type YogaServerInstance } from 'graphql-yoga';
 import type { Runtime } from '../engine/contract.ts';
 import type { ClientErrors } from './client-errors.ts';
@@ -17,14 +17,19 @@ export interface ServerContext {
 }
 export type GatewayYoga = YogaServerInstance<ServerContext, GatewayContext>;
 
+interface Subscribing {
+  readonly args: { readonly contextValue: ServerContext };
+  readonly setResultAndStopExecution: (result: ExecutionResult) => void;
+}
+
 /** Yoga with every door of its own shut: bodies, origins and paths are judged in door.ts. */
 export function gatewayYoga(options: {
   readonly runtime: Runtime;
   readonly schema: GraphQLSchema;
   readonly production: boolean;
   readonly clientError: ClientErrors;
-  /** Called with the response that carries a subscription (SSE). */
-  readonly onStream: (response: ServerResponse) => void;
+  /** Called with what carries a subscription (SSE), before it begins. An error is the answer instead. */
+  readonly onStream: (request: IncomingMessage, response: ServerResponse) => GraphQLError | undefined;
 }): GatewayYoga {
   const { runtime, clientError } = options;
   return createYoga<ServerContext, GatewayContext>({
@@ -40,8 +45,10 @@ export function gatewayYoga(options: {
     plugins: [
       ...plugins(options),
       {
-        onSubscribe({ args }: { readonly args: { readonly contextValue: ServerContext } }) {
-          if (args.contextValue.res !== undefined) options.onStream(args.contextValue.res);
+        onSubscribe({ args, setResultAndStopExecution }: Subscribing) {
+          const { req, res } = args.contextValue;
+          const error = req && res && options.onStream(req, res);
+          if (error !== undefined) setResultAndStopExecution({ errors: [error] });
         },
       },
       sseIds(),
