@@ -1,6 +1,7 @@
 import type { ConsumerFailure, ConsumerState } from '../src/index.ts';
 import type { MillraceBuilder } from './builder.ts';
 import { exposeConsumerControls } from './consumer-controls.ts';
+import { exposeRebuilds } from './rebuilds.ts';
 import { claim, once } from './registry.ts';
 
 const platform = 'a type of the platform';
@@ -21,6 +22,7 @@ export function exposeConsumers(builder: MillraceBuilder): true {
     }),
   );
   once(builder, exposeConsumerControls);
+  once(builder, exposeRebuilds);
   return true;
 }
 

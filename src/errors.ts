@@ -93,6 +93,10 @@ export const errorTable = {
   CONSUMER_NOT_RUNNING: { retryable: true, exposed: true },
   OPERATION_RUNNING: { retryable: true, exposed: true },
   UNKNOWN_OPERATION: { retryable: false, exposed: true },
+  REBUILD_ABORTED: { retryable: false, exposed: true },
+  REBUILD_NOT_LEVEL: { retryable: true, exposed: true },
+  REBUILD_RUNNING: { retryable: false, exposed: true },
+  UNKNOWN_REBUILD: { retryable: false, exposed: true },
   REASON_MISSING: { retryable: false, exposed: true },
 
   // Life of the process

@@ -35,7 +35,7 @@ export type { Module, Part } from './define/module.ts';
 export { module } from './define/module.ts';
 export type { ObserveContext, Observer, ObserverOptions, ObserverSpec } from './define/observer.ts';
 export { observer } from './define/observer.ts';
-export type { Projector, ProjectorSpec } from './define/projector.ts';
+export type { Projector, ProjectorSpec, SwapRule } from './define/projector.ts';
 export { projector } from './define/projector.ts';
 export type {
   AnyQuery,
@@ -107,6 +107,11 @@ export type {
   QueuedCommand,
   Readiness,
   ReadOptions,
+  Rebuild,
+  RebuildDiff,
+  RebuildDiffField,
+  RebuildDiffSample,
+  Rebuilds,
   ReceiptEvent,
   ResetOptions,
   ResetPreview,

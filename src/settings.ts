@@ -69,6 +69,9 @@ export const environmentSchema = z.object({
   DRAIN_WINDOW_MS: wholeNumber(0, 600_000)
     .default(4_000)
     .describe('on SIGTERM a gateway closes its sockets and streams spread over this time'),
+  READY_AFTER: list
+    .default([])
+    .describe('projectors, comma-separated, or "all": /ready answers 503 until their own version is read'),
   SHUTDOWN_TIMEOUT_MS: wholeNumber(100, 60_000).default(8_000).describe('jobs in hand get this long on SIGTERM'),
   MILLRACE_CRASH: z
     .string()
@@ -100,6 +103,8 @@ export interface Settings {
   /** Comes before `shutdownTimeoutMs`, and only where there are sockets or streams to close. */
   readonly drainWindowMs: number;
   readonly shutdownTimeoutMs: number;
+  /** Projectors whose own version must be read before this process is ready; `all`: every one. Default none. */
+  readonly readyAfter?: readonly string[];
   /** For tests: where this process is to die. */
   readonly crash?: ArmedCrash | undefined;
 }
@@ -155,6 +160,7 @@ export function readSettings(environment: Readonly<Record<string, string | undef
     sweepIntervalMs: env.SWEEP_INTERVAL_MS,
     drainWindowMs: env.DRAIN_WINDOW_MS,
     shutdownTimeoutMs: env.SHUTDOWN_TIMEOUT_MS,
+    readyAfter: env.READY_AFTER,
     crash,
   };
 }

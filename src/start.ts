@@ -1,6 +1,7 @@
 import type { GraphQLSchema } from 'graphql';
 import { type RunningWorkers, startAll } from '../workers/all.ts';
 import { createCommandEntrance, type RunningCommands } from '../workers/commands.ts';
+import { startPresence } from '../workers/presence.ts';
 import { armCrash } from './crash-points.ts';
 import type { CommandOf, Contract, RejectionOf } from './define/aggregate.ts';
 import { buildModel, type Model } from './define/model.ts';
@@ -36,6 +37,7 @@ import { newId } from './engine/new-id.ts';
 import { createOperators } from './engine/operators.ts';
 import { logIndexBuilds, readiness } from './engine/readiness.ts';
 import { createSagaReads } from './engine/saga-reads.ts';
+import { followServedViews } from './engine/served-views.ts';
 import { createTimerReads } from './engine/timer-reads.ts';
 import { type WatchedChange, type WatchOptions, watchedChanges } from './engine/watched-changes.ts';
 import { type Gateway, startGateway } from './gateway/server.ts';
@@ -146,6 +148,10 @@ async function assemble(parts: Assembly): Promise<RunningApp> {
   const hints = createHintBus(channel);
   const reader = await createLogReader(store.delivery.log, hints);
   closers.push(async () => reader.close());
+  const served = await followServedViews({ logId, model, store: store.delivery.operators.views, hints, logger });
+  closers.push(() => served.close());
+  const { readyAfter = [] } = settings;
+  const ready = readiness({ store, model, served, readyAfter, redisAvailable: () => redis.available() });
 
   const { timeoutMs, dataMaxBytes, rejectionTtlS, maxDepth } = settings.command;
   const limits = {
@@ -169,9 +175,12 @@ async function assemble(parts: Assembly): Promise<RunningApp> {
   });
   const execution = { handle: handler.handle, commits, rejections, limits };
   const decode = decodeOnce(model);
-  const own = { store: store.delivery, model, settings, logger, hints, reader, redis, instanceId, decode };
+  const own = { store: store.delivery, model, settings, logger, hints, reader, redis, instanceId, decode, served };
   let commands: RunningCommands | undefined;
-  if (role !== 'gateway') {
+  if (role === 'gateway') {
+    const presence = startPresence(own);
+    closers.push(() => presence.stop());
+  } else {
     const workers = await startAll({ ...own, role, commands: execution });
     closers.push(() => workers.stop());
     place = offerTogether(workers);
@@ -210,6 +219,7 @@ async function assemble(parts: Assembly): Promise<RunningApp> {
     logger,
     decided: desk.decided,
     decode,
+    served,
   });
   closers.push(async () => reads.close());
   const flow = createFlowReader({ ...flowDeps, hintBus: hints, logReader: reader });
@@ -241,7 +251,7 @@ async function assemble(parts: Assembly): Promise<RunningApp> {
     operators,
     ...createSagaReads({ ...store.delivery, model }),
     ...createTimerReads({ ...store.delivery, model }),
-    ready: () => readiness(store, model, redis.available()),
+    ready,
   };
   let gateway: Gateway | undefined;
   if (role !== 'worker' && parts.schema !== undefined) {

@@ -3,11 +3,13 @@ import { DELAYED_KIND, delayedCommands } from '../src/engine/delayed-commands.ts
 import type { Delivery } from '../src/engine/delivery.ts';
 import type { SagaWork } from '../src/engine/saga-work.ts';
 import type { CommitDocument } from '../src/store/documents.ts';
+import type { GenerationRef } from '../src/store/partitions.ts';
 import { startAlerts } from './alerts.ts';
 import { createCommands, type RunningCommands } from './commands.ts';
 import { startConsumers } from './consumers.ts';
 import { joinWorkers, type ProcessDeps, type RunningRole, type WorkerDeps } from './deps.ts';
 import { startOperations } from './operations.ts';
+import { startPrevious } from './previous.ts';
 import { startSequencer } from './sequencer.ts';
 import { startSweep } from './sweep.ts';
 import { startTimers } from './timers.ts';
@@ -51,7 +53,10 @@ export async function startAll(deps: ProcessDeps): Promise<RunningWorkers> {
     commands?.worker.start();
     const sweeping = await startSweep(worker, { delivery: consumers.delivery, sagas: consumers.sagas, commands });
     started.push(sweeping, startAlerts(worker, sweeping));
-    started.push(startOperations(worker, { delivery: consumers.delivery }));
+    const previous = await startPrevious(worker);
+    started.push(previous);
+    const deliveryOf = (ref: GenerationRef): Delivery | undefined => previous.deliveryOf(ref) ?? consumers.delivery;
+    started.push(startOperations(worker, { deliveryOf }));
     if (commands !== undefined) started.push(await startDue(worker, commands, consumers.sagas));
     return { offer: place, commands, delivery: consumers.delivery, stop };
   } catch (error) {

@@ -5,6 +5,7 @@ import { type DecodeOnce, decodeOnce } from '../src/engine/decode-once.ts';
 import type { HintBus } from '../src/engine/hint-bus.ts';
 import type { OwnedLogReader } from '../src/engine/log-reader.ts';
 import { Membership, runsConsumers } from '../src/engine/membership.ts';
+import type { ServedViews } from '../src/engine/served-views.ts';
 import { ServerClock } from '../src/engine/server-clock.ts';
 import type { Logger } from '../src/logger.ts';
 import { createEpoch, type Epoch } from '../src/queue/epoch.ts';
@@ -34,6 +35,8 @@ export interface ProcessDeps {
   readonly decode?: DecodeOnce | undefined;
   /** Without it this process carries out no queued commands. */
   readonly commands?: CommandExecution | undefined;
+  /** What this process reads; absent: nothing. */
+  readonly served?: Pick<ServedViews, 'ids' | 'generationOf'> | undefined;
   /** `all` and `worker` run consumers. */
   readonly role: 'all' | 'worker' | 'sequencer' | 'consumers' | 'sweep';
 }
@@ -49,6 +52,8 @@ export interface WorkerDeps extends ProcessDeps {
   readonly decode: DecodeOnce;
   /** Partitions of each consumer, by name. */
   readonly partitionCounts: ReadonlyMap<string, number>;
+  /** Ids of generations that this process runs beside those of its model. */
+  readonly runsToo: Set<string>;
 }
 /** The same, once it is known who carries out commands. */
 export interface ConsumerDeps extends WorkerDeps {
@@ -71,7 +76,7 @@ export function queueOptions({
 }
 
 /** Creates generations that are new. */
-async function partitionCountsOf({
+export async function partitionCountsOf({
   store,
   model,
 }: Pick<ProcessDeps, 'store' | 'model'>): Promise<ReadonlyMap<string, number>> {
@@ -87,11 +92,13 @@ export async function joinWorkers(deps: ProcessDeps): Promise<WorkerDeps & { rea
   const { store, settings, logger, instanceId, role, model } = deps;
   const generations = model.consumers.map(({ name: consumer, generation }) => ({ consumer, generation }));
   const consumers = runsConsumers({ role }) ? generations.map((one) => consumerId(store.logId, one)) : [];
+  const runsToo = new Set<string>();
   const membership = new Membership({
     store: store.instances,
     self: { id: instanceId, host: hostname(), pid: process.pid, role, consumers },
     sessions: () => [...store.partitions.sessionIds(), ...store.operators.sessionIds()],
     logger,
+    now: () => ({ consumers: [...consumers, ...runsToo], serves: deps.served?.ids() }),
   });
   const partitionCounts = await partitionCountsOf(deps);
   await membership.start();
@@ -113,6 +120,7 @@ export async function joinWorkers(deps: ProcessDeps): Promise<WorkerDeps & { rea
     clock: new ServerClock(() => store.timers.now()),
     decode: deps.decode ?? decodeOnce(deps.model),
     partitionCounts,
+    runsToo,
     leave,
   };
 }

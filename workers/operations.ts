@@ -1,17 +1,22 @@
 import type { Delivery } from '../src/engine/delivery.ts';
 import { OperationRunner } from '../src/engine/operation-runner.ts';
+import type { GenerationRef } from '../src/store/partitions.ts';
 import type { RunningRole, WorkerDeps } from './deps.ts';
 
 /** Does what operators started with the consumers of this process. */
 export function startOperations(
   { store, membership, logger }: WorkerDeps,
-  { delivery }: { readonly delivery: Delivery },
+  { deliveryOf }: { readonly deliveryOf: (ref: GenerationRef) => Delivery | undefined },
 ): RunningRole {
   const runner = new OperationRunner({
     store: store.operators,
     membership,
-    consumer: (name) => delivery.consumer(name),
-    errand: ({ consumer, partition }, errand) => delivery.errand(consumer, partition, errand),
+    consumer: (ref) => deliveryOf(ref)?.consumer(ref.consumer),
+    errand: (letter, errand) => {
+      const delivery = deliveryOf(letter);
+      if (delivery !== undefined) return delivery.errand(letter.consumer, letter.partition, errand);
+      return Promise.reject(new Error('the consumer is not run here any more'));
+    },
     logger,
   });
   runner.start();

@@ -1,4 +1,4 @@
-import { PARTITION_COUNT } from '../src/define/model.ts';
+import { type ConsumerModel, PARTITION_COUNT } from '../src/define/model.ts';
 import { Sequencer } from '../src/engine/sequencer.ts';
 import { touchedPartitions } from '../src/engine/touched-partitions.ts';
 import type { LogDocument } from '../src/store/documents.ts';
@@ -25,10 +25,22 @@ export async function startSequencer(deps: WorkerDeps): Promise<RunningRole & { 
 }
 
 /** Which partitions these events touch is a hint: the worker decides again from the log. */
-function wakeTouched({ model, decode, wakeUps, partitionCounts }: WorkerDeps, events: readonly LogDocument[]): void {
-  for (const consumer of model.consumers) {
+function wakeTouched(deps: WorkerDeps, events: readonly LogDocument[]): void {
+  const { model, decode, wakeUps, partitionCounts } = deps;
+  for (const consumer of [...model.consumers, ...otherGenerations(deps)]) {
     const partitionCount = partitionCounts.get(consumer.name) ?? PARTITION_COUNT;
     const touched = touchedPartitions(model, consumer, partitionCount, decode, events).lastPositions;
     if (touched.size > 0) wakeUps.wake({ consumer: consumer.name, version: consumer.version }, touched.keys());
   }
+}
+
+/** Of projectors: what processes with older or newer code run. Their events are taken to be those of this code. */
+function otherGenerations({ model, store, membership }: WorkerDeps): readonly ConsumerModel[] {
+  return model.consumers.flatMap((consumer) => {
+    if (consumer.kind !== 'projector') return [];
+    const others = membership.generationsRun(`${store.logId}/${consumer.name}/`);
+    return others
+      .filter((generation) => generation !== consumer.generation)
+      .map((generation) => ({ ...consumer, generation, version: generation }));
+  });
 }

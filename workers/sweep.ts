@@ -2,6 +2,7 @@ import { commandSweep } from '../src/engine/command-sweep.ts';
 import type { CommandWorker } from '../src/engine/command-worker.ts';
 import type { Delivery } from '../src/engine/delivery.ts';
 import { endedSagas } from '../src/engine/ended-sagas.ts';
+import { rebuildSwaps } from '../src/engine/rebuild-swap.ts';
 import { retrySweep } from '../src/engine/retry-sweep.ts';
 import type { SagaWork } from '../src/engine/saga-work.ts';
 import { Sweep, type SweepTask } from '../src/engine/sweep.ts';
@@ -11,7 +12,7 @@ import type { RunningRole, WorkerDeps } from './deps.ts';
 
 /** Heals what stands still, once a second, by MongoDB alone. `roles`: those of the same process. */
 export async function startSweep(
-  deps: WorkerDeps,
+  deps: Omit<WorkerDeps, 'epoch'> & { readonly epoch: WorkerDeps['epoch'] | undefined },
   roles: {
     readonly delivery?: Delivery;
     readonly sagas?: SagaWork;
@@ -21,9 +22,11 @@ export async function startSweep(
   const { logId, deadLetters, operators } = deps.store;
   const { model, retries } = deps;
   const { delivery, commands } = roles;
+  const { epoch, ...rest } = deps;
   const tasks: SweepTask[] = [
     retrySweep({ logId, deadLetters, consumers: operators.consumers, model, retries, delivery }),
   ];
+  tasks.push(rebuildSwaps(deps));
   const { sagas } = roles;
   if (sagas !== undefined) {
     const { sagas: store, partitions, log, timers: clock } = deps.store;
@@ -33,7 +36,13 @@ export async function startSweep(
   if (commands !== undefined)
     tasks.push(commandSweep({ store: deps.store.queuedCommands, clock: deps.store.timers, ...commands }));
   const sweep = new Sweep({
-    ...{ ...deps, ...(delivery && { delivery }), tasks, intervalMs: deps.settings.sweepIntervalMs },
+    ...{
+      ...rest,
+      ...(epoch && { epoch }),
+      ...(delivery && { delivery }),
+      tasks,
+      intervalMs: deps.settings.sweepIntervalMs,
+    },
     moveUntouched: (lagging, end) => moveUntouched(deps, lagging, end),
   });
   sweep.start();

@@ -7,11 +7,12 @@ const URL = ['--url <url>', 'of its /graphql; default: MILLRACE_URL, or this mac
 const JSON_OPTION = ['--json', 'print the answer as JSON'] as const;
 const REASON = ['--reason <why>', 'kept in the audit'] as const;
 
-/** `consumers`, `dead-letters`, `operations`, `audit`: what operators do, through a gateway, as every other client of it could. */
+/** `consumers`, `rebuild`, `dead-letters`, `operations`, `audit`: what operators do, through a gateway, as every other client of it could. */
 export function addOperatorCommands(program: Command, keep: Keep): void {
   addConsumers(program, keep);
   addDeadLetters(program, keep);
   addOperations(program, keep);
+  addRebuilds(program, keep);
   program
     .command('audit')
     .description('What operators did, the newest first: asks a gateway')
@@ -154,4 +155,48 @@ function addOperations(program: Command, keep: Keep): void {
     .option(...URL)
     .option(...JSON_OPTION)
     .action((id: string, options) => keep(async () => (await commands()).stopOperation(id, options)));
+}
+
+const REBUILD_ACTIONS = {
+  swap: 'Let reads go over to the new version now, when it is level and nothing of it waits',
+  pause: 'Stop building in all processes',
+  resume: 'Go on where it stands',
+  abort: 'Remove what was built; it stays so until it is started',
+  start: 'Build an aborted one anew',
+} as const;
+
+function addRebuilds(program: Command, keep: Keep): void {
+  const commands = () => import('./rebuild-commands.ts');
+  const group = program
+    .command('rebuild')
+    .description('New versions of projectors, built beside those that are read. Asks a gateway');
+  group
+    .command('list', { isDefault: true })
+    .description('How far each is and what it waits for')
+    .option(...URL)
+    .option(...JSON_OPTION)
+    .action((options) => keep(async () => (await commands()).listRebuilds(options)));
+  group
+    .command('watch <projector>')
+    .description('Shows progress until it is read, or somebody has to act')
+    .option(...URL)
+    .option(...JSON_OPTION)
+    .action((projector: string, options) => keep(async () => (await commands()).watchRebuild(projector, options)));
+  group
+    .command('diff <projector>')
+    .description('Compare it with the version that is read, document by document; exit code 1 when they differ')
+    .option(...URL)
+    .option(...JSON_OPTION)
+    .action((projector: string, options) => keep(async () => (await commands()).diffRebuild(projector, options)));
+  for (const action of ['swap', 'pause', 'resume', 'abort', 'start'] as const) {
+    group
+      .command(`${action} <projector>`)
+      .description(REBUILD_ACTIONS[action])
+      .requiredOption(...REASON)
+      .option(...URL)
+      .option(...JSON_OPTION)
+      .action((projector: string, options) =>
+        keep(async () => (await commands()).actOnRebuild(action, projector, options)),
+      );
+  }
 }

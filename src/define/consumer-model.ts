@@ -34,6 +34,8 @@ interface ConsumerBase {
 export interface ProjectorModel extends ConsumerBase {
   readonly kind: 'projector';
   readonly projector: Projector;
+  /** The version before, which this code keeps level while somebody reads it. */
+  readonly previous: ProjectorModel | undefined;
 }
 export interface SagaModel extends ConsumerBase {
   readonly kind: 'saga';
@@ -78,7 +80,43 @@ function base(part: ConsumerPart, place: string, defaultStart: StartFrom): Consu
 /** Checks one projector and makes it ready to run. Throws DEFINITION_INVALID. */
 export function projectorModel(projector: Projector, place: string): ProjectorModel {
   if (projector.into?.kind !== 'view') throw invalid(place, '`into` is no view. Make it with `view(…)`.');
-  return { ...base(projector, place, 'start'), kind: 'projector', projector };
+  if (!swapRules.has(projector.swap)) throw invalid(place, "`swap` must be 'whenLevel' or 'byOperator'.");
+  const own = base(projector, place, 'start');
+  return { ...own, kind: 'projector', projector, previous: previousModel(projector, place) };
+}
+
+const swapRules: ReadonlySet<unknown> = new Set(['whenLevel', 'byOperator']);
+
+function previousModel(projector: Projector, place: string): ProjectorModel | undefined {
+  const { previous } = projector;
+  if (previous === undefined) return undefined;
+  if (previous?.kind !== 'projector')
+    throw invalid(place, '`previous` is no projector. Make it with `projector({ … })`.');
+  if (previous.name !== projector.name) {
+    throw invalid(place, `\`previous\` is named "${previous.name}". It is the same projector: give both one name.`);
+  }
+  if (previous.into?.name !== projector.into.name) {
+    throw invalid(place, `\`previous\` keeps view "${previous.into?.name}". Both keep the same view, by one name.`);
+  }
+  if (!(previous.version < projector.version)) {
+    throw invalid(
+      place,
+      `\`previous\` has version ${previous.version}. Its version must be lower than ${projector.version}.`,
+    );
+  }
+  // One step back is enough: what is older is nobody's any more.
+  return projectorModel({ ...previous, previous: undefined }, `${place}, previous`);
+}
+
+/** The versions before, of those projectors that carry one, where the new ones stand in the model. */
+export function previousModelOf<M extends { readonly consumers: readonly ConsumerModel[] }>(
+  model: M,
+  wanted: (previous: ProjectorModel) => boolean = () => true,
+): Omit<M, 'consumers'> & { readonly consumers: readonly ProjectorModel[] } {
+  const consumers = model.consumers.flatMap((one) =>
+    one.kind === 'projector' && one.previous !== undefined && wanted(one.previous) ? [one.previous] : [],
+  );
+  return { ...model, consumers };
 }
 
 const KEEP_ENDED_MAX_MS = 100 * 366 * 86_400_000;

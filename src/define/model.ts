@@ -106,7 +106,7 @@ export interface Model {
 }
 
 export type { ConsumerModel, ObserverModel, ProjectorModel, SagaModel } from './consumer-model.ts';
-export { PARTITION_COUNT } from './consumer-model.ts';
+export { PARTITION_COUNT, previousModelOf } from './consumer-model.ts';
 
 /**
  * Checks modules and makes them ready. Throws DEFINITION_INVALID, NAME_TAKEN or SCHEMA_NOT_DERIVABLE naming the place, the
@@ -167,7 +167,10 @@ export function buildModel(modules: readonly Module[]): Model {
   const projectorOf = new Map<string, ProjectorModel>();
   for (const consumer of consumers.values()) {
     checkSources(consumer, partOf(consumer), aggregates, services);
-    if (consumer.kind === 'projector') connectView(consumer, views, projectorOf);
+    if (consumer.kind !== 'projector') continue;
+    connectView(consumer, views, projectorOf);
+    const { previous } = consumer;
+    if (previous !== undefined) checkSources(previous, previous.projector, aggregates, services);
   }
   for (const name of views.keys()) {
     if (projectorOf.has(name)) continue;

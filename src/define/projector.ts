@@ -20,6 +20,10 @@ export interface Projector<A extends readonly Contract[] = readonly Contract[], 
   readonly from: A;
   readonly into: V;
   readonly options: ConsumerOptions;
+  /** The version before this one, which this code keeps level until nobody reads it any more. */
+  readonly previous: Projector | undefined;
+  /** When reads go over from the version before to this one. */
+  readonly swap: SwapRule;
   /** True when the spec has no `key`: an event concerns the document with its aggregate's id. */
   readonly routesById: boolean;
   /** Document ids that an event concerns; default: the id of the event's aggregate. */
@@ -30,13 +34,26 @@ export interface Projector<A extends readonly Contract[] = readonly Contract[], 
   readonly project: (doc: unknown, event: AnyRecorded, key: string) => unknown;
 }
 
+/** `whenLevel`: by itself, as soon as it has handled the log and no key of it waits. `byOperator`: when an operator says so. */
+export type SwapRule = 'whenLevel' | 'byOperator';
+
 export interface ProjectorSpec<A extends readonly Contract[], V extends View> extends ConsumerOptions {
   readonly name: string;
-  /** Raise it to build the view anew from the log with changed handlers. */
+  /**
+   * Raise it to build the view anew from the log with changed handlers: beside the version that is read, and read from when it
+   * is level (docs/operations.md, Rebuilds).
+   */
   readonly version: number;
   readonly description?: string;
   readonly from: A;
   readonly into: V;
+  /**
+   * The projector of the version before, as it was: same name, same name of the view (its schema may be another). Processes with
+   * this code keep it level until reads have gone over and no process reads it; without it only processes with older code do.
+   */
+  readonly previous?: Projector;
+  /** Default `whenLevel`. */
+  readonly swap?: SwapRule;
   /** Ids of the documents that an event concerns; a document's id may have up to 1,024 characters. */
   readonly key?: (event: Recorded<EventsFrom<A>>) => string | readonly string[];
   readonly on: { readonly [K in EventsFrom<A>['type']]?: Project<EventNamed<EventsFrom<A>, K>, V> };
@@ -69,6 +86,8 @@ export function projector<const A extends readonly Contract[], V extends View>(
     from: spec.from,
     into: spec.into,
     options: consumerOptionsOf(spec),
+    previous: spec.previous,
+    swap: spec.swap ?? 'whenLevel',
     routesById: key === undefined,
     keysOf: keysFunction(key),
     handles,

@@ -83,6 +83,7 @@ export function createConsumerControls(deps: ConsumerControlDeps): ConsumerContr
     async resumeConsumer(name, given) {
       const call = checkCall(given);
       const { ref, document } = await lookUp(name);
+      if (document.aborted !== undefined) throw aborted(name, document);
       if (document.resetting !== undefined) throw unfinished(name, document.resetting);
       const before = { state: 'PAUSED', paused: document.paused ?? null };
       const audit = auditOf(deps, 'consumer.resume', ref, call, before, { state: 'RUNNING' });
@@ -111,6 +112,7 @@ export function createConsumerControls(deps: ConsumerControlDeps): ConsumerContr
       const after = { state: 'RETIRED', removed: collections };
       const audit = auditOf(deps, 'consumer.retire', ref, call, document, after);
       await written(() => consumers.retire(ref, new Date(), audit), { refusedIsFine: true });
+      if (document.view !== undefined) await store.views.forget(document.view, generation);
       await consumers.removeAll(ref, collections);
     },
   };
@@ -206,11 +208,19 @@ async function refuseInUse(deps: ConsumerControlDeps, ref: GenerationRef): Promi
     );
   }
   const id = consumerId(logId, ref);
-  const runner = (await instances.list()).find((one) => isLiving(one) && one.consumers?.includes(id));
+  const living = (await instances.list()).filter(isLiving);
+  const runner = living.find(({ consumers }) => consumers?.includes(id));
   if (runner !== undefined) {
     throw new MillraceError(
       'CONSUMER_RUNNING',
       `Consumer "${name}" (generation ${generation}) is run by process ${runner.pid} on ${runner.host}, which has older code. Stop that first.`,
+    );
+  }
+  const reader = living.find(({ serves }) => serves?.includes(id));
+  if (reader !== undefined) {
+    throw new MillraceError(
+      'CONSUMER_RUNNING',
+      `Generation ${generation} of "${name}" is read by process ${reader.pid} on ${reader.host}. Wait until reads have gone over (\`millrace rebuild list\`), or stop that process if its code is older.`,
     );
   }
   const idleMs = await store.consumers.idleMs(ref);
@@ -220,6 +230,13 @@ async function refuseInUse(deps: ConsumerControlDeps, ref: GenerationRef): Promi
     `Consumer "${name}" (generation ${generation}) was written ${Math.round(idleMs / 1_000)} s ago: a process with older code still runs it. Stop that, and try again ${IN_USE_MS / 1_000} s later.`,
   );
 }
+
+/** An aborted rebuild has nothing: it is built anew, or not at all. */
+export const aborted = (name: string, { generation, aborted: how }: ConsumerDocument): MillraceError =>
+  new MillraceError(
+    'REBUILD_ABORTED',
+    `The rebuild of "${name}" (generation ${generation}) was aborted${how === undefined ? '' : ` (${how.reason})`}. Build it anew with \`millrace rebuild start ${name}\`.`,
+  );
 
 const unfinished = (name: string, { since, position }: Reset): MillraceError =>
   new MillraceError(

@@ -9,6 +9,7 @@ import type { TimerReads } from './timer-contract.ts';
 import type { WatchReads } from './watch-contract.ts';
 
 export type * from './operator-contract.ts';
+export type * from './rebuild-contract.ts';
 export type * from './watch-contract.ts';
 
 /**

@@ -15,9 +15,10 @@ import { createOpenStreams } from './open-streams.ts';
 import { runQuery } from './query-runner.ts';
 import { readEvents } from './read-events.ts';
 import { createViewReads, type Ready, readiness } from './read-view.ts';
+import type { ServedViews } from './served-views.ts';
 import { createViewFeed, type ViewFeed } from './view-feed.ts';
 import { checkFilter } from './view-filter.ts';
-import { checkDocumentId, createViewHandles, type ViewHandles } from './view-handles.ts';
+import { checkDocumentId, createViewHandles, untilLevel, type ViewHandles } from './view-handles.ts';
 import { planList } from './view-plan.ts';
 import { createAtLeast, type FindDecided } from './wait-at-least.ts';
 import { DocumentSource } from './watch-document.ts';
@@ -41,6 +42,8 @@ export interface ReadsDeps {
   /** Shared with others of this process that decode the log. */
   readonly decode?: DecodeOnce;
   readonly timing?: Partial<FeedTiming>;
+  /** Which generations are read; absent: those of the model. The caller's. */
+  readonly served?: ServedViews | undefined;
   /** For tokens of queued commands. */
   readonly decided?: FindDecided | undefined;
 }
@@ -77,7 +80,9 @@ const TIMING: FeedTiming = { pollMs: 1_000, holeWaitMs: 20, graceMs: 5_000 };
 export function createReads(deps: ReadsDeps): Reads {
   const { model } = deps;
   const { logId, atLeastTimeoutMs, historyMaxEvents } = deps.settings;
-  const views = createViewHandles(model, deps.views);
+  const views = createViewHandles(model, deps.views, deps.served);
+  // Hints are heard from the beginning.
+  for (const name of model.projectorOf.keys()) views.get(name);
   const reads = createViewReads({ logId });
   const decode = deps.decode ?? decodeOnce(model);
   const atLeast = createAtLeast({ ...deps, logId, decode });
@@ -86,13 +91,21 @@ export function createReads(deps: ReadsDeps): Reads {
   const watches = createWatches(deps, views, toEvent);
   const unlisten = deps.hintBus.listen((hint) => {
     if (hint.kind !== 'view') return;
-    const view = views.find(hint.view);
-    if (view === undefined || view.build.generation !== hint.generation) return;
+    const view = views.known(hint.view, hint.generation);
+    if (view === undefined) return;
     // First: whoever hears of it reads, and a read that is older than the hint would lose what it told of.
     const readable = hint.time !== undefined && deps.views.notBefore(hint.time);
     view.progress.note(hint, readable);
     watches.note(hint);
   });
+  const stops = [
+    unlisten,
+    deps.served?.before(async ({ view, from, to }) => {
+      const [before, after] = [views.of(view, from), views.of(view, to)];
+      if (before !== undefined && after !== undefined) await untilLevel(after.progress, before.progress);
+    }),
+    deps.served?.after(({ view }) => watches.restartWatches(view, 'GENERATION')),
+  ];
   return {
     document: async (name, id, options) => reads.document(views.get(name), id, ready(options)),
     documents: async (name, query) => reads.documents(views.get(name), query, ready(query)),
@@ -108,7 +121,7 @@ export function createReads(deps: ReadsDeps): Reads {
       return watches.state;
     },
     close() {
-      unlisten();
+      for (const stop of stops) stop?.();
       atLeast.close();
       watches.close();
     },
@@ -133,8 +146,9 @@ function createWatches(deps: ReadsDeps, views: ViewHandles, toEvent: ToEvent): W
     logId,
     served() {
       const view = views.get(name);
-      const feed = feeds.get(name) ?? createViewFeed(view, { logId, store, logger, timing });
-      feeds.set(name, feed);
+      const key = feedKey(view.build);
+      const feed = feeds.get(key) ?? createViewFeed(view, { logId, store, logger, timing });
+      feeds.set(key, feed);
       return { view, feed };
     },
   });
@@ -175,9 +189,9 @@ function createWatches(deps: ReadsDeps, views: ViewHandles, toEvent: ToEvent): W
       begin.catch(() => undefined);
       return streams.open<EventDelivery>(signal, (wake) => new EventSource(source, plan, begin, wake));
     },
-    note: (hint) => feeds.get(hint.view)?.note(hint),
+    note: (hint) => feeds.get(feedKey(hint))?.note(hint),
     get state() {
-      const running = [...feeds].map(([view, { state }]) => ({ view, ...state }));
+      const running = [...feeds.values()].map(({ view, state }) => ({ view, ...state }));
       return { streamCount: streams.count, feeds: running };
     },
     close() {
@@ -189,6 +203,7 @@ function createWatches(deps: ReadsDeps, views: ViewHandles, toEvent: ToEvent): W
 
 const cursorOf = (after: string | undefined): ViewCursor | undefined =>
   after == null ? undefined : decodeViewCursor(after);
+const feedKey = ({ view, generation }: Pick<ViewHint, 'view' | 'generation'>): string => `${view}/${generation}`;
 
 /** What a runtime offers of them. */
 export const callsOf = ({ state: _state, close: _close, restartWatches: _restart, ...calls }: Reads) => calls;

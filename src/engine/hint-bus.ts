@@ -1,11 +1,11 @@
-import type { HintChannel, HintMessage, LogHintMessage, ViewHintMessage } from '../queue/hints.ts';
+import type { HintChannel, HintMessage, LogHintMessage, SwapHintMessage, ViewHintMessage } from '../queue/hints.ts';
 import type { ViewDocument } from '../store/documents.ts';
 
 export interface ViewHint extends ViewHintMessage {
   /** The same documents as written; only inside the process that wrote them, after the majority acknowledged. */
   readonly documents?: readonly ViewDocument[];
 }
-export type Hint = ViewHint | LogHintMessage;
+export type Hint = ViewHint | LogHintMessage | SwapHintMessage;
 
 /** Hints of this process and, through a HintChannel, of the others. */
 export interface HintBus {
@@ -36,7 +36,7 @@ export function createHintBus(channel?: HintChannel): HintBus {
 
 /** Documents never leave the process by a hint. */
 function messageOf(hint: Hint): HintMessage {
-  if (hint.kind === 'log') return { kind: 'log', end: hint.end };
+  if (hint.kind !== 'view') return hint;
   const { documents: _documents, ...message } = hint;
   return message;
 }

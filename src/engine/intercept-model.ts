@@ -42,7 +42,9 @@ function interceptConsumer(consumer: ConsumerModel, around: Intercept): Consumer
       const { projector } = consumer;
       const project: typeof projector.project = (doc, event, key) =>
         around.sync(eventCall(kind, name, event), () => projector.project(doc, event, key));
-      return { ...consumer, projector: { ...projector, project } };
+      const previous = consumer.previous && interceptConsumer(consumer.previous, around);
+      const before = previous?.kind === 'projector' ? previous : undefined;
+      return { ...consumer, projector: { ...projector, project }, previous: before };
     }
     case 'saga': {
       const { saga } = consumer;

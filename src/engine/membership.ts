@@ -25,6 +25,7 @@ const ownIds = new Set<string>();
 export class Membership {
   readonly #store: InstanceStore;
   readonly #self: InstanceIdentity;
+  readonly #now: () => Partial<Pick<InstanceIdentity, 'consumers' | 'serves'>>;
   readonly #sessions: () => readonly unknown[];
   readonly #logger: Logger;
   readonly #listeners = new Set<() => void>();
@@ -45,11 +46,14 @@ export class Membership {
     /** Ids of the sessions whose transactions others must end when this process dies. */
     readonly sessions: () => readonly unknown[];
     readonly logger: Logger;
+    /** What may change of `self` while it lives. */
+    readonly now?: () => Partial<Pick<InstanceIdentity, 'consumers' | 'serves'>>;
   }) {
     this.#store = options.store;
     this.#self = options.self;
     this.#sessions = options.sessions;
     this.#logger = options.logger;
+    this.#now = options.now ?? (() => ({}));
   }
 
   /** Resolves when this process is registered and knows the others. */
@@ -86,6 +90,12 @@ export class Membership {
     const runner = this.#living.find(({ consumers }) => consumers?.includes(generation) === true);
     if (runner === undefined) return undefined;
     return runner._id === this.#self.id ? 'this' : 'other';
+  }
+
+  /** Generations of a consumer that living processes run. `prefix`: of their ids in `consumers`. */
+  generationsRun(prefix: string): readonly number[] {
+    const ids = this.#living.flatMap(({ consumers = [] }) => consumers.filter((id) => id.startsWith(prefix)));
+    return [...new Set(ids)].map((id) => Number(id.slice(prefix.length)));
   }
 
   /** Processes that died without leaving, in the last ten minutes. */
@@ -128,7 +138,7 @@ export class Membership {
   }
 
   async #beat(): Promise<void> {
-    await this.#store.heartbeat(this.#self, this.#sessions());
+    await this.#store.heartbeat({ ...this.#self, ...this.#now() }, this.#sessions());
     const { count, lastAgeMs } = await this.#store.crashes();
     this.#crashCount = count;
     this.#lastCrashMs = performance.now() - lastAgeMs;
@@ -155,7 +165,7 @@ export class Membership {
       for (const instance of instances) {
         if (instance._id === this.#self.id || !isDead(instance)) continue;
         if (!(await this.#store.bury(instance))) continue;
-        this.#lastCrashMs = performance.now();
+        if (runsConsumers(instance)) this.#lastCrashMs = performance.now();
         const { _id: id, host, pid, ageMs } = instance;
         this.#logger.warn(
           { instance: id, host, processId: pid, silentMs: Math.round(ageMs) },

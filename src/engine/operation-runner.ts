@@ -30,7 +30,7 @@ export interface OperationRunnerOptions {
   /** Says which of the living processes runs a generation. */
   readonly membership: Pick<Membership, 'eldest' | 'runnerOf'>;
   /** A consumer that this process runs. */
-  readonly consumer: (name: string) => Pick<ConsumerModel, 'kind' | 'generation'> | undefined;
+  readonly consumer: (ref: GenerationRef) => Pick<ConsumerModel, 'kind' | 'generation'> | undefined;
   readonly errand: <R>(ref: GenerationRef & { readonly partition: number }, errand: Errand<R>) => Promise<R>;
   readonly logger: Logger;
 }
@@ -157,7 +157,7 @@ export class OperationRunner {
   async #act(operation: OperationDocument, letters: readonly SeenDeadLetter[]): Promise<void> {
     const { consumer, errand, logger } = this.#options;
     const act = async (letter: SeenDeadLetter): Promise<void> => {
-      const model = consumer(letter.consumer);
+      const model = consumer(letter);
       // This process is on its way down.
       if (model === undefined || model.generation !== letter.generation)
         throw new Error('the consumer is not run here');

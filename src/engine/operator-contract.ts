@@ -3,6 +3,7 @@ import type { StartFrom } from '../define/start-from.ts';
 import type { DeadLetterCount as StoredCount, DeadLetterGroup as StoredGroup } from '../store/dead-letter-reads.ts';
 import type { AuditDocument, DeadLetterDocument, OperationDocument, StoredError } from '../store/documents.ts';
 import type { Page, PageInput } from './contract.ts';
+import type { Rebuilds } from './rebuild-contract.ts';
 
 /** What operators see and do. Every action needs a reason and is written to the audit, together with what it did. */
 
@@ -110,7 +111,7 @@ export interface ResetOptions {
   readonly repeatEffects?: boolean | undefined;
 }
 
-export interface Operators {
+export interface Operators extends Rebuilds {
   /** The one that failed first comes first. */
   deadLetters(filter: DeadLetterFilter, page: PageInput): Promise<Page<DeadLetter>>;
   deadLetter(id: string): Promise<DeadLetter | undefined>;

@@ -9,6 +9,7 @@ import type { Operators, RetryPreview } from './operator-contract.ts';
 import { operationMatch } from './operator-input.ts';
 import { createOperatorReads } from './operator-reads.ts';
 import { createOperatorWatch } from './operator-watch.ts';
+import { createRebuilds } from './rebuilds.ts';
 
 export interface OperatorDeps {
   readonly model: Model;
@@ -50,6 +51,7 @@ export function createOperators(deps: OperatorDeps): Operators & { readonly clos
     ...watches,
     previewRetry,
     ...createDeadLetterOperations({ logId, store, leases, instances }),
+    ...createRebuilds({ model, store: deps.store, hints }),
     ...createConsumerControls({ logId, model, store, partitions, instances, end: log.end, hints }),
     close,
   };

@@ -1,25 +1,85 @@
-import type { Model } from '../define/model.ts';
+import type { Model, ProjectorModel } from '../define/model.ts';
+import { MillraceError } from '../errors.ts';
 import type { Logger } from '../logger.ts';
+import type { DeliveryStore } from '../store/delivery-store.ts';
 import type { Store } from '../store/open-store.ts';
+import { consumerId } from '../store/partitions.ts';
 import type { OnIndexBuild } from '../store/view-indexes.ts';
 import type { Readiness } from './contract.ts';
-import { deliveryHealth } from './delivery-health.ts';
+import { consumerLag, deliveryHealth } from './delivery-health.ts';
+import { isLiving } from './membership.ts';
+import type { ServedViews } from './served-views.ts';
 
 /** What `/ready` says. Without MongoDB nothing can be served; anything else is a reason to look, not to turn clients away. */
-export async function readiness(
-  store: Pick<Store, 'ping' | 'delivery' | 'missingIndexes'>,
-  model: Model,
-  redisAvailable: boolean,
-): Promise<Readiness> {
-  try {
-    await store.ping();
-    const { reasons } = await deliveryHealth(store.delivery, model);
-    const away = redisAvailable ? [] : ['Redis is away: views of other processes follow later'];
-    const all = [...reasons, ...(await store.missingIndexes()), ...away];
-    return { status: all.length === 0 ? 'ready' : 'degraded', reasons: all };
-  } catch {
-    return { status: 'unavailable', reasons: ['MongoDB does not answer'] };
-  }
+export function readiness(deps: {
+  readonly store: Pick<Store, 'ping' | 'delivery' | 'missingIndexes'>;
+  readonly model: Model;
+  readonly served: Pick<ServedViews, 'generationOf'>;
+  /** Projectors whose own version must be read before clients may come; `all`: every one. */
+  readonly readyAfter: readonly string[];
+  readonly redisAvailable: () => boolean;
+}): () => Promise<Readiness> {
+  const { store, model, served, readyAfter, redisAvailable } = deps;
+  checkReadyAfter(model, readyAfter);
+  return async () => {
+    try {
+      await store.ping();
+      const older = [...model.projectorOf].flatMap(([view, projector]) => {
+        const generation = served.generationOf(view);
+        return generation === projector.generation ? [] : [{ view, projector, generation }];
+      });
+      const { reasons } = await deliveryHealth(store.delivery, model);
+      const all = [...reasons, ...(await standingStill(store.delivery, older)), ...(await store.missingIndexes())];
+      if (!redisAvailable()) all.push('Redis is away: views of other processes follow later');
+      const awaited = older.filter(({ projector }) =>
+        readyAfter.some((name) => name === 'all' || name === projector.name),
+      );
+      if (awaited.length > 0) {
+        return { status: 'unavailable', reasons: [...(await awaitedReasons(store.delivery, awaited)), ...all] };
+      }
+      return { status: all.length === 0 ? 'ready' : 'degraded', reasons: all };
+    } catch {
+      return { status: 'unavailable', reasons: ['MongoDB does not answer'] };
+    }
+  };
+}
+
+interface Older {
+  readonly view: string;
+  readonly projector: ProjectorModel;
+  /** That is read. */
+  readonly generation: number;
+}
+
+/** Older generations that are read and that no process runs. */
+async function standingStill({ instances, logId }: DeliveryStore, older: readonly Older[]): Promise<readonly string[]> {
+  if (older.length === 0) return [];
+  const run = new Set((await instances.list()).filter(isLiving).flatMap(({ consumers = [] }) => consumers));
+  return older
+    .filter(({ projector, generation }) => !run.has(consumerId(logId, { consumer: projector.name, generation })))
+    .map(
+      ({ view, projector, generation }) =>
+        `view "${view}" stands still: generation ${generation} is read until generation ${projector.generation} of "${projector.name}" is swapped in, and no process runs it; ` +
+        'keep a worker with the older code, or give the projector its `previous`',
+    );
+}
+
+async function awaitedReasons(store: DeliveryStore, awaited: readonly Older[]): Promise<readonly string[]> {
+  const lags = await consumerLag(store, { consumers: awaited.map(({ projector }) => projector) });
+  return awaited.map(({ projector: { name, generation } }, index) => {
+    const { position = 0, end = 0 } = lags[index] ?? {};
+    return `waits for "${name}" (READY_AFTER): generation ${generation} is not read yet; it has handled the log up to ${position} of ${end}`;
+  });
+}
+
+function checkReadyAfter(model: Model, names: readonly string[]): void {
+  const known = [...model.projectorOf.values()].map(({ name }) => name);
+  const unknown = names.find((name) => name !== 'all' && !known.includes(name));
+  if (unknown === undefined) return;
+  throw new MillraceError(
+    'SETTINGS_INVALID',
+    `READY_AFTER names "${unknown}", which is no projector. There are: ${known.join(', ') || 'none'}; or say "all".`,
+  );
 }
 
 const messages = {

@@ -5,6 +5,7 @@ import type { ViewHandle } from './view-handles.ts';
 
 /** The feed of one view in this process: it runs while somebody subscribes, and a little longer. */
 export interface ViewFeed {
+  readonly view: string;
   /** Starts the feed when it stands. The run is good until `release`, which is called once. Throws SHUTTING_DOWN. */
   acquire(): Promise<FeedLease>;
   note(hint: ViewHint): void;
@@ -41,6 +42,7 @@ export function createViewFeed(view: ViewHandle, deps: FeedDeps): ViewFeed {
   };
 
   return {
+    view: view.build.view,
     async acquire() {
       if (closed) throw new MillraceError('SHUTTING_DOWN', 'This process is stopping. Subscribe again.');
       clearTimeout(grace);

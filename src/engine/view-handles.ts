@@ -1,18 +1,20 @@
-import type { Model } from '../define/model.ts';
+import { setTimeout as pause } from 'node:timers/promises';
+import type { Model, ProjectorModel } from '../define/model.ts';
 import { DOCUMENT_ID_MAX_LENGTH, idProblem } from '../define/stream-key.ts';
 import type { View } from '../define/view.ts';
 import { MillraceError } from '../errors.ts';
 import type { ViewDocument } from '../store/documents.ts';
-import type { ViewBuild, ViewStore } from '../store/view-documents.ts';
+import type { PartitionState, ViewBuild, ViewStore } from '../store/view-documents.ts';
 import { batchByKey, shareByKey } from './coalesce.ts';
 import type { ViewRecord } from './contract.ts';
 import { typeRank } from './scalar.ts';
+import type { ServedViews } from './served-views.ts';
 import { filterKey } from './view-filter.ts';
 import type { ViewPlan } from './view-plan.ts';
 import { createViewProgress, type ViewProgress } from './view-progress.ts';
 import { countList, type ListKey, type ListSlice, readSlice } from './view-scan.ts';
 
-/** A view as this process reads it: one a name. */
+/** One generation of a view as this process reads it. Who holds one goes on with that generation. */
 export interface ViewHandle {
   readonly view: View;
   readonly build: ViewBuild;
@@ -32,45 +34,99 @@ export interface ViewHandle {
 }
 
 export interface ViewHandles {
-  /** Throws UNKNOWN_VIEW. */
+  /** The generation that is read now. Throws UNKNOWN_VIEW. */
   get(name: string): ViewHandle;
-  find(name: string): ViewHandle | undefined;
+  /** Undefined when this process has no such view. */
+  of(name: string, generation: number): ViewHandle | undefined;
+  /** Only of a generation that this process has read. */
+  known(name: string, generation: number): ViewHandle | undefined;
 }
 
-export function createViewHandles(model: Model, store: ViewStore): ViewHandles {
+export function createViewHandles(
+  model: Model,
+  store: ViewStore,
+  served?: Pick<ServedViews, 'generationOf'>,
+): ViewHandles {
   const handles = new Map<string, ViewHandle>();
-  for (const [name, consumer] of model.projectorOf) {
-    const view = model.views.get(name);
-    if (view === undefined) continue;
-    const build: ViewBuild = { view: name, generation: consumer.generation };
-    const read = batchByKey<string, ViewDocument>(async (ids) => {
-      const documents = await store.byIds(build, ids);
-      return new Map(documents.map((document) => [document._id, document]));
-    });
-    const share = shareByKey<readonly ViewDocument[]>();
-    const shareCount = shareByKey<number>();
-    handles.set(name, {
-      view,
-      build,
-      progress: createViewProgress(store, consumer),
-      read,
-      readChanges: (partition, after, limit) =>
-        share(JSON.stringify([partition, after.revision, after.id, limit]), () =>
-          store.changedSince(build, partition, after, limit),
-        ),
-      readSlice: (plan, slice) => share(sliceKey(plan, slice), () => readSlice(store, build, plan, slice)),
-      count: (plan, limit) =>
-        shareCount(JSON.stringify([filterKey(plan.filter), limit]), () => countList(store, build, plan, limit)),
-    });
-  }
+  const known = (name: string, generation: number): ViewHandle | undefined => handles.get(`${name}/${generation}`);
+  const of: ViewHandles['of'] = (name, generation) => {
+    const found = known(name, generation);
+    const consumer = model.projectorOf.get(name);
+    if (found !== undefined || consumer === undefined) return found;
+    const made = handleOf(store, readAs(consumer, generation));
+    handles.set(`${name}/${generation}`, made);
+    return made;
+  };
   return {
     get(name) {
-      const handle = handles.get(name);
+      const consumer = model.projectorOf.get(name);
+      const handle = consumer && of(name, served?.generationOf(name) ?? consumer.generation);
       if (handle !== undefined) return handle;
       throw new MillraceError('UNKNOWN_VIEW', `There is no view "${String(name).slice(0, 100)}".`);
     },
-    find: (name) => handles.get(name),
+    of,
+    known,
   };
+}
+
+/** The projector of a generation, as far as this code knows it. `exact`: it does; else it may route events in another way. */
+function readAs(
+  consumer: ProjectorModel,
+  generation: number,
+): { readonly consumer: ProjectorModel; readonly exact: boolean } {
+  if (consumer.generation === generation) return { consumer, exact: true };
+  if (consumer.previous?.generation === generation) return { consumer: consumer.previous, exact: true };
+  return { consumer: { ...consumer, generation, version: generation }, exact: false };
+}
+
+function handleOf(
+  store: ViewStore,
+  { consumer, exact }: { readonly consumer: ProjectorModel; readonly exact: boolean },
+): ViewHandle {
+  const view = consumer.projector.into;
+  const build: ViewBuild = { view: view.name, generation: consumer.generation };
+  const read = batchByKey<string, ViewDocument>(async (ids) => {
+    const documents = await store.byIds(build, ids);
+    return new Map(documents.map((document) => [document._id, document]));
+  });
+  const share = shareByKey<readonly ViewDocument[]>();
+  const shareCount = shareByKey<number>();
+  return {
+    view,
+    build,
+    progress: createViewProgress(store, consumer, { exact }),
+    read,
+    readChanges: (partition, after, limit) =>
+      share(JSON.stringify([partition, after.revision, after.id, limit]), () =>
+        store.changedSince(build, partition, after, limit),
+      ),
+    readSlice: (plan, slice) => share(sliceKey(plan, slice), () => readSlice(store, build, plan, slice)),
+    count: (plan, limit) =>
+      shareCount(JSON.stringify([filterKey(plan.filter), limit]), () => countList(store, build, plan, limit)),
+  };
+}
+
+const LEVEL_MAX_MS = 5_000;
+const LEVEL_LOOK_MS = 50;
+
+/**
+ * Resolves when one generation holds everything that a reader may have seen in the other, or after five seconds, or when neither can
+ * be asked: a read that goes over then may see a little less than the one before it, and sees it all soon.
+ */
+export async function untilLevel(one: ViewProgress, other: ViewProgress): Promise<void> {
+  const highest = (states: readonly PartitionState[]): number =>
+    Math.max(0, ...states.map(({ checkpoint }) => checkpoint));
+  const untilMs = Date.now() + LEVEL_MAX_MS;
+  try {
+    const seen = highest(await other.refresh());
+    while (Date.now() < untilMs) {
+      const states = await one.refresh();
+      if (states.length > 0 && states.every(({ checkpoint }) => checkpoint >= seen)) return;
+      await pause(LEVEL_LOOK_MS);
+    }
+  } catch {
+    return;
+  }
 }
 
 /** Equal slices have equal keys, others never. */
@@ -98,17 +154,20 @@ const marks: ReadonlySet<string> = new Set([
   '_origins',
   '_deleted',
 ]);
+/** The author's part of a document, as a new object. */
+export const authorsPart = (stored: ViewDocument): Record<string, unknown> =>
+  Object.fromEntries(Object.entries(stored).filter(([field]) => !marks.has(field)));
+
 const records = new WeakMap<ViewDocument, ViewRecord>();
 
 /** The author's part of a document. Many readers share it, so it is frozen (its own fields; not what they hold). */
 export function toRecord(stored: ViewDocument): ViewRecord {
   const known = records.get(stored);
   if (known !== undefined) return known;
-  const fields = Object.entries(stored).filter(([field]) => !marks.has(field));
   const record: ViewRecord = {
     id: stored._id,
     version: stored._version,
-    document: Object.freeze(Object.fromEntries(fields)),
+    document: Object.freeze(authorsPart(stored)),
   };
   records.set(stored, record);
   return record;

@@ -9,6 +9,8 @@ import { coalesce, shareByKey } from './coalesce.ts';
  */
 export interface ViewProgress {
   readonly consumer: ProjectorModel;
+  /** False: of a generation whose projector this code does not have; `consumer` may tell other keys than it has. */
+  readonly exact: boolean;
   /** Highest known checkpoint of a partition; 0 when nothing is known. */
   checkpoint(partition: number): number;
   /** False: no key of the partition waited behind a dead letter when it came to that checkpoint or after. */
@@ -32,7 +34,11 @@ interface Known {
 }
 const NOTHING: Known = { checkpoint: 0, revision: -1, blockedCount: 0 };
 
-export function createViewProgress(store: ViewStore, consumer: ProjectorModel): ViewProgress {
+export function createViewProgress(
+  store: ViewStore,
+  consumer: ProjectorModel,
+  { exact } = { exact: true },
+): ViewProgress {
   const known = new Map<number, Known>();
   const listeners = new Set<() => void>();
   let count: number | undefined;
@@ -63,6 +69,7 @@ export function createViewProgress(store: ViewStore, consumer: ProjectorModel): 
 
   return {
     consumer,
+    exact,
     checkpoint: (partition) => known.get(partition)?.checkpoint ?? 0,
     hasBlocked: (partition) => (known.get(partition)?.blockedCount ?? 0) > 0,
     isParked: (events) => store.isParked(consumer.name, consumer.generation, events),

@@ -1,6 +1,6 @@
 import { setMaxListeners } from 'node:events';
 import { LRUCache } from 'lru-cache';
-import type { ConsumerModel, Model } from '../define/model.ts';
+import type { Model } from '../define/model.ts';
 import { isMillraceError, MillraceError } from '../errors.ts';
 import { atMost } from '../queue/at-most.ts';
 import type { LogDocument } from '../store/documents.ts';
@@ -169,7 +169,7 @@ function needFinder(deps: AtLeastDeps): NeedFinder {
     // Until a worker has created this generation nobody has applied anything.
     const count = await progress.partitionCount();
     if (count === undefined) return 'LAGGING';
-    const need = computeNeed(deps, progress.consumer, documents, count);
+    const need = computeNeed(deps, progress, documents, count);
     known.set(keyOf(progress, text), need);
     return need;
   };
@@ -178,7 +178,7 @@ function needFinder(deps: AtLeastDeps): NeedFinder {
 
 function computeNeed(
   { model, decode }: AtLeastDeps,
-  consumer: ConsumerModel,
+  { consumer, exact }: ViewProgress,
   documents: readonly LogDocument[],
   partitionCount: number,
 ): Need {
@@ -186,6 +186,7 @@ function computeNeed(
   const events: Need['events'][number][] = [];
   for (const document of documents) {
     const route = routeEvent(model, consumer, partitionCount, decode, document);
+    if (!exact) for (const partition of Array(partitionCount).keys()) partitions.set(partition, document._id);
     if (route.kind === 'skip') continue;
     const targets = route.kind === 'run' ? route.targets : route.all ? [] : [route.target];
     for (const { key, partition } of targets) events.push({ key, partition, position: document._id });

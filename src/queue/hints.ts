@@ -24,7 +24,12 @@ export interface LogHintMessage {
   /** Newest position in the log. */
   readonly end: number;
 }
-export type HintMessage = ViewHintMessage | LogHintMessage;
+/** Reads of a view are to go over to another generation: look which. */
+export interface SwapHintMessage {
+  readonly kind: 'swap';
+  readonly view: string;
+}
+export type HintMessage = ViewHintMessage | LogHintMessage | SwapHintMessage;
 
 /** Pub/sub between processes that work on one log. */
 export interface HintChannel {
@@ -89,6 +94,7 @@ const isCount = (value: unknown): boolean => Number.isSafeInteger(value) && Numb
 function isHintMessage(value: unknown): value is HintMessage {
   if (typeof value !== 'object' || value === null || !('kind' in value)) return false;
   if (value.kind === 'log') return 'end' in value && isCount(value.end);
+  if (value.kind === 'swap') return 'view' in value && typeof value.view === 'string';
   if (value.kind !== 'view') return false;
   const hint: Partial<Record<keyof ViewHintMessage, unknown>> = value;
   return (

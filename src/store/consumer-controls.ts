@@ -48,6 +48,17 @@ export interface ConsumerControlStore {
   release(ref: GenerationRef, pauseCount: number): Promise<void>;
   /** Call `release` after it. `refused`: it is not paused, or a reset is unfinished. */
   resume(ref: GenerationRef, audit: AuditDocument): Promise<TransactionEnd>;
+  /**
+   * A rebuild is given up: it is paused and a reset of it is begun, until `endReset`. `refused`: it was aborted before, or its view
+   * is read. Call `fence` after it.
+   */
+  abort(
+    ref: GenerationRef,
+    aborted: NonNullable<ConsumerDocument['aborted']>,
+    audit: AuditDocument,
+  ): Promise<TransactionEnd>;
+  /** It is built anew. `refused`: it is not aborted, or not all is removed yet. Call `release` after it. */
+  restart(ref: GenerationRef, at: Date, audit: AuditDocument): Promise<TransactionEnd>;
   /** `refused`: it is not paused. */
   beginReset(ref: GenerationRef, reset: Reset, audit: AuditDocument): Promise<TransactionEnd>;
   /** Idempotent. Throws FENCED when the partition is not fenced. */
@@ -119,10 +130,22 @@ export function createConsumerControlStore(client: MongoClient, db: Db, logId: s
       change(ref, { paused: { $exists: false } }, { $set: { paused }, $inc: { pauseCount: 1 } }, audit),
     fence: (ref, pauseCount) => mark(ref, pauseCount, { $set: { paused: true, pauseCount } }),
     release: (ref, pauseCount) => mark(ref, pauseCount, { $set: { pauseCount }, $unset: { paused: '' } }),
+    abort: (ref, aborted, audit) => {
+      const resetting: Reset = { since: aborted.since, position: 0, dropInstances: false, repeatEffects: false };
+      const update = { $set: { aborted, paused: aborted, resetting }, $inc: { pauseCount: 1 } };
+      return change(ref, { aborted: { $exists: false }, swappedAt: { $exists: false } }, update, audit);
+    },
+    restart: (ref, at, audit) =>
+      change(
+        ref,
+        { aborted: { $exists: true }, resetting: { $exists: false } },
+        { $unset: { aborted: '', paused: '' }, $set: { startedAt: at }, $inc: { pauseCount: 1 } },
+        audit,
+      ),
     resume: (ref, audit) =>
       change(
         ref,
-        { paused: { $exists: true }, resetting: { $exists: false } },
+        { paused: { $exists: true }, resetting: { $exists: false }, aborted: { $exists: false } },
         { $unset: { paused: '' }, $inc: { pauseCount: 1 } },
         audit,
       ),

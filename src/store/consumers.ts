@@ -8,6 +8,7 @@ import { askedAgain, inTime } from './in-time.ts';
 import { ensureCrashes } from './instances.ts';
 import { consumerId, type GenerationRef, partitionId } from './partitions.ts';
 import { ensureSagaCollection } from './sagas.ts';
+import { ensureServed } from './served-views.ts';
 import { ensureViewCollection } from './view-indexes.ts';
 
 /** `consumers`: what is fixed when a generation is created. */
@@ -69,6 +70,9 @@ async function ensureConsumer(db: Db, logId: string, consumer: ConsumerModel): P
   const { name, version, generation, kind, partitionCount } = consumer;
   const ref = { consumer: name, generation };
   const _id = consumerId(logId, ref);
+  if (consumer.kind === 'projector') {
+    await asked(() => ensureServed(db, logId, { ...ref, view: consumer.projector.into.name }));
+  }
   await asked(() => ensureDocuments(db, consumer), INDEX_MAX_MS);
   const known = await asked(() => consumers.findOne({ _id }));
   const isThere = known !== null && known.retiredAt === undefined;

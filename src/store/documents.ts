@@ -129,12 +129,39 @@ export interface ConsumerDocument {
     /** Observers: what had been handled before. */
     readonly replayUntil?: number;
   };
+  /** A rebuild that was given up: what it had built is removed, and it stays paused until it is started anew. */
+  readonly aborted?: { readonly since: Date; readonly reason: string; readonly actor: string | null };
+  /** When a rebuild was started anew; absent: `createdAt`. */
+  readonly startedAt?: Date;
+  /** When reads of its view went over to it; absent: never, or it is the first of its view. */
+  readonly swappedAt?: Date;
   /** Set when it is retired: no process runs it any more, its records may be dropped. */
   readonly retiredAt?: Date;
   /** Observers: events up to here were handled before a reset and are skipped. */
   readonly replayUntil?: number;
   /** Observers: processes whose breaker is not closed, by instance id. One that is not renewed after `until` is of a dead process. */
   readonly breakers?: Readonly<Record<string, BreakerRecord>>;
+}
+
+/**
+ * `views`: the generations of a view that reads went over to. A process serves the highest of those that are not above the version
+ * of its own code; where there is none, its own.
+ */
+export interface ServedViewDocument {
+  /** `<logId>/<view>` */
+  readonly _id: string;
+  readonly view: string;
+  readonly consumer: string;
+  readonly swaps: readonly ViewSwap[];
+}
+export interface ViewSwap {
+  readonly generation: number;
+  readonly at: Date;
+  /** Every partition had handled the log up to here. */
+  readonly position: number;
+  /** Null for the first generation of a view. */
+  readonly reason: string | null;
+  readonly actor: string | null;
 }
 
 /** An observer's breaker that stopped its tries in one process. */
@@ -202,6 +229,8 @@ export interface InstanceDocument {
   readonly sessions: readonly unknown[];
   /** Ids of the generations (`consumers`) that it runs. */
   readonly consumers?: readonly string[];
+  /** Ids of the generations whose views it reads. */
+  readonly serves?: readonly string[];
   readonly startedAt: Date;
   /** By the server's clock ($$NOW). */
   readonly heartbeatAt: Date;

@@ -14,6 +14,8 @@ export interface InstanceIdentity {
   readonly role: string;
   /** Ids of the generations (`consumers`) that it runs. */
   readonly consumers?: readonly string[] | undefined;
+  /** Ids of the generations whose views it reads. */
+  readonly serves?: readonly string[] | undefined;
 }
 
 /**
@@ -50,8 +52,8 @@ export function createInstanceStore(client: MongoClient, db: Db): InstanceStore 
     await client.db('admin').command({ killSessions: ids }, { timeoutMS: ANSWER_MAX_MS });
   };
   return {
-    async heartbeat({ id, host, pid, role, consumers = [] }, sessions) {
-      const fields = { host, pid, role, sessions, consumers };
+    async heartbeat({ id, host, pid, role, consumers = [], serves = [] }, sessions) {
+      const fields = { host, pid, role, sessions, consumers, serves };
       const alive = {
         ...Object.fromEntries(Object.entries(fields).map(([name, value]) => [name, { $literal: value }])),
         startedAt: { $ifNull: ['$startedAt', '$$NOW'] },
@@ -64,11 +66,16 @@ export function createInstanceStore(client: MongoClient, db: Db): InstanceStore 
       const read = () => instances.aggregate<Instance>(stages).toArray();
       return askedAgain(read, ANSWER_MAX_MS, 'a read of instances');
     },
-    async bury({ _id, sessions, heartbeatAt }) {
+    async bury({ _id, sessions, heartbeatAt, role }) {
       const silent = await instances.findOne({ _id, heartbeatAt });
       if (silent === null) return false;
       // Sessions first: were the record gone first and this process killed, nobody would know them any more.
       await kill(sessions);
+      // One that runs no consumer leaves nothing half done.
+      if (role === 'gateway') {
+        await instances.deleteOne({ _id, heartbeatAt });
+        return true;
+      }
       const crash = { at: '$$NOW', expiresAt: { $add: ['$$NOW', CRASH_KEPT_MS] } };
       await crashes.updateOne({ _id }, [{ $set: crash }], { upsert: true });
       await instances.deleteOne({ _id, heartbeatAt });

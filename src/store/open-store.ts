@@ -6,6 +6,7 @@ import { createDeliveryStore, type DeliveryStore, ensureDelivery } from './deliv
 import { createEventPages, type EventPages } from './event-pages.ts';
 import { createFlowReads, ensureFlow, type FlowReads } from './flow-reads.ts';
 import { createRejectionStore, ensureRejections, type RejectionStore } from './rejections.ts';
+import { ensureServed } from './served-views.ts';
 import { createViewStore, type ViewStore } from './view-documents.ts';
 import { ensureViewCollection, indexText, missingIndexes, type OnIndexBuild } from './view-indexes.ts';
 import { createPastStore, type PastStore } from './view-past.ts';
@@ -42,7 +43,8 @@ export async function openStore(options: {
     const existing = new Set(names.map(({ name }) => name));
     await Promise.all([ensureCommits(db, existing), ensureRejections(db), ensureDelivery(db, existing)]);
     await ensureFlow(db);
-    for (const { projector, generation } of options.model.projectorOf.values()) {
+    for (const { name: consumer, projector, generation } of options.model.projectorOf.values()) {
+      await ensureServed(db, options.logId, { consumer, generation, view: projector.into.name });
       await ensureViewCollection(db, projector.into, generation, options.onIndexBuild);
     }
   } catch (error) {

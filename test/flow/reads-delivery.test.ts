@@ -22,7 +22,7 @@ const fixture: ReadsFixture = await readsFixture();
 const near: Gateway = await fixture.gateway();
 const far: Gateway = await fixture.gateway();
 near.bus.listen((hint) => {
-  if (hint.kind === 'log') far.bus.publish(hint);
+  if (hint.kind !== 'view') far.bus.publish(hint);
   else bare(hint, [far]);
 });
 const logger = createLogger({ level: 'silent', pretty: false });

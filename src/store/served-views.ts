@@ -1,0 +1,115 @@
+import type { Db, MongoClient } from 'mongodb';
+import { createCausalReads } from './causal-reads.ts';
+import { ignoreExisting } from './commits.ts';
+import type {
+  AuditDocument,
+  ConsumerDocument,
+  DeadLetterDocument,
+  PartitionDocument,
+  ServedViewDocument,
+  ViewSwap,
+} from './documents.ts';
+import { askedAgain, inTime } from './in-time.ts';
+import { consumerId, type GenerationRef } from './partitions.ts';
+import { createTransactions, type TransactionEnd } from './transactions.ts';
+
+/** A swap and what must hold for it. */
+export interface SwapMove {
+  readonly view: string;
+  readonly ref: GenerationRef;
+  readonly partitionCount: number;
+  readonly swap: ViewSwap;
+  readonly audit: AuditDocument;
+}
+
+/** `views`: which generations of each view reads went over to. */
+export interface ServedViewStore {
+  list(): Promise<readonly ServedViewDocument[]>;
+  /**
+   * One transaction that looks and writes: every partition of the generation has handled `swap.position`, none stands still,
+   * none of its keys waits, it is neither paused nor aborted, and no later generation was swapped in. `refused`: something of
+   * that does not hold.
+   */
+  swap(move: SwapMove): Promise<TransactionEnd>;
+  /** The generation was retired. */
+  forget(view: string, generation: number): Promise<void>;
+  sessionIds(): readonly unknown[];
+  close(): Promise<void>;
+}
+
+const READ_MAX_MS = 10_000;
+const WRITE_MAX_MS = 10_000;
+const servedViewId = (logId: string, view: string): string => `${logId}/${view}`;
+
+export async function ensureServedViews(db: Db, existing: ReadonlySet<string>): Promise<void> {
+  if (!existing.has('views')) await db.createCollection('views').catch(ignoreExisting);
+}
+
+/**
+ * Notes what is read of a view of which nothing is noted: its only generation, or those that were created before swaps were noted,
+ * each of which was read at once. Idempotent; several processes may call it at once, and call it before they create a generation.
+ */
+export async function ensureServed(
+  db: Db,
+  logId: string,
+  { consumer, generation, view }: GenerationRef & { readonly view: string },
+): Promise<void> {
+  const views = db.collection<ServedViewDocument>('views');
+  const _id = servedViewId(logId, view);
+  if ((await views.findOne({ _id })) !== null) return;
+  const older = await db
+    .collection<ConsumerDocument>('consumers')
+    .find({ _id: { $gte: `${logId}/${consumer}/`, $lt: `${logId}/${consumer}0` }, retiredAt: { $exists: false } })
+    .sort({ generation: 1 })
+    .toArray();
+  const generations = older.length === 0 ? [generation] : older.map((one) => one.generation);
+  const at = new Date();
+  const swaps = generations.map((one) => ({ generation: one, at, position: 0, reason: null, actor: null }));
+  await views.updateOne({ _id }, { $setOnInsert: { view, consumer, swaps } }, { upsert: true });
+}
+
+export function createServedViewStore(client: MongoClient, db: Db, logId: string): ServedViewStore {
+  const views = db.collection<ServedViewDocument>('views');
+  const consumers = db.collection<ConsumerDocument>('consumers');
+  const partitions = db.collection<PartitionDocument>('partitions');
+  const letters = db.collection<DeadLetterDocument>('dead_letters');
+  const audits = db.collection<AuditDocument>('audit');
+  const transactions = createTransactions(client, createCausalReads(client), 1);
+  return {
+    list: () => {
+      const read = () => views.find({ _id: { $gte: `${logId}/`, $lt: `${logId}0` } }).toArray();
+      return askedAgain(read, READ_MAX_MS, 'which generations are read');
+    },
+    swap: ({ view, ref, partitionCount, swap, audit }) =>
+      transactions.run(async ({ session }) => {
+        const _id = consumerId(logId, ref);
+        // Written, not only read: who pauses, aborts or retires it at the same time meets this.
+        const no = { $exists: false };
+        const untouched = { paused: no, resetting: no, aborted: no, retiredAt: no };
+        const noted = await consumers.updateOne({ _id, ...untouched }, { $set: { swappedAt: swap.at } }, { session });
+        if (noted.matchedCount === 0) return false;
+        const states = await partitions.find({ _id: { $gte: `${_id}/`, $lt: `${_id}0` } }, { session }).toArray();
+        const level = states.filter(
+          ({ checkpoint, failure, blockedCount = 0, paused = false }) =>
+            checkpoint >= swap.position && failure === undefined && blockedCount === 0 && !paused,
+        );
+        if (states.length < partitionCount || level.length < states.length) return false;
+        const { consumer, generation } = ref;
+        if ((await letters.findOne({ logId, consumer, generation }, { session })) !== null) return false;
+        const { matchedCount } = await views.updateOne(
+          { _id: servedViewId(logId, view), 'swaps.generation': { $not: { $gte: generation } } },
+          { $push: { swaps: swap } },
+          { session },
+        );
+        if (matchedCount === 0) return false;
+        await audits.insertOne({ ...audit }, { session });
+        return true;
+      }),
+    async forget(view, generation) {
+      const pulling = views.updateOne({ _id: servedViewId(logId, view) }, { $pull: { swaps: { generation } } });
+      await inTime(pulling, WRITE_MAX_MS, 'a note about a view');
+    },
+    sessionIds: () => transactions.sessionIds(),
+    close: () => transactions.close(),
+  };
+}
