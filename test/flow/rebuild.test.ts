@@ -1,6 +1,6 @@
 import { afterAll, expect, test } from 'vitest';
 import { connect } from '../../src/store/connect.ts';
-import { actOn, contents, REBUILDS, type StockApp, type StockOptions, startStock } from '../setup/rebuilds.ts';
+import { REBUILDS, type StockApp, type StockOptions, startStock } from '../setup/rebuilds.ts';
 import { type TestServers, testServers } from '../setup/servers.ts';
 import { until } from '../setup/until.ts';
 
