@@ -121,12 +121,12 @@ export interface MillraceClient {
     operation: Operation<TData, TVariables>,
     options?: SubscribeOptions,
   ): AsyncIterableIterator<SubscriptionMessage<TData>>;
-  /** What a screen shows of a list; one store for equal operations. The document selects `signal`, `id`, `node`; `cursor`, `version`, `origins` too. */
-  watchList<TData = Record<string, unknown>, TVariables = Record<string, unknown>>(
-    operation: Operation<TData, TVariables>,
-  ): ViewStore<NodeOf<TData>>;
-  /** The same of one document: `document` in its state. */
-  watchDocument<TData = Record<string, unknown>, TVariables = Record<string, unknown>>(
+  /**
+   * What a screen shows of a view subscription: of a list, or of one document where the field is given an `id`. One
+   * store for equal operations. The document selects `signal`, `id` and `node`; `cursor` with `$after` to go on after a
+   * lost connection, `version` and `origins` for optimistic changes.
+   */
+  watch<TData = Record<string, unknown>, TVariables = Record<string, unknown>>(
     operation: Operation<TData, TVariables>,
   ): ViewStore<NodeOf<TData>>;
   /** Ends every subscription and the socket. */

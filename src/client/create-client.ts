@@ -78,6 +78,7 @@ export function createClient(options: ClientOptions): MillraceClient {
     const store = new ViewStore<TNode>({
       open: (sink) => start(document, variables, sink, new CursorKeeper(undefined, undefined)),
       root: document.root,
+      single: document.rootArguments.has('id'),
       settleMs: SETTLE_MS,
       graceMs: GRACE_MS,
       onClosed: () => {
@@ -113,8 +114,7 @@ export function createClient(options: ClientOptions): MillraceClient {
       const keeper = new CursorKeeper(options.storage, resumeKey);
       return iterate(keeper, (sink, its) => start(document, variables, sink, its)) as never;
     },
-    watchList: (operation) => watch(operation as AnyOperation),
-    watchDocument: (operation) => watch(operation as AnyOperation),
+    watch: (operation) => watch(operation as AnyOperation),
     async close() {
       for (const stop of [...running]) stop();
       for (const store of [...stores.values()]) store.close();

@@ -21,6 +21,8 @@ export interface ReadDocument {
   readonly variables: ReadonlySet<string>;
   /** Response key of the first field. */
   readonly root: string;
+  /** Names of the arguments that it is given. */
+  readonly rootArguments: ReadonlySet<string>;
   /** Response keys selected in it, fragments included. */
   readonly selected: ReadonlySet<string>;
 }
@@ -82,6 +84,7 @@ function analyse(text: string, operationName: string | undefined): ReadDocument 
     operationName: operation.name?.value,
     variables: new Set(operation.variableDefinitions?.map(({ variable }) => variable.name.value)),
     root: responseKey(root),
+    rootArguments: new Set(root.arguments?.map(({ name }) => name.value)),
     selected: new Set(selected.map(responseKey)),
   };
 }

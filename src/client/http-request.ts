@@ -109,7 +109,8 @@ async function post(
     throw answerError(errors, { passing: true, commandId });
   }
   throw new MillraceClientError('BAD_ANSWER', `${http.url} answered ${response.status} and no GraphQL.`, {
-    retryable: passingStatuses.has(response.status),
+    // Some proxies answer 500 where there is no gateway behind them.
+    retryable: passingStatuses.has(response.status) || response.status === 500,
     commandId,
   });
 }

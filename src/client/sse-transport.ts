@@ -77,7 +77,7 @@ async function refusal(url: string, response: Response): Promise<MillraceClientE
     return answerError(answer.errors as readonly WireError[], { passing });
   }
   const message = `${url} answered ${response.status} and no event stream.`;
-  return new MillraceClientError('BAD_ANSWER', message, { retryable: passing });
+  return new MillraceClientError('BAD_ANSWER', message, { retryable: passing || response.status === 500 });
 }
 
 function silence(ms: number, onSilent: () => void): { again(): void; stop(): void } {

@@ -181,14 +181,9 @@ export class Subscription {
       this.#begun = true;
       this.#sink.next(errors === undefined ? { data } : { data, errors });
     }
-    if (this.#resumable && change !== undefined) this.#keep(change.signal, change.cursor);
+    // After the sink had the message: what is stored was seen. The gateway knows a cursor of half a snapshot as one.
+    if (this.#resumable && typeof change?.cursor === 'string') this.#setup.keeper.keep(change.cursor);
     return undefined;
-  }
-
-  /** After the sink had the message: what is stored was seen. A snapshot can be relied on when it is complete. */
-  #keep(signal: unknown, cursor: unknown): void {
-    if (signal === 'GAP') this.#setup.keeper.keep(undefined);
-    else if (signal !== 'SNAPSHOT' && typeof cursor === 'string') this.#setup.keeper.keep(cursor);
   }
 
   #gap(reason: LocalGapReason): void {

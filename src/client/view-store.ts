@@ -32,6 +32,8 @@ export interface ViewStoreOptions {
   /** Starts the subscription; returns how to end it. */
   readonly open: (sink: SubscriptionSink<unknown>) => () => void;
   readonly root: string;
+  /** Of one document: its snapshot is one message, and complete. */
+  readonly single: boolean;
   /** An accepted command whose effect does not show here for so long (another view's, say) leaves. */
   readonly settleMs: number;
   /** The subscription goes on for so long without a listener: a screen that is drawn again finds it there. */
@@ -161,8 +163,9 @@ export class ViewStore<TNode> {
     if (message.signal === 'CAUGHT_UP') {
       return [...(this.#staged ?? [])].some(([id, shown]) => this.#layer.isUnclear(id, shown));
     }
-    const { id } = message;
-    return message.signal === 'UPDATE' && typeof id === 'string' && this.#layer.isUnclear(id, shownOf(message));
+    const { id, signal } = message;
+    const alone = signal === 'UPDATE' || (signal === 'SNAPSHOT' && this.#options.single);
+    return alone && typeof id === 'string' && this.#layer.isUnclear(id, shownOf(message));
   }
 
   /** Whether the screen has to be drawn again. */
@@ -176,13 +179,10 @@ export class ViewStore<TNode> {
     if (signal === 'SNAPSHOT') {
       this.#staged ??= new Map();
       if (typeof id === 'string' && node !== null && node !== undefined) this.#staged.set(id, shownOf(message));
-      return false;
+      return this.#options.single && this.#caughtUp();
     }
+    if (signal === 'CAUGHT_UP') return this.#caughtUp();
     this.#swap();
-    if (signal === 'CAUGHT_UP') {
-      this.#state = { ...this.#state, isLoading: false, isLive: true, isStale: false };
-      return true;
-    }
     if (typeof id !== 'string') return false;
     const shown = shownOf<TNode>(message);
     if (signal === 'REMOVED' || node === null || node === undefined) {
@@ -192,6 +192,12 @@ export class ViewStore<TNode> {
       this.#layer.note(id, shown);
       this.#documents.set(id, shown);
     }
+    return true;
+  }
+
+  #caughtUp(): true {
+    this.#swap();
+    this.#state = { ...this.#state, isLoading: false, isLive: true, isStale: false };
     return true;
   }
 

@@ -25,7 +25,7 @@ export function useView<TData = Record<string, unknown>, TVariables = Record<str
   const key = JSON.stringify(variables ?? {});
   // biome-ignore lint/correctness/useExhaustiveDependencies: equal variables are the same, whatever object they come in
   const store = useMemo(
-    () => client.watchList<TData, TVariables>({ query: document, variables: variables ?? {} } as never),
+    () => client.watch<TData, TVariables>({ query: document, variables: variables ?? {} } as never),
     [client, document, key],
   );
   const state = useSyncExternalStore(store.subscribe, store.getSnapshot, store.getSnapshot);

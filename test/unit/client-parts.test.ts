@@ -13,7 +13,7 @@ interface Account {
 }
 
 /** A store that is fed by hand, and every state that a screen would have drawn. */
-function screen(settleMs = 60_000) {
+function screen(settleMs = 60_000, single = false) {
   let sink: SubscriptionSink<unknown> | undefined;
   const store = new ViewStore<Account>({
     open: (given) => {
@@ -21,6 +21,7 @@ function screen(settleMs = 60_000) {
       return () => undefined;
     },
     root: 'accounts',
+    single,
     settleMs,
     graceMs: 0,
     onClosed: () => undefined,
@@ -41,9 +42,11 @@ function screen(settleMs = 60_000) {
     all.map((one) => (one.id === id ? { ...one, balance: one.balance + amount } : one));
   const accepted = (commandId: string, id: string, version: number) =>
     store.end(commandId, { kind: 'accepted', id, version });
-  tell('SNAPSHOT', 'a', 10, 1);
-  tell('SNAPSHOT', 'b', 20, 1);
-  tell('CAUGHT_UP');
+  if (!single) {
+    tell('SNAPSHOT', 'a', 10, 1);
+    tell('SNAPSHOT', 'b', 20, 1);
+    tell('CAUGHT_UP');
+  }
   return { store, frames, tell, add, accepted };
 }
 const others = (count: number): string[] => Array.from({ length: count }, (_, n) => `other-${n}`);
@@ -59,6 +62,13 @@ describe('what a screen shows', () => {
     tell('SNAPSHOT', 'c', 30, 1);
     tell('CAUGHT_UP');
     expect(frames).toEqual(['a=10 b=20', 'a=10 b=20 stale', 'b=21 c=30']);
+  });
+  test('of one document the snapshot is complete at once, also when there is none', () => {
+    const { store, tell } = screen(1, true);
+    tell('SNAPSHOT', 'a');
+    expect(store.getSnapshot()).toMatchObject({ document: undefined, isLive: true, isLoading: false });
+    tell('UPDATE', 'a', 1, 1);
+    expect(store.getSnapshot().document).toEqual({ id: 'a', balance: 1 });
   });
   test('REMOVED takes a document away', () => {
     const { frames, tell } = screen();
