@@ -22,13 +22,13 @@ export interface CommandState<TData> {
 }
 
 /**
- * A command as a function, and what became of it. Refusals are outcomes; the promise rejects with MillraceClientError
- * when there is no answer (see `client.send`), which is in the state too.
+ * A command as a function, and what became of it. Refusals are outcomes. The promise never rejects: where there is no
+ * answer (see `client.send`) it gives undefined, and `error` says why. Where the document or `optimistic` is wrong, too.
  */
 export function useCommand<TData = Record<string, unknown>, TVariables = Record<string, unknown>, TNode = unknown>(
   document: Document<TData, TVariables>,
   options: UseCommandOptions<TVariables, TNode> = {},
-): [send: (variables: OpenVariables<TVariables>) => Promise<Sent<TData>>, state: CommandState<TData>] {
+): [send: (variables: OpenVariables<TVariables>) => Promise<Sent<TData> | undefined>, state: CommandState<TData>] {
   const client = useClient();
   const [state, setState] = useState<CommandState<TData>>({ pendingCount: 0, outcome: undefined, error: undefined });
   // The newest options, and no new function for each drawing.
@@ -37,7 +37,7 @@ export function useCommand<TData = Record<string, unknown>, TVariables = Record<
     latest.current = options;
   });
   const send = useCallback(
-    async (variables: OpenVariables<TVariables>): Promise<Sent<TData>> => {
+    async (variables: OpenVariables<TVariables>): Promise<Sent<TData> | undefined> => {
       const { view, optimistic, ...limits } = latest.current;
       const shown =
         view === undefined || optimistic === undefined
@@ -57,8 +57,8 @@ export function useCommand<TData = Record<string, unknown>, TVariables = Record<
         end({ outcome: sent.outcome, error: undefined });
         return sent;
       } catch (error) {
-        end({ error: error as MillraceClientError });
-        throw error;
+        end({ error: error as MillraceClientError, outcome: undefined });
+        return undefined;
       }
     },
     [client, document],

@@ -2,6 +2,7 @@
  * MongoDB and Redis for development and tests: found, downloaded where need be, started on loopback and stopped with the
  * process. Nothing in production uses this room; there both URLs are required.
  */
+export { type ChromiumOptions, findChromium } from './chromium.ts';
 export { type MongoOptions, startMongo } from './mongo-server.ts';
 export type { PrivateServer } from './private-server.ts';
 export {

@@ -73,8 +73,17 @@ export class TcpProxy {
     for (const socket of [client, server]) {
       socket.setNoDelay(true);
       socket.on('error', () => this.#cut(pair));
-      socket.on('close', () => this.#cut(pair));
     }
+    client.on('close', () => this.#cut(pair));
+    // A server that ends in order has said everything; what it said may still be on its way.
+    let inOrder = false;
+    server.on('end', () => {
+      inOrder = true;
+      this.#later(() => client.end());
+    });
+    server.on('close', () => {
+      if (!inOrder) this.#cut(pair);
+    });
     client.on('data', (chunk) => {
       if (this.#mode.kind === 'noUpgrade' && /^upgrade: *websocket/im.test(chunk.toString('latin1'))) this.#cut(pair);
       else this.#forward(client, server, chunk);
@@ -101,8 +110,12 @@ export class TcpProxy {
     const write = (): void => {
       if (!to.destroyed && !to.write(chunk)) from.pause();
     };
-    if (this.#mode.kind === 'delay') setTimeout(write, this.#mode.ms);
-    else write();
+    this.#later(write);
+  }
+
+  #later(act: () => void): void {
+    if (this.#mode.kind === 'delay') setTimeout(act, this.#mode.ms);
+    else act();
   }
 
   #flow({ client, server }: Pair): void {
