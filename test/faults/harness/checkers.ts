@@ -3,7 +3,8 @@ import { verifyLog } from '../../../src/engine/verify.ts';
 import type { DeliveryStore } from '../../../src/store/delivery-store.ts';
 import type { CommitDocument, LogDocument, ViewDocument } from '../../../src/store/documents.ts';
 import type { History } from './history.ts';
-import type { BalanceFollower, EventFollower } from './watchers.ts';
+import type { BalanceFollower } from './view-followers.ts';
+import type { EventFollower } from './watchers.ts';
 
 /** What is in MongoDB at the end. */
 export interface Stored {
@@ -221,12 +222,8 @@ export function checkFollower(follower: EventFollower, { log }: Stored, first: n
 
 /** View subscriptions converge and never go back. */
 export function checkBalances(follower: BalanceFollower, { accounts }: Stored): Finding {
-  const violations = [...follower.regressions];
-  for (const { _id, balance } of accounts as readonly (ViewDocument & { readonly balance?: number })[]) {
-    if (follower.balances.get(_id) !== balance) {
-      violations.push(`${_id} is shown with ${follower.balances.get(_id)}, it is ${balance}`);
-    }
-  }
+  const stored = new Map(accounts.map(({ _id, balance }) => [_id, { balance }]));
+  const violations = [...follower.shown.regressions, ...follower.shown.difference(stored)];
   return { name: 'views: converge, never go back', lookedAt: accounts.length, violations: violations.slice(0, 20) };
 }
 

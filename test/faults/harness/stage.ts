@@ -29,7 +29,8 @@ import { type ProfileName, profiles } from './profiles.ts';
 import { type Random, seeded } from './random.ts';
 import { faultMongo, faultRedis, ReplicaSet } from './servers.ts';
 import { TcpProxy } from './tcp-proxy.ts';
-import { BalanceFollower, CheckpointWatcher, EventFollower } from './watchers.ts';
+import { BalanceFollower } from './view-followers.ts';
+import { CheckpointWatcher, EventFollower } from './watchers.ts';
 
 const NAMES = { database: 'faults', prefix: 'faults' };
 const model = buildModel([bank]);
@@ -269,13 +270,13 @@ export class Stage {
 
   /** What was shown was taken away on purpose, as before a rebuild: versions begin anew. */
   forgetShown(): void {
-    this.#balances?.forget();
+    this.#balances?.shown.forgetVersions();
   }
 
   async #balancesShown(): Promise<boolean> {
     if (this.#balances === undefined) return true;
     const documents = await this.db.collection<{ _id: string; balance: number }>('view_account_g1').find().toArray();
-    return documents.every(({ _id, balance }) => this.#balances?.balances.get(_id) === balance);
+    return documents.every(({ _id, balance }) => this.#balances?.shown.documents.get(_id)?.balance === balance);
   }
 
   /** All invariants that hold after any fault. */

@@ -12,6 +12,24 @@ class DroppedSocket extends WebSocket {
   }
 }
 
+/** The WebSocket of a client, and how to break its connection: nothing is said, the socket is gone. False: it was not open. */
+export function cuttable(): { readonly WebSocket: typeof DroppedSocket; cut(): boolean } {
+  let open: WebSocket | undefined;
+  return {
+    WebSocket: class extends DroppedSocket {
+      constructor(...args: ConstructorParameters<typeof WebSocket>) {
+        super(...args);
+        open = this;
+      }
+    },
+    cut() {
+      const wasOpen = open?.readyState === WebSocket.OPEN;
+      open?.terminate();
+      return wasOpen;
+    },
+  };
+}
+
 const AGAIN_MS = 100;
 
 /** One event as a subscriber saw it. */
@@ -21,11 +39,12 @@ export interface SeenEvent {
 }
 
 /** Follows a subscription over whichever gateway answers, again and again, until it is ended. */
-abstract class Follower<Delivery> {
+export abstract class Follower<Delivery> {
   readonly #ports: () => readonly number[];
   readonly #over = new AbortController();
   #done: Promise<void> | undefined;
   #turn: number;
+  #cut: (() => boolean) | undefined;
   #drop: (() => void) | undefined;
   /** Times that it connected. */
   connectCount = 0;
@@ -45,9 +64,9 @@ abstract class Follower<Delivery> {
     return this;
   }
 
-  /** Breaks the connection hard, as a lost network does; it comes back by itself. */
-  disconnect(): void {
-    this.#drop?.();
+  /** Breaks the connection hard, as a lost network does; it comes back by itself. False: there was none. */
+  disconnect(): boolean {
+    return this.#cut?.() ?? false;
   }
 
   async end(): Promise<void> {
@@ -66,13 +85,18 @@ abstract class Follower<Delivery> {
   async #connection(): Promise<void> {
     const ports = this.#ports();
     const url = `ws://127.0.0.1:${ports[this.#turn++ % ports.length] ?? 0}/graphql`;
+    const { WebSocket, cut } = cuttable();
     const client = createClient({
       url,
-      webSocketImpl: DroppedSocket,
+      webSocketImpl: WebSocket,
       retryAttempts: 0,
       connectionAckWaitTimeout: 5_000,
     });
-    this.#drop = () => client.terminate();
+    this.#cut = cut;
+    this.#drop = () => {
+      client.terminate();
+      cut();
+    };
     client.on('closed', (event) => {
       const code = typeof event === 'object' && event !== null && 'code' in event ? Number(event.code) : 0;
       this.closeCodes.set(code, (this.closeCodes.get(code) ?? 0) + 1);
@@ -86,6 +110,7 @@ abstract class Follower<Delivery> {
         if (data != null) this.take(data);
       }
     } finally {
+      this.#cut = undefined;
       this.#drop = undefined;
       await client.dispose();
     }
@@ -128,45 +153,6 @@ export class EventFollower extends Follower<{
     this.#cursor = events.cursor;
     this.signals.set(events.signal, (this.signals.get(events.signal) ?? 0) + 1);
     if (events.event !== null) this.seen.push({ id: events.event.id, position: Number(events.event.position) });
-  }
-}
-
-/** The balances of all accounts; after a lost connection it begins with a new snapshot. */
-export class BalanceFollower extends Follower<{
-  readonly accountsChanged: {
-    readonly signal: string;
-    readonly id: string | null;
-    readonly version: number | null;
-    readonly node: { readonly balance: number } | null;
-  };
-}> {
-  readonly balances = new Map<string, number>();
-  readonly #versions = new Map<string, number>();
-  /** Versions that went back, which they never may. */
-  readonly regressions: string[] = [];
-  #forgotten = false;
-
-  /** Versions may go back from now on: the view is rebuilt. */
-  forget(): void {
-    this.#forgotten = true;
-  }
-
-  protected request() {
-    return { query: 'subscription { accountsChanged { signal id version node { balance } } }', variables: {} };
-  }
-
-  protected take({
-    accountsChanged: { id, version, node },
-  }: {
-    accountsChanged: { id: string | null; version: number | null; node: { balance: number } | null };
-  }) {
-    if (id === null || version === null) return;
-    const before = this.#versions.get(id) ?? 0;
-    if (version < before && !this.#forgotten)
-      this.regressions.push(`account ${id} went from version ${before} to ${version}`);
-    this.#versions.set(id, version);
-    if (node === null) this.balances.delete(id);
-    else this.balances.set(id, node.balance);
   }
 }
 
