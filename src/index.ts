@@ -14,6 +14,8 @@ export type {
 export { aggregate, command } from './define/aggregate.ts';
 export { baggageOf } from './define/baggage.ts';
 export type { ConsumerOptions } from './define/consumer-spec.ts';
+export type { CustomProjectorSpec, Documents } from './define/custom-projector.ts';
+export { customProjector } from './define/custom-projector.ts';
 export type { DeadLetterAlert, DeadLetterAlertSpec } from './define/dead-letter-alert.ts';
 export { deadLetterAlert } from './define/dead-letter-alert.ts';
 export type {

@@ -82,7 +82,9 @@ export function projectorModel(projector: Projector, place: string): ProjectorMo
   if (projector.into?.kind !== 'view') throw invalid(place, '`into` is no view. Make it with `view(…)`.');
   if (!swapRules.has(projector.swap)) throw invalid(place, "`swap` must be 'whenLevel' or 'byOperator'.");
   const own = base(projector, place, 'start');
-  return { ...own, kind: 'projector', projector, previous: previousModel(projector, place) };
+  // The handlers of a custom one write any documents, and a document belongs to one partition.
+  const partitionCount = projector.write === undefined ? own.partitionCount : 1;
+  return { ...own, partitionCount, kind: 'projector', projector, previous: previousModel(projector, place) };
 }
 
 const swapRules: ReadonlySet<unknown> = new Set(['whenLevel', 'byOperator']);

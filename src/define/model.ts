@@ -229,7 +229,7 @@ function partsOf(modules: readonly Module[]): readonly { readonly part: Part; re
         place,
         part === undefined
           ? `parts[${index}] is undefined. Its file is probably part of an import circle: import it from where it is declared.`
-          : `parts[${index}] is no part. Make it with aggregate(), view(), projector(), query(), saga(), service(), observer(), schedule(), interceptor() or deadLetterAlert().`,
+          : `parts[${index}] is no part. Make it with aggregate(), view(), projector(), customProjector(), query(), saga(), service(), observer(), schedule(), interceptor() or deadLetterAlert().`,
       );
     });
     return module.parts.map((part) => ({ part, place }));

@@ -5,6 +5,8 @@ import type { Projector } from './projector.ts';
 import { describeIssues, parse } from './schema.ts';
 import { DOCUMENT_ID_MAX_LENGTH, idProblem } from './stream-key.ts';
 
+export type DocumentFields = Readonly<Record<string, unknown>>;
+
 /**
  * Keys (ids of documents, of saga instances, of what an observer keeps in order) that `event` concerns, each once; none when
  * the consumer has no handler for it. Throws VIEW_DOCUMENT_INVALID when `key` answers with anything but ids; what `key`
@@ -30,9 +32,14 @@ export function projectDocument(
   doc: unknown,
   event: AnyRecorded,
   key: string,
-): Readonly<Record<string, unknown>> | null | undefined {
+): DocumentFields | null | undefined {
   const next = projector.project(doc, event, key);
   if (next === null || next === undefined) return next;
+  return checkDocument(projector, event, key, next);
+}
+
+/** The document as the view's schema puts it out. Throws VIEW_DOCUMENT_INVALID. */
+export function checkDocument(projector: Projector, event: AnyRecorded, key: string, next: unknown): DocumentFields {
   const parsed = parse(projector.into.schema, next);
   if (!parsed.ok) {
     throw documentError(
@@ -53,7 +60,7 @@ export function projectDocument(
   return document;
 }
 
-const isDocument = (value: unknown): value is Readonly<Record<string, unknown>> =>
+const isDocument = (value: unknown): value is DocumentFields =>
   typeof value === 'object' && value !== null && !Array.isArray(value);
 
 function documentError(consumer: ConsumerModel | Projector, event: AnyRecorded, what: string): MillraceError {

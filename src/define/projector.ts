@@ -7,6 +7,7 @@ import {
   keysFunction,
   type Message,
 } from './consumer-spec.ts';
+import type { Documents } from './custom-projector.ts';
 import type { AnyRecorded, Recorded } from './event.ts';
 import type { Literal } from './literal.ts';
 import type { Doc, View } from './view.ts';
@@ -32,6 +33,8 @@ export interface Projector<A extends readonly Contract[] = readonly Contract[], 
   readonly handles: readonly string[];
   /** The document after the event; `null` removes it, `undefined` leaves it as it is. */
   readonly project: (doc: unknown, event: AnyRecorded, key: string) => unknown;
+  /** Of a custom projector, instead of `project`. */
+  readonly write?: (event: AnyRecorded, documents: Documents<unknown>) => unknown;
 }
 
 /** `whenLevel`: by itself, as soon as it has handled the log and no key of it waits. `byOperator`: when an operator says so. */

@@ -4,6 +4,7 @@ import type { Projector } from '../define/projector.ts';
 import { isMillraceError, MillraceError } from '../errors.ts';
 import type { ViewDocument } from '../store/documents.ts';
 import type { EventPages } from '../store/event-pages.ts';
+import type { ViewBuild } from '../store/view-documents.ts';
 import type { PastStore } from '../store/view-past.ts';
 import type { Page } from './contract.ts';
 import { decodeRecordCursor, encodeRecordCursor } from './cursor.ts';
@@ -58,23 +59,35 @@ async function subjectOf(deps: PastDeps, name: string, id: string, signal: Abort
   const { model, pages, decode, maxEvents } = deps;
   const handle = deps.views.get(name);
   const key = checkDocumentId(id);
-  const { consumer, projector } = projectorOf(model, name);
+  const { consumer, projector } = projectorOf(model, handle.build);
   const { generation } = handle.build;
   const [basis, end] = await Promise.all([deps.past.basis({ consumer: consumer.name, generation }, key), pages.end()]);
   const steps = { model, consumer, projector, decode, pages, basis, key, end, maxEvents, signal };
   return { id: key, steps, stored: () => handle.read(key) };
 }
 
-function projectorOf(model: Model, view: string): { consumer: ProjectorModel; projector: Projector } {
-  const consumer = model.projectorOf.get(view);
-  for (const { parts } of model.modules) {
-    for (const part of parts) {
-      if (consumer !== undefined && part.kind === 'projector' && part.name === consumer.name) {
-        return { consumer, projector: part };
-      }
-    }
+/**
+ * The projector of the generation that is read, and as the author wrote it. Where this code does not have that one any more, the newest:
+ * nobody else can say what the events mean.
+ */
+function projectorOf(
+  model: Model,
+  { view, generation }: ViewBuild,
+): { consumer: ProjectorModel; projector: Projector } {
+  const newest = model.projectorOf.get(view);
+  const isPrevious = newest?.previous?.generation === generation;
+  const consumer = isPrevious ? newest.previous : newest;
+  const parts = model.modules.flatMap((module) => module.parts);
+  const part = parts.find((one) => one.kind === 'projector' && one.name === newest?.name);
+  const projector = part?.kind !== 'projector' || !isPrevious ? part : part.previous;
+  if (consumer === undefined || projector?.kind !== 'projector') {
+    throw new MillraceError('INTERNAL', `View "${view}" has no projector.`);
   }
-  throw new MillraceError('INTERNAL', `View "${view}" has no projector.`);
+  if (projector.write === undefined) return { consumer, projector };
+  throw new MillraceError(
+    'BAD_INPUT',
+    `View "${view}" has no past: custom projector "${consumer.name}" keeps it, and any event may have changed any document.`,
+  );
 }
 
 async function asOfPosition(subject: Subject, position: number): Promise<PastRecord | undefined> {

@@ -6,7 +6,7 @@ import type { DeadLetterDocument } from '../store/documents.ts';
 import type { PartitionRef } from '../store/partitions.ts';
 import { SideWrites } from '../store/side-writes.ts';
 import { deadLetterOf, type FailedInput } from './dead-letter.ts';
-import { changed, type DocumentState } from './document-cache.ts';
+import { ABSENT, changed, type DocumentState } from './document-cache.ts';
 import type { ErrandDesk, WaitingEvent } from './errand.ts';
 import type { Effect, Handler, OtherInput } from './handler.ts';
 
@@ -23,6 +23,8 @@ export interface DeskInput {
   readonly record: DeadLetterDocument | undefined;
   readonly waiting: readonly WaitingEvent[];
   readonly document: DocumentState;
+  /** Other documents of the partition, as far as they are in memory. */
+  readonly read: (id: string) => DocumentState | undefined;
   /** The failing input when it is no event. */
   readonly otherInput: Pick<OtherInput, 'run' | 'skip'> | undefined;
   /** Thrown instead of running a handler: what it did before cannot be written. */
@@ -42,6 +44,8 @@ export class Desk implements ErrandDesk {
   document: DocumentState;
   /** The document is to be written. */
   documentChanged = false;
+  /** Others that are to be written. */
+  readonly others = new Map<string, DocumentState>();
   readonly #input: DeskInput;
 
   constructor(input: DeskInput) {
@@ -62,7 +66,7 @@ export class Desk implements ErrandDesk {
   }
 
   get isEmpty(): boolean {
-    return !this.documentChanged && this.side.isEmpty;
+    return !this.documentChanged && this.others.size === 0 && this.side.isEmpty;
   }
 
   handle(event: AnyRecorded): void {
@@ -70,7 +74,8 @@ export class Desk implements ErrandDesk {
     this.refusePoison();
     // What newer code no longer handles does nothing.
     if (!this.consumer.handles.has(event.type)) return;
-    const input = { key: this.key, state: this.document, partition: ref.partition };
+    const read = (id: string) => this.others.get(id) ?? this.#input.read(id);
+    const input = { key: this.key, state: this.document, partition: ref.partition, read };
     const effect = handler.handle(event, input);
     if (effect !== undefined) this.apply(effect, event);
   }
@@ -92,12 +97,16 @@ export class Desk implements ErrandDesk {
   }
 
   apply(
-    { next, side }: Effect,
+    { next, documents, side }: Effect,
     { position, commandId }: { readonly position: number; readonly commandId: string },
   ): void {
     this.refusePoison();
+    const { revision, read } = this.#input;
+    for (const [id, author] of documents ?? []) {
+      const before = this.others.get(id) ?? read(id) ?? ABSENT;
+      this.others.set(id, changed(before, author ?? undefined, { position, revision, commandId }));
+    }
     if (next !== undefined) {
-      const { revision } = this.#input;
       this.document = changed(this.document, next ?? undefined, { position, revision, commandId });
       this.documentChanged = true;
     }

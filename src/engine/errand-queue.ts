@@ -69,8 +69,9 @@ export class ErrandQueue {
 
   async #run(head: PartitionHead): Promise<void> {
     const alone = this.#alone.get(head) ?? 0;
-    const { crashes, logId } = this.#options;
-    const errands = takeErrands(head, logId, alone > 0 || (crashes !== undefined && isSuspect(crashes(), RECENT_MS)));
+    const { crashes, logId, handler } = this.#options;
+    const suspect = crashes !== undefined && isSuspect(crashes(), RECENT_MS);
+    const errands = takeErrands(head, logId, alone > 0 || suspect || handler.writesAny === true);
     if (alone > 0) this.#alone.set(head, alone - 1);
     let done: ErrandsEnd;
     try {

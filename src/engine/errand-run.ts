@@ -1,5 +1,6 @@
 import { crashPoint } from '../crash-points.ts';
 import type { ConsumerModel } from '../define/model.ts';
+import { DocumentMissing } from '../define/write-documents.ts';
 import { type BlockedKey, type DeadLetterStore, deadLetterId, type LoadedDeadLetter } from '../store/dead-letters.ts';
 import type { LogDocument } from '../store/documents.ts';
 import type { PartitionStore } from '../store/partitions.ts';
@@ -104,14 +105,15 @@ export async function runErrands(
   const revision = tip.revision + 1;
   const desks: Desk[] = [];
   for (const one of cases) {
-    const desk = new Desk({
-      ...{ ...options, ref: head.ref, key: one.key, checkpoint: tip.checkpoint, paused: head.paused, revision },
-      ...{ record: one.loaded?.record, waiting: one.waiting, poison: one.pending.poison, otherInput: one.otherInput },
-      document: head.documents.get(one.key) ?? ABSENT,
-    });
     const { pending } = one;
+    const input = {
+      ...{ ...options, ref: head.ref, key: one.key, checkpoint: tip.checkpoint, paused: head.paused, revision },
+      ...{ record: one.loaded?.record, waiting: one.waiting, poison: pending.poison, otherInput: one.otherInput },
+      document: head.documents.get(one.key) ?? ABSENT,
+      read: (id: string) => head.documents.get(id),
+    };
     try {
-      const result = pending.errand.run(desk);
+      const { desk, result } = await runDesk(options, head, () => new Desk(input), pending.errand);
       answers.push(() => pending.resolve(result));
       if (!pending.dry && !desk.isEmpty) desks.push(desk);
     } catch (error) {
@@ -126,6 +128,19 @@ export async function runErrands(
   const done = await writeDesks(options, head, desks);
   if (begun !== undefined && done.end.kind !== 'committed') await options.deadLetters.begin(begun, -1);
   return { ...done, answers };
+}
+
+/** Runs an errand, again with an empty desk for each document that its handler asks for and that is not in memory. */
+async function runDesk(options: ErrandRunOptions, head: PartitionHead, make: () => Desk, errand: Errand) {
+  for (;;) {
+    const desk = make();
+    try {
+      return { desk, result: errand.run(desk) };
+    } catch (error) {
+      if (!(error instanceof DocumentMissing)) throw error;
+      await loadDocuments(options, head, [error.id]);
+    }
+  }
 }
 
 /**
@@ -178,7 +193,9 @@ async function writeDesks(
   const { checkpoint } = from;
   const revision = from.revision + 1;
   const changed = desks.filter(({ documentChanged }) => documentChanged);
-  const documents = changed.map(({ key, document }) => documentOf(key, partition, document));
+  const others = desks.flatMap((desk) => [...desk.others]);
+  const written = [...changed.map(({ key, document }) => [key, document] as const), ...others];
+  const documents = written.map(([key, document]) => documentOf(key, partition, document));
   const side = new SideWrites();
   for (const desk of desks) side.merge(desk.side);
   const blocked = new Map(head.blocked);
@@ -193,7 +210,7 @@ async function writeDesks(
   if (end.kind !== 'committed') return { end, written: undefined, released: [] };
   head.tip = move.to;
   head.committedRevision = revision;
-  for (const { key, document } of changed) head.documents.set(key, document);
+  for (const [key, document] of written) head.documents.set(key, document);
   for (const { before, record } of desks) {
     if (before !== undefined) head.blocked.delete(before.key);
     if (record !== undefined) head.blocked.set(record.key, blockedKeyOf(record));
@@ -208,8 +225,9 @@ async function writeDesks(
   );
   // What keys lead to is read again where it counts.
   head.leads.clear();
-  const written = { build: handler.build, partition, revision, checkpoint, documents, side, deadLetters, blockedCount };
-  return { end, written, released };
+  const { build } = handler;
+  const told = { build, partition, revision, checkpoint, documents, side, deadLetters, blockedCount };
+  return { end, written: told, released };
 }
 
 /** Everything that the errands look at, in few reads for all of them. */
@@ -294,12 +312,16 @@ function waitingEvent(decode: DecodeOnce, position: number, document: LogDocumen
   };
 }
 
-async function readDocuments(
+function readDocuments(options: ErrandRunOptions, head: PartitionHead, cases: readonly Case[]): Promise<void> {
+  const keys = cases.flatMap(({ key }) => (key !== '' && head.documents.get(key) === undefined ? [key] : []));
+  return loadDocuments(options, head, keys);
+}
+
+async function loadDocuments(
   { store, handler }: ErrandRunOptions,
   head: PartitionHead,
-  cases: readonly Case[],
+  missing: readonly string[],
 ): Promise<void> {
-  const missing = cases.flatMap(({ key }) => (key !== '' && head.documents.get(key) === undefined ? [key] : []));
   if (missing.length === 0) return;
   const found = handler.build === undefined ? [] : await store.documents(handler.build, missing);
   const states = new Map(found.map((document) => [document._id, stateOf(document)]));

@@ -14,6 +14,8 @@ export async function fetchDocuments(
   await readLeads(handler, tasks);
   const missing = new Map<string, PartitionHead>();
   for (const [head, list] of tasks) {
+    for (const id of head.wanted) if (head.documents.get(id) === undefined) missing.set(id, head);
+    head.wanted.clear();
     for (const { keys } of list) {
       for (const { id } of targetsOf(handler, head, keys) ?? []) {
         if (!head.blocked.has(id) && head.documents.get(id) === undefined) missing.set(id, head);

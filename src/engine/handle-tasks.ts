@@ -1,4 +1,5 @@
 import type { ConsumerModel } from '../define/model.ts';
+import { DocumentMissing } from '../define/write-documents.ts';
 import type { DeadLetterDocument } from '../store/documents.ts';
 import type { CommitPipeline, Step } from './commit-pipeline.ts';
 import { deadLetterOf, failedEvent } from './dead-letter.ts';
@@ -35,7 +36,13 @@ export function handleTasks(
     if (targets === undefined || targets.some(({ id }) => !head.blocked.has(id) && !head.documents.get(id))) {
       return { handledCount, stoppedAt: position };
     }
-    for (const target of targets) handleOne(options, head, task, target);
+    try {
+      for (const target of targets) handleOne(options, head, task, target);
+    } catch (error) {
+      if (!(error instanceof DocumentMissing)) throw error;
+      head.wanted.add(error.id);
+      return { handledCount, stoppedAt: position };
+    }
     if (head.poison?.position === position) head.poison = undefined;
     handledCount++;
   }
@@ -53,10 +60,10 @@ function handleOne(
 ): void {
   const key = target.id;
   const { partition } = head.ref;
-  const step = pipeline.step(head, handler.build);
   const position = task.document._id;
   const blocked = head.blocked.get(key);
   if (blocked !== undefined) {
+    const step = pipeline.step(head, handler.build);
     pipeline.park(step, blocked, position);
     noteKeys(handler, pipeline, head, step, target);
     return;
@@ -65,14 +72,21 @@ function handleOne(
     if (task.event === undefined) throw task.error;
     if (head.poison?.position === position) throw head.poison.error;
     const state = head.documents.get(key) ?? ABSENT;
-    const effect = handler.handle(task.event, { key, state, partition, keys: target.keys });
+    const read = (id: string) => head.documents.get(id);
+    const effect = handler.handle(task.event, { key, state, partition, keys: target.keys, read });
+    // Not before: a partition whose handler is to run again has no part in the transaction yet.
+    const step = pipeline.step(head, handler.build);
     step.lastPosition = position;
+    for (const [id, next] of effect?.documents ?? []) change(pipeline, head, step, id, next, task.event);
     if (effect?.next !== undefined) change(pipeline, head, step, key, effect.next, task.event);
     if (effect?.side !== undefined) pipeline.beside(step, effect.side);
     for (const lead of effect?.leads ?? []) head.leads.set(lead, key);
   } catch (error) {
+    // Not the handler's fault: it is run again once that is read.
+    if (error instanceof DocumentMissing) throw error;
     const place = { logId, consumer, partition, key };
     const record = deadLetterOf(place, failedEvent(task.document, error));
+    const step = pipeline.step(head, handler.build);
     pipeline.block(step, record);
     noteKeys(handler, pipeline, head, step, target);
     onFailing(record);

@@ -1,6 +1,7 @@
 import type { AnyRecorded } from '../define/event.ts';
 import type { ConsumerModel, ObserverModel, ProjectorModel, SagaModel } from '../define/model.ts';
-import { projectDocument } from '../define/project.ts';
+import { type DocumentFields, projectDocument } from '../define/project.ts';
+import { writeDocuments } from '../define/write-documents.ts';
 import { MillraceError } from '../errors.ts';
 import type { DeadLetterDocument } from '../store/documents.ts';
 import type { SideWrites } from '../store/side-writes.ts';
@@ -12,6 +13,8 @@ import type { Errand, ErrandDesk } from './errand.ts';
 export interface Effect {
   /** The key's document afterwards; `null` removes it, `undefined` leaves it as it is. */
   readonly next?: Readonly<Record<string, unknown>> | null | undefined;
+  /** Documents afterwards, where the handler may write any; `null` removes. Each is in memory. */
+  readonly documents?: ReadonlyMap<string, DocumentFields | null> | undefined;
   /** Written in the same transaction. */
   readonly side?: SideWrites | undefined;
   /** Where there is a route: keys that lead to this document from now on. */
@@ -24,6 +27,8 @@ export interface HandlerInput {
   /** The key's document, with everything that came before. */
   readonly state: DocumentState;
   readonly partition: number;
+  /** Other documents of the partition, as far as they are in memory. */
+  readonly read?: (id: string) => DocumentState | undefined;
   /** Where there is a route: keys of the event that lead here. Undefined when it is tried again. */
   readonly keys?: readonly string[] | undefined;
 }
@@ -40,6 +45,8 @@ export interface Handler {
   retryInput?(record: DeadLetterDocument): OtherInput;
   /** The key flows again: what is to be written with that. */
   released?(desk: ErrandDesk): void;
+  /** It writes other documents than the key's: errands of two keys may concern the same one. */
+  readonly writesAny?: boolean;
   /** Set where the keys of an event are not those of documents (sagas with several correlation keys). */
   readonly route?: KeyRoute | undefined;
 }
@@ -64,8 +71,22 @@ export interface KeyRoute {
 }
 
 export function projectorHandler({ projector, generation }: ProjectorModel): Handler {
+  const build = { view: projector.into.name, generation };
+  if (projector.write !== undefined) {
+    return {
+      build,
+      writesAny: true,
+      handle(event, { read }) {
+        const documents = writeDocuments(projector, event, (id) => {
+          const state = read?.(id);
+          return state && (state.author ?? null);
+        });
+        return documents.size === 0 ? undefined : { documents };
+      },
+    };
+  }
   return {
-    build: { view: projector.into.name, generation },
+    build,
     handle(event, { key, state }) {
       const next = projectDocument(projector, state.author, event, key);
       return next === undefined || (next === null && state.author === undefined) ? undefined : { next };

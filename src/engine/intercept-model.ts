@@ -42,9 +42,12 @@ function interceptConsumer(consumer: ConsumerModel, around: Intercept): Consumer
       const { projector } = consumer;
       const project: typeof projector.project = (doc, event, key) =>
         around.sync(eventCall(kind, name, event), () => projector.project(doc, event, key));
+      const own = projector.write;
+      const write: typeof own =
+        own && ((event, documents) => around.sync(eventCall(kind, name, event), () => own(event, documents)));
       const previous = consumer.previous && interceptConsumer(consumer.previous, around);
       const before = previous?.kind === 'projector' ? previous : undefined;
-      return { ...consumer, projector: { ...projector, project }, previous: before };
+      return { ...consumer, projector: { ...projector, project, ...(write && { write }) }, previous: before };
     }
     case 'saga': {
       const { saga } = consumer;

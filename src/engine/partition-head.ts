@@ -22,6 +22,8 @@ export class PartitionHead {
   readonly blocked = new Map<string, BlockedKey>();
   /** Where there is a route: the document that a key leads to, null for none. As valid as the documents. */
   readonly leads = new Map<string, string | null>();
+  /** Documents that a handler asked for and that were not in memory: to be read before it runs again. */
+  readonly wanted = new Set<string>();
   /** Wait for their turn. */
   readonly errands: PendingErrand[] = [];
   /** Errands are under way: nobody else moves it here. */

@@ -1,3 +1,4 @@
+import { DocumentMissing } from '../define/write-documents.ts';
 import type { DeadLetterDocument } from '../store/documents.ts';
 import { deadLetterOf, type FailedInput } from './dead-letter.ts';
 import type { Errand, ErrandDesk, WaitingEvent } from './errand.ts';
@@ -108,6 +109,7 @@ function handleItems(
     try {
       withAttempt(index === 0 ? record.attempts + 1 : 1, run);
     } catch (error) {
+      if (error instanceof DocumentMissing) throw error;
       unpark(desk, handled.slice(1, index + 1));
       return failedAt(logId, desk, record, { ...says, error }, index);
     }

@@ -13,6 +13,7 @@ const VARIABLE = 'MILLRACE_TEST_COMPILED';
 const ENTRIES = [
   'test/setup/processes/cli.ts',
   'test/setup/processes/hold-transaction.ts',
+  'test/setup/processes/run-league.ts',
   'test/setup/processes/run-shop.ts',
   'test/setup/processes/run-webhook.ts',
   'test/setup/processes/run-worker.ts',

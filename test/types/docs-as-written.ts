@@ -1,11 +1,12 @@
 /** The samples of docs/*.md, as they stand there, so that they compile; test/unit/docs-fresh.test.ts holds them together. */
-import { command, observer, saga, service, webhook } from 'millrace';
+import { command, customProjector, observer, saga, service, webhook } from 'millrace';
 import { createSchemaBuilder, exposeModule } from 'millrace/graphql';
 import { spec } from 'millrace/testing';
 import { z } from 'zod';
 import { account, amount } from '../../examples/bank/account.ts';
 import { bank } from '../../examples/bank/module.ts';
 import { transfer } from '../../examples/bank/transfer.ts';
+import { leagueView, player } from '../setup/league.ts';
 
 interface Moving {
   readonly from: string;
@@ -40,6 +41,21 @@ exposeModule(builder, bank, {
 });
 
 // docs/handlers.md
+export const league = customProjector({
+  name: 'league',
+  version: 1,
+  from: [player],
+  into: leagueView,
+  on: {
+    Scored: ({ stream, data }, documents) => {
+      const own = documents.get(`player/${stream.id}`);
+      if (own === undefined) return;
+      documents.put(own.id, { ...own, total: own.total + data.by });
+      documents.update(`team/${own.team}`, (team) => team && { ...team, total: team.total + data.by });
+    },
+  },
+});
+
 export const moneyTransfer = saga({
   name: 'moneyTransfer',
   from: [transfer, account],
