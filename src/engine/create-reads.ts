@@ -143,7 +143,6 @@ function createWatches(deps: ReadsDeps, views: ViewHandles, toEvent: ToEvent): W
   const streams = createOpenStreams();
   const feeds = new Map<string, ViewFeed>();
   const watched = (name: string): WatchDeps => ({
-    logId,
     served() {
       const view = views.get(name);
       const key = feedKey(view.build);

@@ -17,6 +17,8 @@ type Kind = 'v' | 'e' | 'l' | 't';
 /** How far a subscriber of a view has come. */
 export interface ViewCursor extends ViewBuild {
   readonly logId: string;
+  /** When this build was begun, in ms since 1970: one that was dropped and made anew counts its revisions anew. */
+  readonly builtAtMs: number;
   /** When it was told, in seconds since 1970: what was removed long ago is forgotten. */
   readonly issuedAtS: number;
   /** Revision of each partition, by its number, up to which every change was delivered; empty: nothing was yet. */
@@ -26,8 +28,9 @@ export interface ViewCursor extends ViewBuild {
 }
 
 /** A cursor without its scope: the same for all subscribers of a view, so it is made once for many. */
-export function encodeViewPlace({ logId, view, generation, issuedAtS, revisions }: Omit<ViewCursor, 'scope'>): string {
-  return encode([FORMAT, 'v', logId, view, generation, issuedAtS, ...revisions]);
+export function encodeViewPlace(place: Omit<ViewCursor, 'scope'>): string {
+  const { logId, view, generation, builtAtMs, issuedAtS, revisions } = place;
+  return encode([FORMAT, 'v', logId, view, generation, builtAtMs, issuedAtS, ...revisions]);
 }
 export const withScope = (place: string, scope: string): string => `${place}.${scope}`;
 export const encodeViewCursor = (cursor: ViewCursor): string => withScope(encodeViewPlace(cursor), cursor.scope);
@@ -40,12 +43,12 @@ const SCOPE = /^[dl][\w-]{12}$/;
 /** Throws BAD_CURSOR for what was not issued like this. Whether it fits is for `resume.ts`, also for the log. */
 export function decodeViewCursor(text: unknown): ViewCursor {
   const [place, scope, ...more] = typeof text === 'string' && text.length <= CURSOR_MAX_LENGTH ? text.split('.') : [];
-  const [logId, view, generation, issuedAtS, ...revisions] = decodeAny(place, 'v');
-  if (typeof view !== 'string' || !isCount(generation) || !isCount(issuedAtS) || !revisions.every(isCount)) {
+  const [logId, view, generation, builtAtMs, issuedAtS, ...revisions] = decodeAny(place, 'v');
+  if (typeof view !== 'string' || !isCount(generation) || !isCount(builtAtMs) || !isCount(issuedAtS))
     throw unreadable();
-  }
+  if (!revisions.every(isCount)) throw unreadable();
   if (scope === undefined || !SCOPE.test(scope) || more.length > 0) throw unreadable();
-  return { logId, view, generation, issuedAtS, revisions, scope };
+  return { logId, view, generation, builtAtMs, issuedAtS, revisions, scope };
 }
 
 /** A place in the log: of an event that was delivered, or reached. */

@@ -2,7 +2,7 @@ import { partitionOf } from '../define/partition.ts';
 import { MillraceError } from '../errors.ts';
 import type { Logger } from '../logger.ts';
 import type { ViewDocument } from '../store/documents.ts';
-import type { PartitionState, ViewStore } from '../store/view-documents.ts';
+import type { PartitionState, ViewBuild, ViewStore } from '../store/view-documents.ts';
 import { encodeViewPlace } from './cursor.ts';
 import type { ViewHint } from './hint-bus.ts';
 import { type PartitionChange, type PartitionStep, PartitionTrack } from './partition-track.ts';
@@ -50,6 +50,7 @@ export class FeedRun {
   #stopped = false;
   #failures = 0;
   #place: string | undefined;
+  #builtAtMs: number | undefined;
 
   constructor(view: ViewHandle, deps: FeedDeps) {
     this.#view = view;
@@ -58,6 +59,7 @@ export class FeedRun {
 
   /** Takes the partitions as they are now as the beginning. Hints may come before it is done. */
   async start(): Promise<void> {
+    this.#builtAtMs = await this.#view.progress.builtAt();
     for (const { partition, revision } of await this.#view.progress.refresh()) {
       this.#tracks.set(partition, new PartitionTrack(revision));
     }
@@ -95,7 +97,12 @@ export class FeedRun {
 
   /** Any place in this view. */
   placeOf(revisions: readonly number[], issuedAtS: number): string {
-    return encodeViewPlace({ logId: this.#deps.logId, ...this.#view.build, issuedAtS, revisions });
+    return encodeViewPlace({ ...this.build, issuedAtS, revisions });
+  }
+
+  /** What a cursor has to be of. Complete after `confirm`, if there are partitions. */
+  get build(): ViewBuild & { readonly logId: string; readonly builtAtMs: number } {
+    return { logId: this.#deps.logId, ...this.#view.build, builtAtMs: this.#builtAtMs ?? 0 };
   }
 
   /**
@@ -106,6 +113,7 @@ export class FeedRun {
     const heard = new Map([...this.#tracks].map(([partition, track]) => [partition, track.heard]));
     for (let attempt = 0; ; attempt++) {
       const states = await this.#view.progress.refresh();
+      if (states.length > 0) this.#builtAtMs ??= await this.#view.progress.builtAt();
       this.#noteStates(states);
       const revisions = byPartition(states.map(({ partition, revision }) => [partition, revision]));
       const waitMs = STALE_WAITS_MS[attempt];

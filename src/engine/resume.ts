@@ -12,7 +12,7 @@ export interface WatchedPlace extends Omit<ViewCursor, 'revisions' | 'issuedAtS'
 export function misfit(cursor: ViewCursor, here: WatchedPlace): GapReason | undefined {
   if (cursor.logId !== here.logId) return 'OTHER_LOG';
   if (cursor.view !== here.view) return 'OTHER_VIEW';
-  if (cursor.generation !== here.generation) return 'GENERATION';
+  if (cursor.generation !== here.generation || cursor.builtAtMs !== here.builtAtMs) return 'GENERATION';
   if (cursor.scope !== here.scope) return here.scope.startsWith('d') ? 'OTHER_DOCUMENT' : 'OTHER_FILTER';
   // It was cut off in its snapshot: what was removed since then it would keep for ever.
   return cursor.revisions.length === 0 ? 'INCOMPLETE' : undefined;

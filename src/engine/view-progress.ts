@@ -19,6 +19,8 @@ export interface ViewProgress {
   isParked(events: readonly EventAt[]): Promise<boolean>;
   /** Undefined until a worker has created the generation. */
   partitionCount(): Promise<number | undefined>;
+  /** When its revisions began to count, in ms; asks the database. Undefined like `partitionCount`. */
+  builtAt(): Promise<number | undefined>;
   /** `readable`: the store's reads see from now on what the hint tells of. */
   note(hint: ViewHintMessage, readable: boolean): void;
   /** Partition documents (majority), read after the call; calls at the same time share a read. */
@@ -73,6 +75,7 @@ export function createViewProgress(
     checkpoint: (partition) => known.get(partition)?.checkpoint ?? 0,
     hasBlocked: (partition) => (known.get(partition)?.blockedCount ?? 0) > 0,
     isParked: (events) => store.isParked(consumer.name, consumer.generation, events),
+    builtAt: () => store.builtAt(consumer.name, consumer.generation),
     async partitionCount() {
       // Fixed when the generation is created, so a number that was read once stays true.
       if (count !== undefined) return count;

@@ -14,7 +14,6 @@ export interface WatchedView {
   readonly feed: ViewFeed;
 }
 export interface WatchDeps {
-  readonly logId: string;
   /** Asked at every beginning: a view may be served from another build by then. */
   readonly served: () => WatchedView;
 }
@@ -46,7 +45,7 @@ const AHEAD_WAITS_MS = [50, 200, 800] as const;
  * Undefined when it was stopped meanwhile; then nothing is held any more.
  */
 export async function openWatch(
-  { logId, served }: WatchDeps,
+  { served }: WatchDeps,
   asked: { readonly scope: string; readonly after: ViewCursor | undefined; readonly gap: GapReason | undefined },
   listen: (run: FeedRun) => () => void,
   isStopped: () => boolean,
@@ -60,8 +59,8 @@ export async function openWatch(
     lease.release();
   };
   try {
-    let gap = asked.gap ?? (after && misfit(after, { logId, ...view.build, scope }));
     let begun = await lease.run.confirm();
+    let gap = asked.gap ?? (after && misfit(after, { ...lease.run.build, scope }));
     if (after !== undefined && gap === undefined) {
       for (const waitMs of AHEAD_WAITS_MS) {
         if (!isAhead(after.revisions, begun) || isStopped()) break;

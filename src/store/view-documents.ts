@@ -97,6 +97,8 @@ export interface ViewStore {
   ): Promise<readonly ViewDocument[]>;
   /** Undefined until a worker has created the generation. */
   partitionCount(consumer: string, generation: number): Promise<number | undefined>;
+  /** When it was created, or begun anew: its revisions count from there. In ms; undefined like `partitionCount`. */
+  builtAt(consumer: string, generation: number): Promise<number | undefined>;
   partitions(consumer: string, generation: number): Promise<readonly PartitionState[]>;
   /** Whether one of these events waits behind a dead letter of its key, or is what it failed at. */
   isParked(consumer: string, generation: number, events: readonly EventAt[]): Promise<boolean>;
@@ -182,6 +184,11 @@ export function createViewStore(client: MongoClient, db: Db, logId: string): Vie
         backward: false,
         filter: {},
         limit,
+      }),
+    builtAt: (consumer, generation) =>
+      run(async (session) => {
+        const found = await consumers.findOne({ _id: { $eq: `${logId}/${consumer}/${generation}` } }, { session });
+        return (found?.startedAt ?? found?.createdAt)?.getTime();
       }),
     partitionCount: (consumer, generation) =>
       run(async (session) => {

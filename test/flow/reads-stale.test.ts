@@ -88,6 +88,7 @@ class LaggingViews implements ViewStore {
   scan: ViewStore['scan'] = async (...args) => (await this.#store()).scan(...args);
   count: ViewStore['count'] = async (...args) => (await this.#store()).count(...args);
   changedSince: ViewStore['changedSince'] = async (...args) => (await this.#store()).changedSince(...args);
+  builtAt: ViewStore['builtAt'] = async (...args) => (await this.#store()).builtAt(...args);
   partitionCount: ViewStore['partitionCount'] = async (...args) => (await this.#store()).partitionCount(...args);
   partitions: ViewStore['partitions'] = async (...args) => (await this.#store()).partitions(...args);
   isParked: ViewStore['isParked'] = async (...args) => (await this.#store()).isParked(...args);

@@ -11,6 +11,7 @@ import { type Client, type Conditions, item, watching } from './watch-client.ts'
 const fixture: ReadsFixture = await readsFixture();
 const first: Gateway = await fixture.gateway();
 const second: Gateway = await fixture.gateway();
+const builtAtMs = (await fixture.views().builtAt('items', GENERATION)) ?? 0;
 const { watchOne, watchList, message, level, reads } = watching(fixture, first);
 
 const shown = ({ messages }: Client): string[] =>
@@ -207,13 +208,14 @@ describe('a subscription to a list goes on after a cursor, on another gateway', 
 describe('a cursor that does not fit', () => {
   const filter = { group: { eq: 'gap' } };
   const scope = listScope(checkFilter(filterOf(filter)));
-  const place = { logId: 'main', view: 'item', generation: GENERATION };
+  const place = { logId: 'main', view: 'item', generation: GENERATION, builtAtMs };
   const issuedAtS = Math.floor(Date.now() / 1_000);
 
   it.each([
     ['OTHER_LOG', { logId: 'elsewhere' }],
     ['OTHER_VIEW', { view: 'other' }],
     ['GENERATION', { generation: GENERATION - 1 }],
+    ['GENERATION', { builtAtMs: builtAtMs - 1 }],
     ['OTHER_FILTER', { scope: listScope([]) }],
     ['OTHER_FILTER', { scope: documentScope('gap1') }],
     ['INCOMPLETE', { revisions: [] }],

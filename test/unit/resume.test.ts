@@ -4,7 +4,7 @@ import { CURSOR_MAX_AGE_S, isAhead, isTooOld, misfit, movedSince } from '../../s
 import { TOMBSTONE_TTL_S } from '../../src/store/view-indexes.ts';
 
 const scope = documentScope('a');
-const here = { logId: 'main', view: 'account', generation: 2, scope };
+const here = { logId: 'main', view: 'account', generation: 2, builtAtMs: 5, scope };
 const cursor: ViewCursor = { ...here, issuedAtS: 1_000, revisions: [3, 0, 7] };
 
 describe('a cursor is gone on from', () => {
@@ -13,6 +13,7 @@ describe('a cursor is gone on from', () => {
     expect(misfit(cursor, { ...here, logId: 'other', view: 'other' })).toBe('OTHER_LOG');
     expect(misfit(cursor, { ...here, view: 'other', generation: 3 })).toBe('OTHER_VIEW');
     expect(misfit(cursor, { ...here, generation: 3, scope: documentScope('b') })).toBe('GENERATION');
+    expect(misfit(cursor, { ...here, builtAtMs: 6 })).toBe('GENERATION');
     expect(misfit(cursor, { ...here, scope: documentScope('b') })).toBe('OTHER_DOCUMENT');
     expect(misfit(cursor, { ...here, scope: listScope([]) })).toBe('OTHER_FILTER');
     const ofList = { ...cursor, scope: listScope([]) };
