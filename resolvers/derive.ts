@@ -146,7 +146,11 @@ export function implementObject(
       Object.fromEntries(
         members.map(({ field, name, typed, about }) => {
           const nullable = field.shape.nullable || !field.required;
-          const resolve = (parent: PlainObject): unknown => ownValue(parent, field.name);
+          const resolve = (parent: PlainObject): unknown => {
+            const value = ownValue(parent, field.name);
+            if (value === undefined && !nullable) throw notBuilt(name, base);
+            return value;
+          };
           const made = typed.list
             ? t.field({
                 type: [typed.type],
@@ -187,5 +191,14 @@ export function enumOf(
 /** `{ description }`, or nothing. */
 export const described = (description: string | undefined): { readonly description?: string } =>
   description === undefined ? {} : { description };
+
+const RETRY_AFTER_MS = 1_000;
+/** Documents are checked by their schema when they are written: one without a required field is of an older version of its view. */
+const notBuilt = (field: string, type: string): MillraceError =>
+  new MillraceError(
+    'VIEW_BEHIND',
+    `"${field}" of ${type} is not there yet: the document was built by an older version of its view, which is read until the new one is built. Ask again in ${RETRY_AFTER_MS} ms, or without this field.`,
+    { details: { reason: 'REBUILDING', retryAfterMs: RETRY_AFTER_MS } },
+  );
 
 const ownValue = (of: PlainObject, key: string): unknown => (Object.hasOwn(of, key) ? of[key] : undefined);

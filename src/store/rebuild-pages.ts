@@ -35,17 +35,15 @@ export interface RebuildPages {
 const READ_MAX_MS = 30_000;
 
 export function createRebuildPages(client: MongoClient, db: Db, logId: string): RebuildPages {
-  // The session says how to read.
-  const plain = { readConcern: { level: 'snapshot' } } as const;
   const collectionOf = ({ view, generation }: BuildRef) =>
     db.collection<ViewDocument>(viewCollectionName({ view, generation }));
   const checkpoints = async (ref: GenerationRef, session: ClientSession): Promise<readonly number[]> => {
     const id = consumerId(logId, ref);
-    const consumers = db.collection<ConsumerDocument>('consumers', plain);
+    const consumers = db.collection<ConsumerDocument>('consumers');
     const count = (await consumers.findOne({ _id: id }, { session }))?.partitionCount ?? 0;
     const found: number[] = Array(count).fill(0);
     const own = { _id: { $gte: `${id}/`, $lt: `${id}0` } };
-    const partitions = db.collection<PartitionDocument>('partitions', plain).find(own, { session });
+    const partitions = db.collection<PartitionDocument>('partitions').find(own, { session });
     for await (const { partition, checkpoint } of partitions) found[partition] = checkpoint;
     return found;
   };
@@ -56,8 +54,10 @@ export function createRebuildPages(client: MongoClient, db: Db, logId: string): 
       .toArray();
   };
   const readPage: RebuildPages['page'] = async (older, newer, after, limit) => {
-    const session = client.startSession({ snapshot: true });
+    const session = client.startSession();
     try {
+      // It holds the moment, also where the server keeps no history, and locks nobody out.
+      session.startTransaction({ readConcern: { level: 'snapshot' } });
       const one = await documents(older, after, limit, session);
       const other = await documents(newer, after, limit, session);
       // A full one says nothing of what follows its last.
@@ -71,6 +71,7 @@ export function createRebuildPages(client: MongoClient, db: Db, logId: string): 
         last,
       };
     } finally {
+      await session.abortTransaction().catch(() => undefined);
       await session.endSession();
     }
   };

@@ -1,6 +1,6 @@
 import { afterAll, expect, test } from 'vitest';
 import { connect } from '../../src/store/connect.ts';
-import { REBUILDS, type StockApp, type StockOptions, startStock } from '../setup/rebuilds.ts';
+import { REBUILDS, type StockApp, startStock } from '../setup/rebuilds.ts';
 import { type TestServers, testServers } from '../setup/servers.ts';
 import { until } from '../setup/until.ts';
 
@@ -8,7 +8,7 @@ const apps: StockApp[] = [];
 afterAll(async () => {
   await Promise.all(apps.map((one) => one.stop()));
 });
-async function open(servers: TestServers, options: StockOptions & Parameters<typeof startStock>[1]): Promise<StockApp> {
+async function open(servers: TestServers, options: Parameters<typeof startStock>[1]): Promise<StockApp> {
   const app = await startStock(servers, options);
   apps.push(app);
   return app;
@@ -102,4 +102,4 @@ test('a new version is built beside the old one under reads and writes, swapped 
   });
   expect((await fresh.data(REBUILDS)).rebuilds).toEqual([]);
   expect((await fresh.data('{ stock(id: "item-1") { count } }')).stock.count).toBe(stock.count);
-});
+}, 60_000);

@@ -19,6 +19,7 @@ const ENTRIES = [
   'test/setup/processes/run-worker.ts',
   'test/setup/processes/till-worker.ts',
   'test/setup/alarm-app.ts',
+  'test/setup/stock-app.ts',
   'test/faults/harness/bulky-app.ts',
   'test/faults/harness/poison-app.ts',
   'examples/bank/app.ts',
