@@ -1,5 +1,4 @@
 import { isDeepStrictEqual } from 'node:util';
-import { partitionOf } from '../define/partition.ts';
 import type { ViewDocument } from '../store/documents.ts';
 import type { BuildPage, RebuildPage } from '../store/rebuild-pages.ts';
 import type { RebuildDiff, RebuildDiffField, RebuildDiffSample } from './rebuild-contract.ts';
@@ -53,7 +52,7 @@ function tallyOne(
     return;
   }
   const last = Math.max(one?._position ?? 0, other?._position ?? 0);
-  if (last > Math.min(handled(id, older), handled(id, newer))) {
+  if (last > Math.min(handled(one, older), handled(other, newer))) {
     tally.unsettledCount++;
     return;
   }
@@ -69,9 +68,9 @@ function tallyOne(
 const present = (document: ViewDocument | undefined) =>
   document === undefined || document._deleted !== undefined ? undefined : authorsPart(document);
 
-/** How far the partition of a document is. */
-const handled = (id: string, { checkpoints }: BuildPage): number =>
-  checkpoints.length === 0 ? 0 : (checkpoints[partitionOf(id, checkpoints.length)] ?? 0);
+/** How far the partition of a document is; of one that is not there, all of them: any could write it. */
+const handled = (document: ViewDocument | undefined, { checkpoints }: BuildPage): number =>
+  (document && checkpoints[document._partition]) ?? (checkpoints.length === 0 ? 0 : Math.min(...checkpoints));
 
 type Fields = Readonly<Record<string, unknown>>;
 function differing(older: Fields, newer: Fields): RebuildDiffField[] {
