@@ -1,5 +1,6 @@
 /** The fields of a subscription's message that the client itself looks at; those that were not selected are undefined. */
 export interface ChangeMessage {
+  readonly __typename?: unknown;
   readonly signal?: unknown;
   readonly cursor?: unknown;
   readonly gap?: unknown;
@@ -55,8 +56,13 @@ function positionOf(event: unknown): bigint | undefined {
 }
 
 /** A GAP that the client itself finds, in the shape of the gateway's; only what was selected is there. */
-export function localGap(root: string, selected: ReadonlySet<string>, reason: string): Record<string, unknown> {
+export function localGap(
+  { root, selected }: { readonly root: string; readonly selected: ReadonlySet<string> },
+  reason: string,
+  __typename: unknown,
+): Record<string, unknown> {
   const fields = {
+    __typename,
     signal: 'GAP',
     gap: reason,
     cursor: '',

@@ -1,5 +1,6 @@
 import type { CursorStorage } from './cursor-keeper.ts';
 import type { Document } from './document.ts';
+import type { Forwarded, ForwardedOperation } from './forward.ts';
 import type { Headers } from './http-request.ts';
 import type { RetryTiming } from './retry-delay.ts';
 import type { SubscriptionMessage, SubscriptionSink, SubscriptionStatus } from './subscription.ts';
@@ -129,6 +130,11 @@ export interface MillraceClient {
   watch<TData = Record<string, unknown>, TVariables = Record<string, unknown>>(
     operation: Operation<TData, TVariables>,
   ): ViewStore<NodeOf<TData>>;
+  /**
+   * The same for other GraphQL clients (urql's `forwardSubscription`, a link of Apollo): queries, mutations (with
+   * `$commandId` filled in) and subscriptions that go on after a lost connection.
+   */
+  forward(operation: ForwardedOperation): Forwarded;
   /** Ends every subscription and the socket. */
   close(): Promise<void>;
 }

@@ -2,6 +2,7 @@ import { MillraceClientError } from './client-error.ts';
 import type { ClientOptions, MillraceClient } from './contract.ts';
 import { CursorKeeper } from './cursor-keeper.ts';
 import { type ReadDocument, readDocument } from './document.ts';
+import { forward } from './forward.ts';
 import { type HttpOptions, requestUntil } from './http-request.ts';
 import { iterate } from './iterate.ts';
 import { sendCommand } from './send-command.ts';
@@ -89,7 +90,7 @@ export function createClient(options: ClientOptions): MillraceClient {
     return store;
   };
 
-  return {
+  const client: MillraceClient = {
     async query(operation, limits = {}) {
       const { document, variables } = read(operation as AnyOperation, 'query');
       const request = { query: document.text, variables, operationName: document.operationName };
@@ -115,6 +116,7 @@ export function createClient(options: ClientOptions): MillraceClient {
       return iterate(keeper, (sink, its) => start(document, variables, sink, its)) as never;
     },
     watch: (operation) => watch(operation as AnyOperation),
+    forward: (operation) => forward(client, operation),
     async close() {
       for (const stop of [...running]) stop();
       for (const store of [...stores.values()]) store.close();
@@ -122,6 +124,7 @@ export function createClient(options: ClientOptions): MillraceClient {
       await sockets.close();
     },
   };
+  return client;
 }
 
 interface AnyOperation {

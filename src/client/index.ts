@@ -17,6 +17,7 @@ export type {
 export { createClient } from './create-client.ts';
 export type { CursorStorage } from './cursor-keeper.ts';
 export type { Document, TypedDocument } from './document.ts';
+export type { Forwarded, ForwardedOperation, ForwardedResult, ForwardedSink } from './forward.ts';
 export type { RetryTiming } from './retry-delay.ts';
 export type {
   LocalGapReason,

@@ -73,6 +73,8 @@ export class Subscription {
   #first: unknown;
   /** Something of it has reached the sink since the last GAP. */
   #begun = false;
+  /** Of its messages; caches ask for it. */
+  #typename: unknown;
 
   constructor(setup: SubscriptionSetup, sink: SubscriptionSink<unknown>) {
     this.#setup = setup;
@@ -177,6 +179,7 @@ export class Subscription {
     if (data === undefined || data === null) return answerError(errors ?? []);
     this.#failures = 0;
     const change = changeIn(data, this.#setup.document.root);
+    this.#typename ??= change?.__typename;
     if (change === undefined || !this.#repeats.isRepeat(change)) {
       this.#begun = true;
       this.#sink.next(errors === undefined ? { data } : { data, errors });
@@ -194,7 +197,7 @@ export class Subscription {
     this.#first = undefined;
     this.#sink.gap?.(reason);
     if (document.selected.has('signal')) {
-      this.#sink.next({ data: localGap(document.root, document.selected, reason), local: true });
+      this.#sink.next({ data: localGap(document, reason, this.#typename), local: true });
     }
   }
 

@@ -64,6 +64,7 @@ const deposit = (id: string, amount = 1) => direct.send({ query: DEPOSIT, variab
 function follow(client: MillraceClient, id: string, options?: { readonly resumeKey?: string }) {
   const versions: number[] = [];
   const gaps: string[] = [];
+  const signals: string[] = [];
   const errors: unknown[] = [];
   const stop = client.subscribe(
     { query: EVENTS, variables: { id } },
@@ -72,6 +73,7 @@ function follow(client: MillraceClient, id: string, options?: { readonly resumeK
         const { event, signal } = data.events as Delivery;
         if (event !== null && event !== undefined) versions.push(event.version);
         if (signal === 'GAP') gaps.push(signal);
+        signals.push(signal);
       },
       error: (error) => errors.push(error),
       complete: () => errors.push('complete'),
@@ -82,7 +84,9 @@ function follow(client: MillraceClient, id: string, options?: { readonly resumeK
     until(`version ${version}`, () => (versions.includes(version) ? true : undefined), {
       seen: () => ({ versions, gaps, errors }),
     });
-  return { versions, gaps, errors, stop, has };
+  const live = () =>
+    until('it is live', () => signals.find((signal) => signal === 'CAUGHT_UP'), { seen: () => errors });
+  return { versions, gaps, errors, stop, has, live };
 }
 async function account(): Promise<string> {
   const id = randomUUID();
@@ -96,7 +100,7 @@ describe('a subscription with a cursor', () => {
     const { client, proxy, opened } = await throughProxy({ transport: 'ws' });
     const id = await account();
     const log = follow(client, id);
-    await until('it stands', () => opened()[0]);
+    await log.live();
     await deposit(id);
     await log.has(2);
     for (let round = 0; round < 5; round++) {
@@ -115,7 +119,7 @@ describe('a subscription with a cursor', () => {
     proxy.set({ kind: 'noUpgrade' });
     const id = await account();
     const log = follow(client, id);
-    await until('it stands', () => opened()[0]);
+    await log.live();
     expect(opened()).toEqual(['sse']);
     await deposit(id);
     await log.has(2);
@@ -132,10 +136,10 @@ describe('a subscription with a cursor', () => {
   });
   test('notices a connection that says nothing any more', async () => {
     for (const transport of ['ws', 'sse'] as const) {
-      const { client, proxy, opened, statuses } = await throughProxy({ transport, silenceMs: 300, ackTimeoutMs: 300 });
+      const { client, proxy, statuses } = await throughProxy({ transport, silenceMs: 300, ackTimeoutMs: 300 });
       const id = await account();
       const log = follow(client, id);
-      await until('it stands', () => opened()[0]);
+      await log.live();
       proxy.set({ kind: 'blackhole' });
       await deposit(id);
       await until('it knows', () => statuses.find(({ state }) => state === 'waiting'));
@@ -155,7 +159,7 @@ describe('a subscription with a cursor', () => {
     const id = await account();
     const first = await throughProxy({ storage });
     const before = follow(first.client, id, { resumeKey: 'log' });
-    await until('it stands', () => first.opened()[0]);
+    await before.live();
     await deposit(id);
     await before.has(2);
     await first.client.close();
@@ -169,23 +173,25 @@ describe('a subscription with a cursor', () => {
     const third = await throughProxy({ storage });
     const anew = follow(third.client, id, { resumeKey: 'log' });
     await until('it says so', () => anew.gaps[0], { seen: () => anew });
-    await until('it stands', () => third.opened()[0]);
+    await anew.live();
     await deposit(id);
     await anew.has(4);
     expect(anew).toMatchObject({ gaps: ['GAP'], errors: [] });
   });
   test('as an iterable: leaving the loop ends it', async () => {
-    const { client, opened } = await throughProxy();
+    const { client } = await throughProxy();
     const id = await account();
     const seen: number[] = [];
+    let isLive = false;
     const loop = (async () => {
       for await (const { data } of client.iterate({ query: EVENTS, variables: { id } })) {
-        const { event } = data.events as Delivery;
+        const { event, signal } = data.events as Delivery;
+        if (signal === 'CAUGHT_UP') isLive = true;
         if (event !== null) seen.push(event.version);
         if (seen.includes(3)) break;
       }
     })();
-    await until('it stands', () => opened()[0]);
+    await until('it is live', () => isLive || undefined);
     await deposit(id);
     await deposit(id);
     await loop;

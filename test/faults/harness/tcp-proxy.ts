@@ -19,20 +19,22 @@ interface Pair {
 /** A link between one process and one server that a test can break. */
 export class TcpProxy {
   readonly port: number;
-  readonly #target: number;
+  readonly #targets: readonly number[];
+  #accepted = 0;
   readonly #listener: Server;
   readonly #pairs = new Set<Pair>();
   #mode: LinkMode = { kind: 'pass' };
   #bytesLeft = Number.POSITIVE_INFINITY;
 
-  private constructor(port: number, target: number) {
+  private constructor(port: number, targets: readonly number[]) {
     this.port = port;
-    this.#target = target;
+    this.#targets = targets;
     this.#listener = createServer((client) => this.#accept(client));
   }
 
-  static async to(target: number): Promise<TcpProxy> {
-    const proxy = new TcpProxy(await freePort(), target);
+  /** To a port, or to each of several in turn, as a load balancer would. */
+  static async to(...targets: readonly number[]): Promise<TcpProxy> {
+    const proxy = new TcpProxy(await freePort(), targets);
     await new Promise<void>((resolve, reject) => {
       proxy.#listener.once('error', reject);
       proxy.#listener.listen(proxy.port, '127.0.0.1', resolve);
@@ -67,7 +69,8 @@ export class TcpProxy {
       client.resetAndDestroy();
       return;
     }
-    const server = connect(this.#target, '127.0.0.1');
+    const target = this.#targets[this.#accepted++ % this.#targets.length] ?? 0;
+    const server = connect(target, '127.0.0.1');
     const pair = { client, server };
     this.#pairs.add(pair);
     for (const socket of [client, server]) {
