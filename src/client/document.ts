@@ -10,7 +10,7 @@ export interface TypedDocument<TData, TVariables> {
   __apiType?: (variables: TVariables) => TData;
 }
 /** Text, a parsed document, or one with types. */
-export type Document<TData, TVariables> = string | TypedDocument<TData, TVariables>;
+export type Document<TData, TVariables> = string | DocumentNode | TypedDocument<TData, TVariables>;
 
 /** What the client knows of an operation, read once from its document. */
 export interface ReadDocument {

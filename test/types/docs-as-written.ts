@@ -1,5 +1,8 @@
 /** The samples of docs/*.md, as they stand there, so that they compile; test/unit/docs-fresh.test.ts holds them together. */
+import { ApolloClient, ApolloLink, InMemoryCache, Observable } from '@apollo/client/core/index.js';
+import { Client, cacheExchange, subscriptionExchange } from '@urql/core';
 import { command, customProjector, observer, saga, service, webhook } from 'millrace';
+import { createClient } from 'millrace/client';
 import { createSchemaBuilder, exposeModule } from 'millrace/graphql';
 import { spec } from 'millrace/testing';
 import { z } from 'zod';
@@ -117,3 +120,40 @@ export const partners = webhook({
   url: process.env.PARTNER_URL!,
   secret: process.env.PARTNER_SECRET!,
 });
+
+// docs/client.md
+const client = createClient({ url: 'https://bank.example/graphql' });
+const { outcome } = await client.send({
+  query: `mutation ($id: ID!, $commandId: ID) {
+    deposit(id: $id, input: { amount: 100 }, commandId: $commandId) {
+      __typename ... on CommandAccepted { id version token } ... on CommandRejected { code reason }
+    }
+  }`,
+  variables: { id: 'ada' },
+});
+const stop = client.subscribe(
+  { query: 'subscription ($after: Cursor) { events(after: $after) { signal cursor event { position type } } }' },
+  { next: ({ data }) => console.log(data.events), error: console.error, complete: () => {} },
+);
+
+// docs/client.md
+const urql = new Client({
+  url: 'unused',
+  preferGetMethod: false,
+  exchanges: [
+    cacheExchange,
+    subscriptionExchange({ enableAllOperations: true, forwardSubscription: (one) => client.forward(one) }),
+  ],
+});
+const apollo = new ApolloClient({
+  cache: new InMemoryCache({ possibleTypes: { CommandOutcome: ['CommandAccepted', 'CommandRejected'] } }),
+  link: new ApolloLink(
+    (operation) =>
+      new Observable((observer) => {
+        const { unsubscribe } = client.forward(operation).subscribe(observer);
+        return unsubscribe;
+      }),
+  ),
+});
+
+export { apollo, outcome, stop, urql };

@@ -1,8 +1,9 @@
+import { parse } from 'graphql';
 import { describe, expect, test } from 'vitest';
 import { Repeats } from '../../src/client/change-message.ts';
 import { CursorKeeper } from '../../src/client/cursor-keeper.ts';
 import { readDocument } from '../../src/client/document.ts';
-import { createClient, MillraceClientError } from '../../src/client/index.ts';
+import { createClient, type MillraceClient, MillraceClientError, type TypedDocument } from '../../src/client/index.ts';
 import { retryDelayMs } from '../../src/client/retry-delay.ts';
 import type { SubscriptionSink } from '../../src/client/subscription.ts';
 import { ViewStore } from '../../src/client/view-store.ts';
@@ -197,6 +198,25 @@ describe('documents', () => {
     );
     expect(read).toMatchObject({ kind: 'subscription', operationName: 'Live', root: 'now' });
     expect([...read.selected]).toEqual(['signal', 'cursor']);
+  });
+  test('text, parsed documents and typed strings are the same', () => {
+    const text = 'query Read($id: ID!) { account(id: $id) { id } }';
+    const plain = readDocument(text);
+    for (const document of [parse(text), new String(text)]) {
+      expect(readDocument(document)).toMatchObject({ root: plain.root, variables: plain.variables });
+    }
+  });
+  test('what a typed document takes and answers is known; the client fills in commandId', () => {
+    const document: TypedDocument<{ deposit: { version: number } }, { id: string; commandId?: string | null }> = {};
+    const wrong = (client: MillraceClient) => {
+      // @ts-expect-error variables are missing
+      void client.send({ query: document });
+      // @ts-expect-error the id is no number
+      void client.send({ query: document, variables: { id: 1 } });
+    };
+    const right = async (client: MillraceClient): Promise<number> =>
+      (await client.send({ query: document, variables: { id: 'a' } })).outcome.version;
+    expect([typeof wrong, typeof right]).toEqual(['function', 'function']);
   });
   test.each([
     ['subscription ($after: Cursor) { events(after: $after) { signal } }', /does|Select it/],
