@@ -9,6 +9,7 @@ import { append } from './rows/append.ts';
 import { delivery } from './rows/delivery.ts';
 import { endToEnd } from './rows/end-to-end.ts';
 import { http } from './rows/http.ts';
+import { load } from './rows/load.ts';
 import { log } from './rows/log.ts';
 import { memory } from './rows/memory.ts';
 import { reads } from './rows/reads.ts';
@@ -17,6 +18,7 @@ import { timers } from './rows/timers.ts';
 /** Row families in the order of the table; `--only` takes these names. */
 const FAMILIES: Readonly<Record<string, (bench: Bench) => Promise<Group[]>>> = {
   append,
+  load,
   http,
   reads,
   flow: endToEnd,

@@ -163,11 +163,12 @@ async function assemble(parts: Assembly): Promise<RunningApp> {
     cacheCount: settings.aggregateCacheCount,
   };
   let place: ((commit: CommitDocument) => void) | undefined;
-  const { commits, rejections } = store;
+  const { commits, rejections, snapshots } = store;
   const handler = createCommandHandler({
     model,
     commits,
     rejections,
+    snapshots,
     logId,
     limits,
     logger,

@@ -11,6 +11,7 @@ export const APPEND_TRANSACTION = at('baselines/append-transaction.ts');
 export const APPEND_EMMETT = at('emmett/append-emmett.mjs');
 export const MILLRACE_APPEND = at('millrace/append.ts');
 export const MILLRACE_SERVER = at('millrace/server.ts');
+export const MILLRACE_LOAD = at('millrace/load.ts');
 export const MILLRACE_LOG = at('millrace/log.ts');
 export const MILLRACE_TIMERS = at('millrace/timers.ts');
 export const MILLRACE_DEAD_LETTERS = at('millrace/dead-letters.ts');

@@ -1,7 +1,7 @@
 import type { AnyAggregate, Contract, Rejection } from './aggregate.ts';
 import { eventModel } from './event-model.ts';
 import type { AggregateModel, CommandModel, EventModel, PlainEvent } from './model.ts';
-import { checkFunction, checkList, checkMap, checkName, invalid } from './refuse.ts';
+import { checkFunction, checkList, checkMap, checkName, checkVersion, invalid } from './refuse.ts';
 import { checkInput, fieldsOf } from './schema-rules.ts';
 
 /**
@@ -15,6 +15,13 @@ export function aggregateModel(definition: AnyAggregate, place: string): Aggrega
   checkFunction(definition.initial, 'initial', place);
   for (const list of ['rejections', 'creates', 'closes'] as const) checkList(definition[list], list, place);
   checkRejections(definition.rejections, place);
+  const { snapshot } = definition;
+  if (snapshot !== undefined) {
+    checkVersion(snapshot.version, `${place}, snapshot`);
+    if (!Number.isSafeInteger(snapshot.every) || snapshot.every < 1) {
+      throw invalid(`${place}, snapshot`, `every is ${String(snapshot.every)}. Use a whole number from 1.`);
+    }
+  }
 
   const events = new Map<string, EventModel>();
   for (const [type, source] of Object.entries(definition.events)) {
@@ -44,6 +51,7 @@ export function aggregateModel(definition: AnyAggregate, place: string): Aggrega
         | Rejection,
     guarded: definition.creates.length > 0,
     rejections: new Set(definition.rejections),
+    snapshot: definition.snapshot,
   };
 }
 

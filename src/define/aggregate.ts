@@ -2,6 +2,7 @@ import type { EventData, EventMap, EventOf, MessageOf } from './event.ts';
 import type { CommandChecks, EventChecks } from './json.ts';
 import type { Literal } from './literal.ts';
 import type { SchemaInput, SchemaMap, SchemaOutput } from './schema.ts';
+import { type SnapshotOptions, type SnapshotRule, snapshotRule } from './snapshot-rule.ts';
 
 type Name<M> = keyof M & string;
 
@@ -59,6 +60,7 @@ export interface Aggregate<N extends string, C extends SchemaMap, E extends Even
   extends Contract<N, C, E, R> {
   readonly kind: 'aggregate';
   readonly handlers: AggregateHandlers;
+  readonly snapshot: SnapshotRule | undefined;
   readonly initial: () => S;
   readonly apply: (state: S, event: EventOf<E>) => S;
   readonly handle: (
@@ -72,6 +74,7 @@ export interface Aggregate<N extends string, C extends SchemaMap, E extends Even
 export interface AnyAggregate extends Contract {
   readonly kind: 'aggregate';
   readonly handlers: AggregateHandlers;
+  readonly snapshot: SnapshotRule | undefined;
   readonly initial: () => unknown;
   readonly apply: (state: never, event: never) => unknown;
   readonly handle: (state: never, command: never, ctx: never) => unknown;
@@ -95,6 +98,11 @@ export interface AggregateSpec<N extends string, C extends SchemaMap, E extends 
   /** Events that end an instance: afterwards every command is refused with CLOSED and its id is never used again. */
   readonly closes?: readonly Name<E>[];
   readonly fields?: { readonly [K in Name<C>]?: { readonly [F in keyof SchemaInput<C[K]> & string]?: FieldOptions } };
+  /**
+   * For streams of thousands of events: the state is kept from time to time, and a load that finds no state in memory begins there.
+   * The state must be plain JSON. Default: none; a stream is folded from its beginning.
+   */
+  readonly snapshot?: SnapshotOptions;
   readonly initial: () => S;
   /** State after an event. Pure; returns a new value, never changes the old one (states are cached and shared). */
   readonly evolve: { readonly [K in Name<E>]: Evolve<E[K], S, E> };
@@ -143,6 +151,7 @@ export function aggregate<const N extends string, C extends SchemaMap, E extends
     closes: spec.closes ?? [],
     fields: { ...spec.fields },
     handlers: { evolve: handlerNames(evolve), decide: handlerNames(decide) },
+    snapshot: snapshotRule(spec.snapshot, { ...spec, closes: spec.closes ?? [] }),
     initial: spec.initial,
     apply: (state, event) => evolve[event.type as Name<E>](state, event.data as EventData<E[Name<E>]>),
     handle: (state, command, ctx) =>

@@ -25,6 +25,7 @@ import type { Schedule } from './schedule.ts';
 import type { Schema } from './schema.ts';
 import type { AnyService } from './service.ts';
 import { serviceModel } from './service-model.ts';
+import type { SnapshotRule } from './snapshot-rule.ts';
 import { parseStreamKey } from './stream-key.ts';
 import type { View } from './view.ts';
 import { checkQuery, checkView } from './view-rules.ts';
@@ -57,6 +58,8 @@ export interface AggregateModel {
   readonly guarded: boolean;
   /** Codes that `decide` may refuse with. */
   readonly rejections: ReadonlySet<string>;
+  /** Undefined: no snapshots are kept. */
+  readonly snapshot?: SnapshotRule | undefined;
 }
 export interface CommandModel {
   readonly type: string;

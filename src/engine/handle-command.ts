@@ -7,28 +7,25 @@ import type { CommitStore, OperationTime } from '../store/commits.ts';
 import type { CommitDocument } from '../store/documents.ts';
 import { type RejectionStore, rejectionId } from '../store/rejections.ts';
 import { roughBytes } from '../store/rough-bytes.ts';
+import type { SnapshotStore } from '../store/snapshots.ts';
 import { AggregateCache, type LoadedAggregate } from './aggregate-cache.ts';
 import { type Arrived, arrive, type CommandLimits } from './arrive-command.ts';
 import { commitOf } from './commit-of.ts';
 import type { CommandConflict, CommandOutcome, CommandRequest } from './contract.ts';
 import { type AppendResult, GroupCommit } from './group-commit.ts';
 import { type Intercept, interceptFor, onHookFailed } from './intercept.ts';
-import { loadAggregate } from './load-aggregate.ts';
+import { foldStored, loadAggregate } from './load-aggregate.ts';
 import { newId } from './new-id.ts';
-import {
-  acceptedReceipt,
-  conflictReceipt,
-  decodedEvents,
-  MISSED_EVENTS_CAP,
-  repeatedReceipt,
-  repeatedRefusal,
-} from './receipts.ts';
+import { acceptedReceipt, conflictReceipt, MISSED_EVENTS_CAP, repeatedReceipt, repeatedRefusal } from './receipts.ts';
+import { Snapshots } from './snapshots.ts';
 import { StreamQueue } from './stream-queue.ts';
 
 export interface CommandHandlerDeps {
   readonly model: Model;
   readonly commits: CommitStore;
   readonly rejections: RejectionStore;
+  /** Without it none are kept. */
+  readonly snapshots?: SnapshotStore;
   readonly logId: string;
   readonly limits: CommandLimits;
   readonly logger: Logger;
@@ -56,7 +53,8 @@ export function createCommandHandler(deps: CommandHandlerDeps): CommandHandler {
   const queue = new StreamQueue();
   const group = new GroupCommit(deps.commits, deps.rejections);
   const intercept = interceptFor(deps.model.interceptors, 'aggregate', onHookFailed(deps.logger));
-  const work: Work = { ...deps, cache, group, intercept };
+  const snapshots = deps.snapshots && new Snapshots(deps.snapshots, deps.logger);
+  const work: Work = { ...deps, cache, group, intercept, snapshots };
   let closing = false;
   return {
     async handle(request) {
@@ -76,11 +74,13 @@ export function createCommandHandler(deps: CommandHandlerDeps): CommandHandler {
       closing = true;
       await queue.idle();
       await group.close();
+      await snapshots?.idle();
     },
   };
 }
 
-interface Work extends CommandHandlerDeps {
+interface Work extends Omit<CommandHandlerDeps, 'snapshots'> {
+  readonly snapshots: Snapshots | undefined;
   readonly cache: AggregateCache;
   readonly group: GroupCommit;
   readonly intercept: Intercept | undefined;
@@ -201,10 +201,14 @@ async function afterAppend(
   progress: Progress,
 ): Promise<Step> {
   switch (result.kind) {
-    case 'inserted':
-      work.cache.offer(arrived.stream, foldEvents(arrived.aggregate, loaded, commit.events));
+    case 'inserted': {
+      const { aggregate, stream } = arrived;
+      const next = foldEvents(aggregate, loaded, commit.events);
+      work.cache.offer(stream, next);
+      work.snapshots?.offer(aggregate, stream, loaded.version, next, commit.version ?? 0);
       work.onCommitted?.(commit);
-      return { outcome: acceptedReceipt(work.logId, arrived.aggregate, commit, { duplicate: false, written: true }) };
+      return { outcome: acceptedReceipt(work.logId, aggregate, commit, { duplicate: false, written: true }) };
+    }
     case 'refused':
       return { outcome: repeatedRefusal(result.rejection, arrived.hash) };
     case 'taken': {
@@ -256,15 +260,6 @@ async function refresh(
   for (const commit of newer) state = foldStored(arrived.aggregate, state, commit);
   work.cache.offer(arrived.stream, state);
   return { loaded: state };
-}
-
-/** The state after a stored commit. Throws UNKNOWN_EVENT. */
-export function foldStored(
-  aggregate: AggregateModel,
-  loaded: LoadedAggregate,
-  commit: CommitDocument,
-): LoadedAggregate {
-  return foldEvents(aggregate, loaded, decodedEvents(aggregate, commit));
 }
 
 /** Answers what is no acceptance with events; `loaded` is the newest state. */

@@ -43,6 +43,24 @@ export interface RejectionDocument {
   readonly expiresAt: Date;
 }
 
+/** `snapshots`: the state of a stream, from which a cold load goes on. */
+export interface SnapshotDocument {
+  /** The stream. */
+  readonly _id: string;
+  /** Of the last event in it. */
+  readonly version: number;
+  /** Of the first event of the commit that it ends with. */
+  readonly commitVersion: number;
+  readonly closed: boolean;
+  /** Hash of what made the state: one of other code is no use. */
+  readonly shape: string;
+  /** JSON. */
+  readonly state: string;
+  /** Hash of all that is above. */
+  readonly check: string;
+  readonly at: Date;
+}
+
 /** `events`: the log, clustered by position. */
 export interface LogDocument {
   /** Position: 1, 2, 3, … without gaps. */

@@ -7,6 +7,7 @@ import { createEventPages, type EventPages } from './event-pages.ts';
 import { createFlowReads, ensureFlow, type FlowReads } from './flow-reads.ts';
 import { createRejectionStore, ensureRejections, type RejectionStore } from './rejections.ts';
 import { ensureServed } from './served-views.ts';
+import { createSnapshotStore, ensureSnapshots, type SnapshotStore } from './snapshots.ts';
 import { createViewStore, type ViewStore } from './view-documents.ts';
 import { ensureViewCollection, indexText, missingIndexes, type OnIndexBuild } from './view-indexes.ts';
 import { createPastStore, type PastStore } from './view-past.ts';
@@ -15,6 +16,7 @@ import { createPastStore, type PastStore } from './view-past.ts';
 export interface Store {
   readonly commits: CommitStore;
   readonly rejections: RejectionStore;
+  readonly snapshots: SnapshotStore;
   readonly delivery: DeliveryStore;
   readonly views: ViewStore;
   readonly past: PastStore;
@@ -41,7 +43,12 @@ export async function openStore(options: {
   try {
     const names = await db.listCollections({}, { nameOnly: true }).toArray();
     const existing = new Set(names.map(({ name }) => name));
-    await Promise.all([ensureCommits(db, existing), ensureRejections(db), ensureDelivery(db, existing)]);
+    await Promise.all([
+      ensureCommits(db, existing),
+      ensureRejections(db),
+      ensureSnapshots(db, existing),
+      ensureDelivery(db, existing),
+    ]);
     await ensureFlow(db);
     for (const { name: consumer, projector, generation } of options.model.projectorOf.values()) {
       await ensureServed(db, options.logId, { consumer, generation, view: projector.into.name });
@@ -55,6 +62,7 @@ export async function openStore(options: {
   return {
     commits: createCommitStore(client, db),
     rejections: createRejectionStore(db),
+    snapshots: createSnapshotStore(db),
     delivery,
     views: createViewStore(client, db, options.logId),
     past: createPastStore(client, db, options.logId),
