@@ -10,7 +10,16 @@ import { buildModel } from '../../src/index.ts';
 import { findMongod, findRedisServer, type PrivateServer, startMongo, startRedis } from '../../src/services/index.ts';
 import { type Connection, connect } from '../../src/store/connect.ts';
 import { createDeliveryStore, type DeliveryStore } from '../../src/store/delivery-store.ts';
-import { DEPOSIT, OPEN, post, type RoleProcess, type RoleProcesses, roleProcesses } from '../setup/role-processes.ts';
+import { compileProcesses } from '../setup/compiled.ts';
+import {
+  DEPOSIT,
+  OPEN,
+  post,
+  postAnywhere,
+  type RoleProcess,
+  type RoleProcesses,
+  roleProcesses,
+} from '../setup/role-processes.ts';
 import { until } from '../setup/until.ts';
 
 const ACCOUNT_COUNT = 200;
@@ -21,12 +30,16 @@ export interface Stage {
   readonly mongo: PrivateServer;
   readonly redis: PrivateServer;
   readonly ports: readonly number[];
+  readonly gateways: readonly (RoleProcess & { readonly port: number })[];
   readonly processes: RoleProcesses;
   readonly connection: Connection;
   readonly store: DeliveryStore;
   readonly workers: readonly RoleProcess[];
-  /** Sends one deposit; what it adds is noted when it is acknowledged. Returns where it is in its stream. */
-  deposit(n: number): Promise<{ readonly id: string; readonly version: number }>;
+  /**
+   * Sends one deposit, to one gateway, or until one of them answers; what it adds is noted when it is acknowledged. Returns
+   * where it is in its stream.
+   */
+  deposit(n: number, to?: 'one' | 'any'): Promise<{ readonly id: string; readonly version: number }>;
   /** How many events were acknowledged. */
   acknowledged(): number;
   /** Resolves when the views show everything acknowledged and every checkpoint is at the end of the log: how long each took. */
@@ -40,17 +53,22 @@ export interface Stage {
 }
 
 /** Sets the stage, plays, and clears everything away; the process ends with 1 when the play throws. */
-export async function onStage(play: (stage: Stage) => Promise<void>): Promise<void> {
+export async function onStage(
+  play: (stage: Stage) => Promise<void>,
+  /** Added to the settings of all processes. */
+  env: NodeJS.ProcessEnv = {},
+): Promise<void> {
   const dataDir = await mkdtemp(join(tmpdir(), 'millrace-acceptance-'));
   const closers: (() => Promise<unknown>)[] = [() => rm(dataDir, { recursive: true, force: true })];
   try {
+    await compileProcesses(dataDir);
     const args = ['--setParameter', 'enableTestCommands=1'];
     const mongo = await startMongo((await findMongod()).path, { dataDir, cacheGB: 0.5, oplogMB: 512, args });
     closers.push(() => mongo.kill());
     const redis = await startRedis((await findRedisServer()).path, { dataDir });
     closers.push(() => redis.kill());
     const names = { database: 'acceptance', prefix: 'acceptance' };
-    const processes = roleProcesses({ mongoUrl: mongo.url, redisUrl: redis.url, ...names });
+    const processes = roleProcesses({ mongoUrl: mongo.url, redisUrl: redis.url, ...names }, env);
     closers.push(() => processes.killAll());
     const workers = [processes.worker(), processes.worker()];
     const gateways = await Promise.all([processes.gateway(), processes.gateway()]);
@@ -63,6 +81,7 @@ export async function onStage(play: (stage: Stage) => Promise<void>): Promise<vo
       mongo,
       redis,
       ports,
+      gateways,
       processes,
       connection,
       store,
@@ -81,6 +100,10 @@ export async function onStage(play: (stage: Stage) => Promise<void>): Promise<vo
   }
 }
 
+type DepositAnswer = { readonly deposit: { readonly __typename: string; readonly version: number } };
+const depositAt = (to: 'one' | 'any', ports: readonly number[], variables: object): Promise<DepositAnswer> =>
+  to === 'one' ? post(ports[0] ?? 0, DEPOSIT, variables) : postAnywhere(ports, DEPOSIT, variables);
+
 function bookkeeping(ports: readonly number[], store: DeliveryStore, { db }: Connection) {
   const sums = new Map<string, number>();
   let acknowledged = 0;
@@ -95,11 +118,10 @@ function bookkeeping(ports: readonly number[], store: DeliveryStore, { db }: Con
       acknowledged++;
     }
   };
-  const deposit = async (n: number): Promise<{ id: string; version: number }> => {
+  const deposit = async (n: number, to: 'one' | 'any' = 'one'): Promise<{ id: string; version: number }> => {
     const [id, amount] = [idOf(n), 1 + (n % 9)];
-    const answer = await post<{ deposit: { __typename: string; version: number } }>(portOf(n), DEPOSIT, {
-      ...{ id, amount, commandId: randomUUID() },
-    });
+    const variables = { id, amount, commandId: randomUUID() };
+    const answer = await depositAt(to, [portOf(n), portOf(n + 1)], variables);
     if (answer.deposit.__typename !== 'CommandAccepted') throw new Error(`refused: ${JSON.stringify(answer)}`);
     sums.set(id, (sums.get(id) ?? 0) + amount);
     acknowledged++;
