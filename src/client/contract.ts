@@ -28,7 +28,7 @@ export interface ClientOptions {
     /** Tries in a row of a subscription without a message before it fails. Default: no limit. */
     readonly maxCount?: number;
   };
-  /** Of a query or command, with all its tries. Default 30,000. */
+  /** Of a query or command, with all its tries. Default 30,000 for queries, 120,000 for commands. */
   readonly timeoutMs?: number;
   /** Of one try of a query or command. Default 10,000. */
   readonly tryTimeoutMs?: number;

@@ -13,13 +13,16 @@ import { TransportChoice } from './transport-choice.ts';
 import { ViewStore } from './view-store.ts';
 
 const defaultFatalCodes = [4400, 4401, 4403, 4406, 4409] as const;
+const QUERY_TIMEOUT_MS = 30_000;
+/** A command is worth waiting for a network that is away for a while. */
+const COMMAND_TIMEOUT_MS = 120_000;
 const SETTLE_MS = 10_000;
 const GRACE_MS = 1_000;
 
 /** A client of one gateway, or of many behind one address. It connects when it is asked for something. */
 export function createClient(options: ClientOptions): MillraceClient {
   const url = endpointOf(options.url);
-  const { retry = {}, timeoutMs = 30_000 } = options;
+  const { retry = {}, timeoutMs = QUERY_TIMEOUT_MS } = options;
   const http: HttpOptions = {
     url: url.href,
     fetch: options.fetch ?? ((...given) => fetch(...given)),
@@ -27,6 +30,7 @@ export function createClient(options: ClientOptions): MillraceClient {
     retry,
     tryTimeoutMs: options.tryTimeoutMs ?? 10_000,
   };
+  const commandLimits = { timeoutMs: options.timeoutMs ?? COMMAND_TIMEOUT_MS };
   const sockets = socketsOf(options, url);
   const choice = new TransportChoice({
     transport: options.transport ?? 'auto',
@@ -99,7 +103,13 @@ export function createClient(options: ClientOptions): MillraceClient {
     async send(operation, sendOptions = {}) {
       const { document, variables } = read(operation as AnyOperation, 'mutation');
       const { optimistic, ...limits } = sendOptions;
-      return (await sendCommand(http, document, variables, { timeoutMs, ...limits }, optimistic as never)) as never;
+      return (await sendCommand(
+        http,
+        document,
+        variables,
+        { ...commandLimits, ...limits },
+        optimistic as never,
+      )) as never;
     },
     subscribe(operation, sink, { resumeKey } = {}) {
       const { document, variables } = read(operation as AnyOperation, 'subscription');

@@ -138,11 +138,11 @@ export class Subscription {
         close();
         finish({ kind: 'completed' });
       };
-      // Only what can go on without a hole moves by itself.
       const unlisten =
-        transport.name === 'sse' && this.#resumable
+        transport.name === 'sse'
           ? choice.onSocketBack(() => {
-              if (this.#begun && !this.#canGoOn) return;
+              // Only what can go on without a hole moves by itself.
+              if (!this.#resumable || (this.#begun && !this.#canGoOn)) return;
               close();
               finish({ kind: 'moved' });
             })

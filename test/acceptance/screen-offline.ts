@@ -39,7 +39,6 @@ async function play(stage: Stage): Promise<void> {
       const expected = before + 200 + 1;
       await until('the click is stored', async () => ((await balance(port)) === expected ? true : undefined), {
         timeoutMs: BACK_MAX_MS,
-        seen: () => balance(port),
       });
       await page
         .locator('#balance-a0')
