@@ -8,8 +8,10 @@ import { type ListKey, listKey } from './view-scan.ts';
 
 /** What a subscription to a list begins with, page by page. */
 export interface ListPages {
-  /** The next documents; none: that was all. Asked when those before were sent. */
+  /** The next documents; none: that was all. */
   read(): Promise<readonly ViewDocument[]>;
+  /** The oldest page that was read and not sent is sent now. */
+  sent(): void;
 }
 
 /** Documents that match, in the order of `plan`. */
@@ -34,6 +36,9 @@ export class SnapshotPages implements ListPages {
     this.#count = nextPageCount(page, this.#count);
     return page;
   }
+
+  /** Who is cut off in a snapshot begins anew, so nobody asks how far it was. */
+  sent(): void {}
 }
 
 /** Documents and tombstones that changed after a cursor, whether they match or not, one partition after the other. */
@@ -44,8 +49,8 @@ export class MissedPages implements ListPages {
   readonly #moved: number[];
   #count = FIRST_PAGE_COUNT;
   #after: { readonly revision: number; readonly id?: string } | undefined;
-  /** What is sent once the page in hand is. */
-  #passing: { readonly partition: number; readonly revision: number } | undefined;
+  /** By page: what is sent once it is. */
+  readonly #passing: { readonly partition: number; readonly revision: number }[][] = [];
 
   constructor(view: ViewHandle, from: ViewCursor, begun: readonly number[]) {
     this.#view = view;
@@ -60,11 +65,12 @@ export class MissedPages implements ListPages {
   }
 
   async read(): Promise<readonly ViewDocument[]> {
+    const passing: { partition: number; revision: number }[] = [];
     for (;;) {
-      this.#pass();
       const [partition] = this.#moved;
       if (partition === undefined) return [];
       const upTo = this.#begun[partition] ?? 0;
+      // Of a partition that comes now nothing was sent yet.
       const after = this.#after ?? { revision: this.#revisions[partition] ?? 0 };
       const page = await this.#view.readChanges(partition, after, this.#count);
       const last = page.at(-1);
@@ -72,22 +78,23 @@ export class MissedPages implements ListPages {
         // What is newer than `begun` is heard of.
         this.#moved.shift();
         this.#after = undefined;
-        this.#passing = { partition, revision: upTo };
+        passing.push({ partition, revision: upTo });
       } else {
         this.#after = { revision: last._revision, id: last._id };
         // Others of the same revision may come on the next page.
-        this.#passing = { partition, revision: last._revision - 1 };
+        passing.push({ partition, revision: last._revision - 1 });
       }
       this.#count = nextPageCount(page, this.#count);
-      if (page.length > 0) return page;
+      if (page.length === 0) continue;
+      this.#passing.push(passing);
+      return page;
     }
   }
 
-  #pass(): void {
-    if (this.#passing === undefined) return;
-    const { partition, revision } = this.#passing;
-    this.#revisions[partition] = Math.max(this.#revisions[partition] ?? 0, revision);
-    this.#passing = undefined;
+  sent(): void {
+    for (const { partition, revision } of this.#passing.shift() ?? []) {
+      this.#revisions[partition] = Math.max(this.#revisions[partition] ?? 0, revision);
+    }
   }
 }
 

@@ -24,7 +24,7 @@ interface Pending {
  * A SNAPSHOT for each matching document, CAUGHT_UP, then UPDATE and REMOVED (removed, or no longer matching). After a
  * cursor: UPDATE and REMOVED for what was missed, CAUGHT_UP, and so on; if it does not fit, GAP first and then as if
  * without. It listens first and reads then, by pages. What changes meanwhile waits, by document, and comes after
- * CAUGHT_UP. Holds one page, the ids that were sent, and the newest state of documents that changed and were not sent.
+ * CAUGHT_UP. Holds one page (two of what was missed), the ids that were sent, and the newest state of documents that changed and were not sent.
  */
 export class ListSource implements WatchSource {
   readonly #deps: WatchDeps;
@@ -43,6 +43,10 @@ export class ListSource implements WatchSource {
   #keptCount = 0;
   #pages: SnapshotPages | MissedPages | undefined;
   #page: ViewDocument[] = [];
+  /** The page after it, of what was missed: read while this one is sent. */
+  #ahead: Promise<readonly ViewDocument[]> | undefined;
+  /** After a cursor, of a filtered list: the ids that match are being read. */
+  #matching: Promise<void> | undefined;
   /** Cursor of what was sent completely. */
   #safe = '';
   /** After a cursor: once the feed has told these, `#sent` has all that the subscriber has. */
@@ -94,6 +98,8 @@ export class ListSource implements WatchSource {
     this.#keptCount = 0;
     this.#page = [];
     this.#pages = undefined;
+    this.#ahead = undefined;
+    this.#matching = undefined;
     this.#knownFrom = undefined;
     this.#allKnown = true;
   }
@@ -119,13 +125,9 @@ export class ListSource implements WatchSource {
     } else {
       this.#allKnown = false;
       if (this.#filter.length > 0) {
-        await eachMatching(
-          view,
-          this.#plan,
-          (one) => this.#has(one, from),
-          () => this.#stopped,
-        );
-        if (this.#stopped) return undefined;
+        const isOver = (): boolean => this.#opened !== opened;
+        this.#matching = eachMatching(view, this.#plan, (one) => isOver() || this.#has(one, from), isOver);
+        this.#matching.catch(() => undefined);
       }
       this.#pages = new MissedPages(view, from, begun);
       this.#safe = cursors.underWay(from.revisions, from.issuedAtS);
@@ -137,7 +139,7 @@ export class ListSource implements WatchSource {
 
   /** It matches now: the subscriber has it as it was at its cursor, or gets it as missed. */
   #has({ _id, _partition }: ViewDocument, from: ViewCursor): void {
-    this.#sent.set(_id, from.revisions[_partition] ?? 0);
+    if (!this.#sent.has(_id)) this.#sent.set(_id, from.revisions[_partition] ?? 0);
   }
 
   /** Whether the subscriber may have documents that are not in `#sent`. */
@@ -174,12 +176,15 @@ export class ListSource implements WatchSource {
     while (!this.#stopped && opened !== undefined && pages !== undefined) {
       const document = this.#page.shift();
       if (document === undefined) {
-        this.#page = [...(await pages.read())];
+        pages.sent();
+        this.#page = [...(await (this.#ahead ?? pages.read()))];
+        if (this.#page.length === 0) return this.#caughtUp(opened);
         const { cursors, from } = opened;
         if (pages instanceof MissedPages && from !== undefined) {
           this.#safe = cursors.underWay(pages.revisions, from.issuedAtS);
+          this.#ahead = pages.read();
+          this.#ahead.catch(() => undefined);
         }
-        if (this.#page.length === 0) return this.#caughtUp(opened);
         continue;
       }
       const change = this.#phase === 'snapshot' ? this.#snapshotOf(document) : this.#missedOf(document);
@@ -212,7 +217,8 @@ export class ListSource implements WatchSource {
   }
 
   async #caughtUp({ run, cursors }: Opened): Promise<ViewChange | undefined> {
-    // Documents that moved on while the pages were read are not on them: they are heard of until then.
+    // Documents that moved on while pages and ids were read are on none of them: they are heard of until then.
+    await this.#matching;
     if (!this.#allKnown) this.#knownFrom = await run.confirm();
     if (this.#stopped) return undefined;
     this.#phase = 'live';
