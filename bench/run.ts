@@ -13,6 +13,7 @@ import { load } from './rows/load.ts';
 import { log } from './rows/log.ts';
 import { memory } from './rows/memory.ts';
 import { reads } from './rows/reads.ts';
+import { realtime } from './rows/realtime.ts';
 import { timers } from './rows/timers.ts';
 
 /** Row families in the order of the table; `--only` takes these names. */
@@ -22,6 +23,7 @@ const FAMILIES: Readonly<Record<string, (bench: Bench) => Promise<Group[]>>> = {
   http,
   reads,
   flow: endToEnd,
+  realtime,
   log,
   delivery,
   timers,

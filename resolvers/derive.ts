@@ -156,12 +156,14 @@ export function implementObject(
                 type: [typed.type],
                 nullable: { list: nullable, items: typed.itemsNullable },
                 resolve: (parent) => resolve(parent) as never,
+                extensions: OF_PARENT_ONLY,
                 ...described(about),
               })
             : t.field({
                 type: typed.type,
                 nullable,
                 resolve: (parent) => resolve(parent) as never,
+                extensions: OF_PARENT_ONLY,
                 ...described(about),
               });
           return [name, made];
@@ -187,6 +189,12 @@ export function enumOf(
   enums.set(name, ref);
   return ref;
 }
+
+/**
+ * What such a field, or each field of such a type, gives follows from its parent alone: the gateway executes it once for many
+ * subscribers. On types to which authors can add fields, it stands at the platform's own fields only.
+ */
+export const OF_PARENT_ONLY = { sharedResult: true } as const;
 
 /** `{ description }`, or nothing. */
 export const described = (description: string | undefined): { readonly description?: string } =>

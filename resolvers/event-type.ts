@@ -1,5 +1,6 @@
 import { type EventMeta, type ReceiptEvent, streamKey } from '../src/index.ts';
 import type { MillraceBuilder } from './builder.ts';
+import { OF_PARENT_ONLY } from './derive.ts';
 import { claim } from './registry.ts';
 
 /** `Event` and `EventMeta`. */
@@ -8,6 +9,7 @@ export function eventType(builder: MillraceBuilder) {
   claim(builder, 'type Event', 'a type of the platform');
   const meta = builder.objectRef<EventMeta>('EventMeta').implement({
     description: 'How an event came to be.',
+    extensions: OF_PARENT_ONLY,
     fields: (t) => ({
       correlationId: t.exposeID('correlationId', { nullable: false }),
       causationId: t.exposeID('causationId', { nullable: true }),
@@ -29,6 +31,7 @@ export function eventType(builder: MillraceBuilder) {
   });
   return builder.objectRef<ReceiptEvent>('Event').implement({
     description: 'A fact; never changed after it was stored.',
+    extensions: OF_PARENT_ONLY,
     fields: (t) => ({
       id: t.exposeID('id', { nullable: false }),
       type: t.exposeString('type', { nullable: false }),

@@ -2,9 +2,9 @@ import type { EventDelivery, EventFilterInput } from '../src/index.ts';
 import type { MillraceBuilder } from './builder.ts';
 import { changeTypes } from './changes.ts';
 import { connectionOf, pageArguments, pageInput } from './connections.ts';
+import { OF_PARENT_ONLY } from './derive.ts';
 import { eventType } from './event-type.ts';
 import { claim, once } from './registry.ts';
-import { abortable } from './subscribe.ts';
 import { timeOf } from './times.ts';
 
 /** The log, read (`Query.events`) and live (`Subscription.events`). */
@@ -26,6 +26,7 @@ export function exposeEvents(builder: MillraceBuilder): true {
   );
   claim(builder, 'type EventDelivery', 'a type of the platform');
   const delivery = builder.objectRef<EventDelivery>('EventDelivery').implement({
+    extensions: OF_PARENT_ONLY,
     fields: (t) => ({
       signal: t.field({ type: signal, nullable: false, resolve: (parent) => parent.signal }),
       cursor: t.expose('cursor', { type: 'Cursor', nullable: false }),
@@ -42,9 +43,10 @@ export function exposeEvents(builder: MillraceBuilder): true {
       subscribe: (_root, args, { runtime, signal: client, lastEventId }) => {
         const wanted = eventFilterInput(args.filter);
         const after = lastEventId ?? args.after ?? undefined;
-        return abortable(client, (aborted) => runtime.watchEvents(wanted, after, aborted));
+        return runtime.watchEvents(wanted, after, client);
       },
       resolve: (delivered) => delivered,
+      extensions: OF_PARENT_ONLY,
     }),
   );
   return true;

@@ -10,14 +10,13 @@ import {
 import type { MillraceBuilder } from './builder.ts';
 import { changeTypes } from './changes.ts';
 import { connectionOf, pageArguments, pageInput } from './connections.ts';
-import { described, type FieldExposures, implementObject, type PlainObject } from './derive.ts';
+import { described, type FieldExposures, implementObject, OF_PARENT_ONLY, type PlainObject } from './derive.ts';
 import { filterInput, operatorsOf } from './filters.ts';
 import { camelCase, checkedName, pascalCase, plural } from './names.ts';
 import { asOfType, exposePast, readPast } from './past.ts';
 import { receiptViewsType } from './receipt-views.ts';
 import { claim, once, registryOf } from './registry.ts';
 import { type ObjectShape, type Shape, shapeOf } from './shape.ts';
-import { abortable } from './subscribe.ts';
 
 /** How a view is shown; every default comes from the view itself. */
 export interface ViewExposure {
@@ -181,6 +180,7 @@ function exposeChanges(builder: MillraceBuilder, exposed: ExposedView, filter: R
   claim(builder, `type ${typeName}Change`, place);
   const change = builder.objectRef<ViewChange>(`${typeName}Change`).implement({
     description: describe(view.name),
+    extensions: OF_PARENT_ONLY,
     fields: (t) => ({
       signal: t.field({ type: signal, nullable: false, resolve: (parent) => parent.signal }),
       cursor: t.expose('cursor', { type: 'Cursor', nullable: false, description: goOn }),
@@ -215,10 +215,9 @@ function exposeChanges(builder: MillraceBuilder, exposed: ExposedView, filter: R
         after: t.arg({ type: 'Cursor', required: false, description: afterwards }),
       },
       subscribe: (_root, { id, after }, { runtime, signal: client, lastEventId }) =>
-        abortable(client, (aborted) =>
-          runtime.watchDocument(view.name, id, lastEventId ?? after ?? undefined, aborted),
-        ),
+        runtime.watchDocument(view.name, id, lastEventId ?? after ?? undefined, client),
       resolve: (delivered) => delivered,
+      extensions: OF_PARENT_ONLY,
     }),
   );
   claim(builder, `Subscription.${many}Changed`, place);
@@ -234,9 +233,10 @@ function exposeChanges(builder: MillraceBuilder, exposed: ExposedView, filter: R
       subscribe: (_root, args, { runtime, signal: client, lastEventId }) => {
         const wanted = filterInput(args.filter, indexed);
         const after = lastEventId ?? args.after ?? undefined;
-        return abortable(client, (aborted) => runtime.watchDocuments(view.name, wanted, after, aborted));
+        return runtime.watchDocuments(view.name, wanted, after, client);
       },
       resolve: (delivered) => delivered,
+      extensions: OF_PARENT_ONLY,
     }),
   );
 }

@@ -10,6 +10,8 @@ export interface BenchOptions {
   /** Events of the log scan and rebuild. */
   readonly eventCount: number;
   readonly subscriberCount: number;
+  /** Sockets of the fan-out. */
+  readonly fanOutCount: number;
 }
 
 /** What every row family gets. */
@@ -25,7 +27,7 @@ export interface Bench {
 export const ACCOUNT_COUNT = 2_000;
 
 const USAGE = `npm run bench -- [options]
-  --only FAMILIES     some of append,load,http,reads,flow,log,delivery,timers,memory; RESULTS.md is then left as it is
+  --only FAMILIES     some of append,load,http,reads,flow,realtime,log,delivery,timers,memory; RESULTS.md is then left as it is
   --seconds N         length of a round (3)
   --rounds N          rounds of each row (3)
   --events N          events of the log scan and the rebuild (100000)
@@ -58,5 +60,6 @@ export function readOptions(args: readonly string[]): BenchOptions | undefined {
     roundCount: count('rounds', quick ? 1 : 3),
     eventCount: count('events', quick ? 20_000 : 100_000),
     subscriberCount: count('subscribers', quick ? 200 : 1_000),
+    fanOutCount: quick ? 500 : 5_000,
   };
 }

@@ -60,7 +60,7 @@ class PullStream<T> {
     return new Promise((resolve, reject) => {
       this.#waiters.push({ resolve, reject });
       this.#news = true;
-      void this.#pump();
+      this.#pump();
     });
   }
 
@@ -76,28 +76,49 @@ class PullStream<T> {
   /** In a microtask of its own: who wakes many streams first tells all of them, then they look. */
   readonly #wake = (): void => {
     this.#news = true;
-    if (!this.#taking && this.#waiters.length > 0) queueMicrotask(() => void this.#pump());
+    if (!this.#taking && this.#waiters.length > 0) queueMicrotask(this.#look);
   };
 
-  async #pump(): Promise<void> {
+  readonly #look = (): void => this.#pump();
+
+  /** Without a promise of its own: one change may go to thousands of streams. */
+  #pump(): void {
     if (this.#taking) return;
     this.#taking = true;
     try {
       while (this.#news && !this.#ended && this.#waiters.length > 0) {
         this.#news = false;
         this.#source ??= this.#start(this.#wake, this.end);
-        const message = await this.#source.take();
-        // A message that was taken while the stream ended has no reader any more.
-        if (message === undefined || this.#ended) continue;
-        this.#news = true;
-        this.#waiters.shift()?.resolve({ done: false, value: message });
+        const message = this.#source.take();
+        if (message instanceof Promise) {
+          message.then(this.#taken, this.#fail);
+          return;
+        }
+        this.#give(message);
       }
-    } catch (error) {
-      const first = this.#waiters.shift();
-      this.end();
-      first?.reject(error);
-    } finally {
       this.#taking = false;
+    } catch (error) {
+      this.#fail(error);
     }
   }
+
+  #give(message: T | undefined): void {
+    // A message that was taken while the stream ended has no reader any more.
+    if (message === undefined || this.#ended) return;
+    this.#news = true;
+    this.#waiters.shift()?.resolve({ done: false, value: message });
+  }
+
+  readonly #taken = (message: T | undefined): void => {
+    this.#taking = false;
+    this.#give(message);
+    this.#pump();
+  };
+
+  readonly #fail = (error: unknown): void => {
+    this.#taking = false;
+    const first = this.#waiters.shift();
+    this.end();
+    first?.reject(error);
+  };
 }

@@ -83,15 +83,23 @@ export async function openWatch(
   }
 }
 
-/** A message about a document; `seen` is the revision that the subscriber knows of it. */
+interface Told {
+  readonly seen: number;
+  readonly change: ViewChange;
+}
+const lastTold = new WeakMap<ViewDocument, Told>();
+
+/** A message about a document; `seen` is the revision that the subscriber knows of it. The same object for equal subscribers. */
 export function changeOf(
   signal: ViewChange['signal'],
   document: ViewDocument | undefined,
   seen: number,
   cursor: string,
 ): ViewChange {
+  const last = document === undefined ? undefined : lastTold.get(document);
+  if (last?.seen === seen && last.change.signal === signal && last.change.cursor === cursor) return last.change;
   const present = document !== undefined && document._deleted === undefined && signal !== 'REMOVED';
-  return {
+  const change: ViewChange = {
     signal,
     cursor,
     gap: null,
@@ -100,6 +108,8 @@ export function changeOf(
     // The store keeps the last few; that is the cap.
     origins: (document?._origins ?? []).filter(({ revision }) => revision > seen).map(({ commandId }) => commandId),
   };
+  if (document !== undefined) lastTold.set(document, { seen, change });
+  return change;
 }
 
 /** A message about none. */

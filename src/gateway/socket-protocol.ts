@@ -7,6 +7,7 @@ import { type ClientErrors, coded, plainError } from './client-errors.ts';
 import { type ClientMeter, tooManySubscriptions } from './client-meter.ts';
 import { limits } from './limits.ts';
 import { operationContext } from './operation-context.ts';
+import { createSharedSubscriptions, type Subscriber } from './shared-subscriptions.ts';
 import type { GatewayYoga } from './yoga.ts';
 
 /** One socket, as its operations see it. */
@@ -33,7 +34,10 @@ export interface Connection {
 export type SocketProtocol = Server<Connection>;
 
 const TOO_MANY_REQUESTS = 4429;
-type Enveloped = ReturnType<GatewayYoga['getEnveloped']>;
+interface Envelope {
+  readonly enveloped: ReturnType<GatewayYoga['getEnveloped']>;
+  readonly subscriber: Subscriber;
+}
 
 /** graphql-ws over the same Yoga pipeline as HTTP: same plugins, same limits, same masking. */
 export function socketProtocol(options: {
@@ -43,16 +47,20 @@ export function socketProtocol(options: {
   readonly subscriptions: ClientMeter;
 }): SocketProtocol {
   const { clientError } = options;
-  const envelopes = new WeakMap<object, Enveloped>();
-  const envelopeOf = (args: ExecutionArgs): Enveloped => {
+  const shared = createSharedSubscriptions(clientError);
+  const envelopes = new WeakMap<object, Envelope>();
+  const envelopeOf = (args: ExecutionArgs): Envelope => {
     const found = envelopes.get(args.contextValue as object);
     if (found === undefined) throw new Error('an operation lost its envelope');
     return found;
   };
   return makeServer<Record<string, unknown>, Connection>({
     connectionInitWaitTimeout: limits.socketInitTimeoutMs,
-    execute: (args) => envelopeOf(args).execute(args),
-    subscribe: (args) => envelopeOf(args).subscribe(args),
+    execute: (args) => envelopeOf(args).enveloped.execute(args),
+    subscribe: (args) => {
+      const { enveloped, subscriber } = envelopeOf(args);
+      return shared.subscribe(args, subscriber) ?? enveloped.subscribe(args);
+    },
     async onSubscribe({ extra: connection, connectionParams, subscriptions }, id, payload) {
       if (connection.operations.has(id)) {
         // graphql-ws knows an operation by its id alone: with the id back in its table, the one that its client has
@@ -91,7 +99,7 @@ async function prepare(
   connectionParams: Readonly<Record<string, unknown>> | undefined,
   id: string,
   payload: SubscribePayload,
-  envelopes: WeakMap<object, Enveloped>,
+  envelopes: WeakMap<object, Envelope>,
 ): Promise<ExecutionArgs | readonly GraphQLError[]> {
   if (connection.draining) return [coded('SHUTTING_DOWN', 'This gateway is shutting down; connect again.')];
   const said = {
@@ -120,7 +128,7 @@ async function prepare(
     connection.onKindKnown?.();
   }
   const contextValue = await enveloped.contextFactory();
-  envelopes.set(contextValue, enveloped);
+  envelopes.set(contextValue, { enveloped, subscriber: { id, send: connection.send } });
   return {
     schema: enveloped.schema,
     document,

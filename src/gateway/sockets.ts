@@ -1,5 +1,6 @@
 import { setMaxListeners } from 'node:events';
 import type { IncomingMessage } from 'node:http';
+import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { GRAPHQL_TRANSPORT_WS_PROTOCOL } from 'graphql-ws';
 import { type WebSocket, WebSocketServer } from 'ws';
@@ -119,7 +120,7 @@ function liveSocket(
     new Promise((resolve) => {
       // A failed send is followed by 'close', which ends everything that would send more.
       if (socket.readyState !== socket.OPEN) return resolve();
-      cork();
+      corkForTurn(wire);
       socket.send(data, () => {
         control();
         resolve();
@@ -138,17 +139,6 @@ function liveSocket(
     subscriptions: new Map(),
     gone: gone.signal,
     draining: false,
-  };
-  // What is sent in one turn of the event loop leaves in one write.
-  let corked = false;
-  const cork = (): void => {
-    if (corked) return;
-    corked = true;
-    wire.cork();
-    setImmediate(() => {
-      corked = false;
-      wire.uncork();
-    });
   };
   const busy = (): number => running - connection.subscriptions.size;
   const closeWhenIdle = (): void => {
@@ -250,4 +240,17 @@ function liveSocket(
     end: () => socket.terminate(),
     gone: new Promise((resolve) => socket.once('close', resolve)),
   };
+}
+
+const corked = new Set<Socket>();
+/** What is sent in one turn of the event loop leaves in one write a socket, all of them together. */
+function corkForTurn(wire: Socket): void {
+  if (corked.has(wire)) return;
+  if (corked.size === 0) setImmediate(uncorkAll);
+  corked.add(wire);
+  wire.cork();
+}
+function uncorkAll(): void {
+  for (const wire of corked) wire.uncork();
+  corked.clear();
 }

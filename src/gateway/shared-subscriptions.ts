@@ -1,0 +1,131 @@
+import {
+  createSourceEventStream,
+  type DocumentNode,
+  type ExecutionArgs,
+  type ExecutionResult,
+  execute,
+  type GraphQLSchema,
+  TypeInfo,
+  visit,
+  visitWithTypeInfo,
+} from 'graphql';
+import { type ClientErrors, plainError } from './client-errors.ts';
+
+/** The operation of a client, and how its messages are sent. */
+export interface Subscriber {
+  /** What its client calls the operation. */
+  readonly id: string;
+  readonly send: (text: string) => Promise<void>;
+}
+
+export interface SharedSubscriptions {
+  /**
+   * The subscription of an operation whose messages depend on what is delivered and on nothing else of the client: they are made
+   * once, whoever gets them, and sent by this. Undefined for other operations. What it iterates over gives nothing and ends
+   * with the subscription, or throws what its source throws.
+   */
+  subscribe(
+    args: ExecutionArgs,
+    subscriber: Subscriber,
+  ): Promise<AsyncIterableIterator<never> | ExecutionResult> | undefined;
+}
+
+/**
+ * Equal subscriptions share work: a delivery that many of them get is executed and written once for each document and
+ * variables. Fields, or their types, say by their extension
+ * `sharedResult` that they look at their parent only; an author's field does not, and an operation with one of them is executed for each client.
+ */
+export function createSharedSubscriptions(clientError: ClientErrors): SharedSubscriptions {
+  const kinds = new WeakMap<DocumentNode, DocumentKind & { readonly number: number }>();
+  const texts = new WeakMap<object, Map<string, string>>();
+  let documentCount = 0;
+
+  const kindOf = ({ schema, document }: ExecutionArgs) => {
+    const known = kinds.get(document);
+    if (known !== undefined) return known;
+    documentCount += 1;
+    const kind = { ...kindOfDocument(schema, document), number: documentCount };
+    kinds.set(document, kind);
+    return kind;
+  };
+  const make = async (args: ExecutionArgs, key: string, delivered: unknown): Promise<string> => {
+    const result = await execute({ ...args, rootValue: delivered });
+    if (result.errors !== undefined) {
+      // Each client gets an id of its own for an error.
+      return JSON.stringify({ ...result, errors: result.errors.map((error) => plainError(clientError(error))) });
+    }
+    const text = JSON.stringify(result);
+    if (typeof delivered !== 'object' || delivered === null) return text;
+    const made = texts.get(delivered);
+    if (made === undefined) texts.set(delivered, new Map([[key, text]]));
+    else made.set(key, text);
+    return text;
+  };
+  /** What is sent of a delivery, but for the id of its operation. */
+  const textOf = (args: ExecutionArgs, key: string, delivered: unknown): Promise<string> | string => {
+    const made = typeof delivered === 'object' && delivered !== null ? texts.get(delivered) : undefined;
+    return made?.get(key) ?? make(args, key, delivered);
+  };
+  const begin = async (args: ExecutionArgs, key: string, { id, send }: Subscriber) => {
+    const source = await createSourceEventStream(args);
+    if (!(Symbol.asyncIterator in source)) {
+      return { ...source, ...(source.errors && { errors: source.errors.map((error) => clientError(error) as never) }) };
+    }
+    const deliveries = source[Symbol.asyncIterator]();
+    const head = `{"id":${JSON.stringify(id)},"type":"next","payload":`;
+    const done = { done: true, value: undefined } as const;
+    const iterator: AsyncIterableIterator<never> = {
+      async next() {
+        for (;;) {
+          const delivery = await deliveries.next();
+          if (delivery.done === true) return done;
+          const text = textOf(args, key, delivery.value);
+          await send(`${head}${typeof text === 'string' ? text : await text}}`);
+        }
+      },
+      async return() {
+        await deliveries.return?.();
+        return done;
+      },
+      [Symbol.asyncIterator]() {
+        return this;
+      },
+    };
+    return iterator;
+  };
+  return {
+    subscribe(args, subscriber) {
+      const { shareable, byVariables, number } = kindOf(args);
+      if (!shareable) return undefined;
+      const variables = byVariables ? JSON.stringify(args.variableValues ?? null) : '';
+      return begin(args, `${number} ${args.operationName ?? ''} ${variables}`, subscriber);
+    },
+  };
+}
+
+interface DocumentKind {
+  readonly shareable: boolean;
+  /** Arguments are for the source alone; variables of directives choose fields. */
+  readonly byVariables: boolean;
+}
+
+/** Looks at all fields of the document, whichever of its operations is meant. */
+function kindOfDocument(schema: GraphQLSchema, document: DocumentNode): DocumentKind {
+  let [shareable, byVariables] = [true, false];
+  const types = new TypeInfo(schema);
+  visit(
+    document,
+    visitWithTypeInfo(types, {
+      Field(node) {
+        const field = types.getFieldDef();
+        const own = field?.name === '__typename' || field?.extensions.sharedResult === true;
+        if (!own && types.getParentType()?.extensions.sharedResult !== true) shareable = false;
+        if (node.arguments?.length !== 0 && types.getParentType() !== schema.getSubscriptionType()) byVariables = true;
+      },
+      Directive() {
+        byVariables = true;
+      },
+    }),
+  );
+  return { shareable, byVariables };
+}
