@@ -158,9 +158,10 @@ export class ListSource implements WatchSource {
     const mayHave = (this.#pending.get(id)?.mayHave ?? false) || this.#mayHaveOthers();
     // While pages are read, an older state may still be on its way: only then others have to be remembered.
     if (matched || mayHave || this.#sent.has(id) || this.#phase !== 'live') {
-      this.#forget(id);
+      if (this.#pending.get(id)?.document !== undefined) this.#keptCount--;
       const keep = this.#keptCount < KEPT_MAX_COUNT;
       if (keep) this.#keptCount++;
+      // It keeps its place: one that changes all the time is sent to a slow subscriber too.
       this.#pending.set(id, { revision, partition, document: keep ? document : undefined, mayHave });
     } else this.#forget(id);
     if (this.#phase === 'live') this.#wake();

@@ -47,7 +47,7 @@ async function play(stage: Stage): Promise<void> {
       const { connected, caughtUp } = counted;
       return (connected === SUBSCRIBERS && caughtUp === SUBSCRIBERS) || undefined;
     };
-    await until('all subscribers', all, { timeoutMs: 60_000, seen: () => counted });
+    await until('all subscribers', all, { timeoutMs: 120_000, seen: () => counted });
     const begin = stage.acknowledged();
     await load.ask({ do: 'moments' });
     const over = new AbortController();
@@ -62,7 +62,7 @@ async function play(stage: Stage): Promise<void> {
         const stopMs = Math.round(performance.now() - begun);
         if (code !== 0) throw new Error(`a gateway ended with ${code}: ${gateway.errors()}`);
         gateways[index] = await stage.processes.gateway(gateway.port);
-        await until('all subscribers again', all, { timeoutMs: 60_000, seen: () => counted });
+        await until('all subscribers again', all, { timeoutMs: 120_000, seen: () => counted });
         const seen = await load.ask({ do: 'moments' });
         mostReconnects = Math.max(mostReconnects, seen.connectsInASecond);
         rows.push(

@@ -133,6 +133,28 @@ describe('a subscription to a list', () => {
     controller.abort();
   });
 
+  it('tells a slow reader of a document that changes all the time in its turn, and not after all others', async () => {
+    const filter = { group: { eq: 'turns' } };
+    await fixture.write({ hot: item(1, 'turns'), cool: item(1, 'turns') });
+    const controller = new AbortController();
+    const slow = gateway.reads
+      .watchDocuments('item', filterOf(filter), undefined, controller.signal)
+      [Symbol.asyncIterator]();
+    while ((await slow.next()).value.signal !== 'CAUGHT_UP');
+    const quick = watchList(filter);
+    for (const change of [{ hot: 2 }, { cool: 2 }, { hot: 3 }]) {
+      await fixture.write(Object.fromEntries(Object.entries(change).map(([id, rank]) => [id, item(rank, 'turns')])));
+      await level(quick, filter);
+    }
+    const told = [(await slow.next()).value, (await slow.next()).value];
+    expect(told.map(({ id, node }) => [id, node.document.rank])).toEqual([
+      ['hot', 3],
+      ['cool', 2],
+    ]);
+    controller.abort();
+    await quick.leave();
+  });
+
   it('gives a cursor of the beginning until it is caught up, then one that holds everything sent', async () => {
     const client = watchList({ group: { eq: 'list' } });
     await until('CAUGHT_UP', () => client.caughtUp || undefined);
