@@ -68,9 +68,13 @@ async function play(stage: Stage): Promise<void> {
       results.push({ heldAt: hold.at, outlived, missing, freedMs: await freed, recoveredMs });
       await admin.command({ configureFailPoint: 'failCommand', mode: 'off' });
       workers.push(processes.worker());
-      await until('two workers', async () => (await store.instances.list()).length === 2 || undefined, {
-        timeoutMs: 30_000,
-      });
+      await until(
+        'two workers',
+        async () => (await store.instances.list()).filter(({ role }) => role === 'worker').length === 2 || undefined,
+        {
+          timeoutMs: 30_000,
+        },
+      );
     }
   } finally {
     load.abort();

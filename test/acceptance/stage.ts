@@ -89,7 +89,8 @@ export async function onStage(
       ...bookkeeping(ports, store, connection),
     };
     await stage.open();
-    await until('both workers are registered', async () => (await store.instances.list()).length >= 2 || undefined);
+    const workersAlive = async () => (await store.instances.list()).filter(({ role }) => role === 'worker').length;
+    await until('both workers are registered', async () => (await workersAlive()) >= 2 || undefined);
     await stage.untilLevel(20_000);
     await play(stage);
   } catch (error) {
