@@ -84,7 +84,7 @@ test(`after ${CUTS} cuts, over two gateways: versions only rise, nothing is miss
       () => (differences(follower, balances, events).length === 0 ? true : undefined),
       { timeoutMs: 15_000, seen: () => [random.seed, differences(follower, balances, events).slice(0, 5)] },
     );
-    expect(follower.counts.connections).toBeGreaterThan(4);
+    expect(follower.counts.cuts).toBeGreaterThan(1);
     // It went on each time, and did not just begin again.
     expect(follower.counts.gaps).toBe(0);
   }

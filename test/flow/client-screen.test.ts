@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import { setTimeout as wait } from 'node:timers/promises';
 import { afterAll, describe, expect, test } from 'vitest';
 import { createClient } from '../../src/client/index.ts';
 import { startBank } from '../setup/gateway.ts';
@@ -105,30 +106,41 @@ describe('the page, on a slow network', { timeout: 40_000 }, () => {
   });
 });
 
-test('the page offline and back: what was there stays, what was missed comes, what was clicked arrives', async () => {
-  const [mine, theirs] = [await account('Grace'), await account('Konrad')];
-  const screen = await stage.open();
-  await untilShown(screen, theirs, 0);
-  await untilLive(screen);
-  await screen.forget();
-  screen.link.set({ kind: 'reset' });
-  await screen.page.getByText('Connection lost').waitFor();
-  await button(screen, mine, '+ 1.00').click();
-  for (let n = 0; n < 5; n++) await deposit(theirs);
-  const opened = await account('Leslie');
-  await untilShown(screen, mine, 1);
-  screen.link.set({ kind: 'pass' });
-  await untilLive(screen);
-  await untilShown(screen, theirs, 5);
-  await untilShown(screen, opened, 0);
-  await until('the click is stored', async () => ((await balanceOf(mine)) === 1 ? true : undefined));
-  await deposit(mine);
-  await untilShown(screen, mine, 2);
-  const frames = await screen.frames();
-  expect(frames.filter((frame) => Number.isNaN(shown(frame, mine) + shown(frame, theirs)))).toEqual([]);
-  for (const id of [mine, theirs]) {
-    const balances = frames.map((frame) => shown(frame, id));
-    expect(balances.filter((balance, n) => balance < (balances[n - 1] ?? 0))).toEqual([]);
-  }
-  expect(screen.problems).toEqual([]);
-}, 40_000);
+/** OFFLINE_SECONDS=30: the acceptance, also with a link that swallows everything, as a cable that is pulled out. */
+const OFFLINE_MS = Number(process.env.OFFLINE_SECONDS ?? 0) * 1_000;
+const ways = OFFLINE_MS > 0 ? (['reset', 'blackhole'] as const) : (['reset'] as const);
+
+test.each(ways)(
+  'the page offline (%s) and back: what was there stays, what was missed comes, what was clicked arrives',
+  async (way) => {
+    const [mine, theirs] = [await account('Grace'), await account('Konrad')];
+    const screen = await stage.open();
+    await untilShown(screen, theirs, 0);
+    await untilLive(screen);
+    await screen.forget();
+    screen.link.set({ kind: way });
+    await screen.page.getByText('Connection lost').waitFor();
+    await button(screen, mine, '+ 1.00').click();
+    for (let n = 0; n < 5; n++) await deposit(theirs);
+    const opened = await account('Leslie');
+    await untilShown(screen, mine, 1);
+    await wait(OFFLINE_MS);
+    // What a pulled cable swallowed is gone.
+    screen.link.set({ kind: 'reset' });
+    screen.link.set({ kind: 'pass' });
+    await untilLive(screen);
+    await untilShown(screen, theirs, 5);
+    await untilShown(screen, opened, 0);
+    await until('the click is stored', async () => ((await balanceOf(mine)) === 1 ? true : undefined));
+    await deposit(mine);
+    await untilShown(screen, mine, 2);
+    const frames = await screen.frames();
+    expect(frames.filter((frame) => Number.isNaN(shown(frame, mine) + shown(frame, theirs)))).toEqual([]);
+    for (const id of [mine, theirs]) {
+      const balances = frames.map((frame) => shown(frame, id));
+      expect(balances.filter((balance, n) => balance < (balances[n - 1] ?? 0))).toEqual([]);
+    }
+    expect(screen.problems).toEqual([]);
+  },
+  40_000 + 3 * OFFLINE_MS,
+);

@@ -9,7 +9,8 @@ export interface BankFollower {
   readonly log: ReadonlyMap<string, readonly number[]>;
   /** What must not be: a version that did not rise, a position twice, an end. */
   readonly problems: readonly string[];
-  readonly counts: { gaps: number; messages: number; connections: number };
+  /** `cuts`: how often a connection that stood was lost. */
+  readonly counts: { gaps: number; messages: number; connections: number; cuts: number };
   /** What a screen shows, folded by the client itself. */
   screen(): ViewState<Account & { readonly id: string }>;
   /** Both subscriptions have come to the end of what there is. */
@@ -45,7 +46,7 @@ export function followBank(client: MillraceClient): BankFollower {
   const versions = new Map<string, number>();
   const log = new Map<string, number[]>();
   const problems: string[] = [];
-  const counts = { gaps: 0, messages: 0, connections: 0 };
+  const counts = { gaps: 0, messages: 0, connections: 0, cuts: 0 };
   const live = new Set<string>();
   let position = -1n;
 
@@ -87,6 +88,7 @@ export function followBank(client: MillraceClient): BankFollower {
     if (known === undefined) log.set(event.aggregateId, [event.version]);
     else known.push(event.version);
   };
+  let stood = false;
   const open = (query: string, take: (data: Record<string, unknown>) => void): (() => void) =>
     client.subscribe(
       { query },
@@ -95,7 +97,10 @@ export function followBank(client: MillraceClient): BankFollower {
         error: (error) => problems.push(`failed: ${error.code} ${error.message}`),
         complete: () => problems.push('completed'),
         status: ({ state }) => {
+          if (query !== ACCOUNTS) return;
           if (state === 'open') counts.connections++;
+          if (state === 'waiting' && stood) counts.cuts++;
+          stood = state === 'open';
         },
       },
     );
