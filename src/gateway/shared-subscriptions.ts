@@ -16,6 +16,8 @@ export interface Subscriber {
   /** What its client calls the operation. */
   readonly id: string;
   readonly send: (text: string) => Promise<void>;
+  /** Resolves when its client has read enough of what was sent; undefined when it has. */
+  readonly room: () => Promise<void> | undefined;
 }
 
 export interface SharedSubscriptions {
@@ -66,7 +68,7 @@ export function createSharedSubscriptions(clientError: ClientErrors): SharedSubs
     const made = typeof delivered === 'object' && delivered !== null ? texts.get(delivered) : undefined;
     return made?.get(key) ?? make(args, key, delivered);
   };
-  const begin = async (args: ExecutionArgs, key: string, { id, send }: Subscriber) => {
+  const begin = async (args: ExecutionArgs, key: string, { id, send, room }: Subscriber) => {
     const source = await createSourceEventStream(args);
     if (!(Symbol.asyncIterator in source)) {
       return { ...source, ...(source.errors && { errors: source.errors.map((error) => clientError(error) as never) }) };
@@ -77,6 +79,9 @@ export function createSharedSubscriptions(clientError: ClientErrors): SharedSubs
     const iterator: AsyncIterableIterator<never> = {
       async next() {
         for (;;) {
+          // Nothing is taken for a client that is behind: its changes are merged meanwhile, its log is read on later.
+          const wait = room();
+          if (wait !== undefined) await wait;
           const delivery = await deliveries.next();
           if (delivery.done === true) return done;
           const text = textOf(args, key, delivery.value);

@@ -128,7 +128,7 @@ async function prepare(
     connection.onKindKnown?.();
   }
   const contextValue = await enveloped.contextFactory();
-  envelopes.set(contextValue, { enveloped, subscriber: { id, send: connection.send } });
+  envelopes.set(contextValue, { enveloped, subscriber: { id, send: connection.send, room: connection.room } });
   return {
     schema: enveloped.schema,
     document,
