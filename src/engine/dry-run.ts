@@ -54,7 +54,7 @@ export async function dryRun(deps: DryRunDeps, letter: DeadLetterDocument): Prom
 }
 
 interface Draft {
-  readonly document: DocumentState;
+  readonly documents: ReadonlyMap<string, DocumentState>;
   readonly side: SideWrites;
 }
 
@@ -96,7 +96,8 @@ async function draftOf(
       const [event] = desk.waiting;
       if (desk.record.input !== 'event') desk.retryInput();
       else if (event !== undefined) desk.handle(event.decode());
-      return { document: desk.document, side: desk.side };
+      const own = desk.document.version === 0 ? [] : [[letter.key, desk.document] as const];
+      return { documents: new Map([...own, ...desk.others]), side: desk.side };
     },
   };
   return new Promise<Draft | undefined>((resolve, reject) => {
@@ -125,10 +126,8 @@ async function rehearsed(
   draft: Draft | undefined,
 ): Promise<DryRun> {
   if (draft === undefined) return notTried('It is not there any more: its key flows.');
-  const writes: readonly ViewWrites[] =
-    build === undefined || draft.document.version === 0
-      ? []
-      : [{ build, documents: [documentOf(letter.key, letter.partition, draft.document)] }];
+  const documents = Array.from(draft.documents, ([key, state]) => documentOf(key, letter.partition, state));
+  const writes: readonly ViewWrites[] = build === undefined || documents.length === 0 ? [] : [{ build, documents }];
   const end = await partitions.rehearse(writes, draft.side);
   if (end.kind === 'unstorable') return { result: 'WOULD_FAIL', error: storedError(end.error), reason: null };
   return { result: 'WOULD_SUCCEED', error: null, reason: null };

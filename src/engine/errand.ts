@@ -52,6 +52,8 @@ export interface ErrandDesk {
   readonly waiting: readonly WaitingEvent[];
   /** The key's document, with what this errand did. */
   readonly document: DocumentState;
+  /** Other documents that this errand changed. */
+  readonly others: ReadonlyMap<string, DocumentState>;
   /** Writes besides documents. */
   readonly side: SideWrites;
   /** Runs the consumer's handler for an event and this key. Throws what the handler throws, and then did nothing. */

@@ -520,3 +520,21 @@ test('a past that would take too many events is refused, naming the limit; what 
   const next = app.runtime.documentHistory('crate', 'long', { after: page.pageInfo.endCursor });
   expect(await codeOf(next)).toBe('HISTORY_TOO_LONG');
 }, 30_000);
+
+test('while a new version is built beside it, the past is that of the version that is read', async () => {
+  const before = await asOf('crate', 'a', { position: 20 });
+  await app.stop();
+  const moved = view('crate', z.object({ id: z.string(), place: z.string() }));
+  const next = projector({
+    name: 'crates',
+    version: 2,
+    previous: crates,
+    swap: 'byOperator',
+    from: [crate],
+    into: moved,
+    on: { CrateMade: (_doc, { stream, data }) => ({ id: stream.id, place: data.shelf }) },
+  });
+  app = await start({ modules: [module({ name: 'stock', parts: [crate, seal, moved, next] })], settings, logger });
+  expect(await asOf('crate', 'a', { position: 20 })).toEqual(before);
+  expect(before).toHaveProperty('shelf');
+});
