@@ -55,7 +55,7 @@ function clientsOf(text: string) {
     const got: string[] = [];
     const send = async (message: string): Promise<void> => void got.push(message);
     const args = { schema, document, variableValues, contextValue: { client } };
-    const messages = await shared.subscribe(args, { id: client, send });
+    const messages = await shared.subscribe(args, { id: client, room: () => undefined, send });
     if (messages === undefined || !(Symbol.asyncIterator in messages)) return undefined;
     expect(await messages.next()).toEqual({ done: true, value: undefined });
     return got.map((message) => JSON.parse(message));
