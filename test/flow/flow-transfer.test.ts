@@ -65,8 +65,10 @@ test('the flow of one transfer shows every hop from the mutation to the notifica
   const statuses = new Map<string, string[]>();
   const first = live.next('the first step');
   await request('t1', 'a', 'b', 'transfer-1');
+  // A timer that is set and cancelled within a moment is told of after what cancelled it.
   const isOver = (): boolean =>
     [...seen.values()].some(({ name, status }) => name === 'notify' && status === 'DONE') &&
+    [...seen.values()].some(({ kind }) => kind === 'TIMER') &&
     [...seen.values()].every(({ status }) => status === 'DONE' || status === 'CANCELLED');
   for (let next = await first; ; next = await live.next(`the end of ${seen.size} steps`)) {
     const step = next.data?.flow;

@@ -163,7 +163,8 @@ test('a client that reads slowly, but steadily, keeps its socket', async () => {
   await beats(4);
   expect(events(client).length).toBeLessThan(1_000);
   link.setBytesPerSecond(Number.POSITIVE_INFINITY);
-  await until('all events', () => events(client).length === 1_000 || undefined, { seen: () => events(client).length });
+  const seen = () => [events(client).length, client.ws.readyState];
+  await until('all events', () => events(client).length === 1_000 || undefined, { seen });
   expect(client.ws.readyState).toBe(client.ws.OPEN);
   client.ws.terminate();
 });

@@ -1,6 +1,7 @@
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 
 const TICK_MS = 10;
+const BURST_S = 0.05;
 
 /** A link to a server that lets only so many bytes a second through to the clients; what they send passes at once. */
 export interface SlowLink {
@@ -24,7 +25,8 @@ export async function slowLink(target: number): Promise<SlowLink> {
     // Read by hand: what is not let through waits in the buffers of the system, as with a slow client.
     let allowance = 0;
     const pump = (): void => {
-      allowance = Math.min(allowance + (rate * TICK_MS) / 1_000, Math.max(rate, 1));
+      // What was not used is no burst for later: the link is slow at once.
+      allowance = Math.min(allowance + (rate * TICK_MS) / 1_000, Math.max(rate * BURST_S, 1));
       const count = Math.min(Math.floor(allowance), server.readableLength);
       const chunk: Buffer | null = count > 0 ? server.read(count) : null;
       if (chunk !== null) {
