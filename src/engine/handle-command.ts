@@ -205,7 +205,10 @@ async function afterAppend(
       const { aggregate, stream } = arrived;
       const next = foldEvents(aggregate, loaded, commit.events);
       work.cache.offer(stream, next);
-      work.snapshots?.offer(aggregate, stream, loaded.version, next, commit.version ?? 0);
+      work.snapshots?.offer(aggregate, stream, loaded.version, next, {
+        id: commit._id,
+        version: commit.version ?? 0,
+      });
       work.onCommitted?.(commit);
       return { outcome: acceptedReceipt(work.logId, aggregate, commit, { duplicate: false, written: true }) };
     }

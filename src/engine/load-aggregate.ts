@@ -4,7 +4,7 @@ import type { CommitStore } from '../store/commits.ts';
 import type { CommitDocument } from '../store/documents.ts';
 import type { AggregateCache, LoadedAggregate } from './aggregate-cache.ts';
 import { decodedEvents } from './receipts.ts';
-import type { RestoredState, Snapshots } from './snapshots.ts';
+import type { RestoredState, SnapshotEnd, Snapshots } from './snapshots.ts';
 
 interface Work {
   readonly commits: CommitStore;
@@ -26,29 +26,29 @@ export async function loadAggregate(work: Work, aggregate: AggregateModel, strea
 
 async function foldFrom(work: Work, aggregate: AggregateModel, stream: string): Promise<LoadedAggregate> {
   const begin = { state: aggregate.initial(), version: 0, closed: false };
-  const folding = new Folding(work, aggregate, stream, begin, 0);
+  const folding = new Folding(work, aggregate, stream, begin, { id: '', version: 0 });
   for await (const commit of work.commits.since(stream, 0)) folding.add(commit);
   return folding.end();
 }
 
-/** Undefined when there is no commit that ends where the snapshot does: it is of another history (a restored backup). */
+/** Undefined when the commit that the snapshot ends with is not there: it is of another history (a restored backup). */
 async function foldAfter(
   work: Work,
   aggregate: AggregateModel,
   stream: string,
-  { commitVersion, ...restored }: RestoredState,
+  { commit: end, check, ...restored }: RestoredState,
 ): Promise<LoadedAggregate | undefined> {
-  const folding = new Folding(work, aggregate, stream, restored, commitVersion);
+  const folding = new Folding(work, aggregate, stream, restored, end);
   let isKnown = false;
-  for await (const commit of work.commits.since(stream, commitVersion - 1)) {
+  for await (const commit of work.commits.since(stream, end.version - 1)) {
     if (isKnown) folding.add(commit);
-    else if (commit.version !== commitVersion || lastVersion(commit) !== restored.version) return undefined;
-    isKnown = true;
+    else if (commit._id !== end.id) break;
+    else isKnown = true;
   }
-  return isKnown ? folding.end() : undefined;
+  if (isKnown) return folding.end();
+  work.snapshots?.refuted(stream, check);
+  return undefined;
 }
-
-const lastVersion = ({ version = 0, events }: CommitDocument): number => version + events.length - 1;
 
 class Folding {
   readonly #work: Work;
@@ -56,26 +56,26 @@ class Folding {
   readonly #stream: string;
   readonly #from: number;
   #loaded: LoadedAggregate;
-  #commitVersion: number;
+  #last: SnapshotEnd;
 
-  constructor(work: Work, aggregate: AggregateModel, stream: string, from: LoadedAggregate, commitVersion: number) {
+  constructor(work: Work, aggregate: AggregateModel, stream: string, from: LoadedAggregate, end: SnapshotEnd) {
     this.#work = work;
     this.#aggregate = aggregate;
     this.#stream = stream;
     this.#from = from.version;
     this.#loaded = from;
-    this.#commitVersion = commitVersion;
+    this.#last = end;
   }
 
   add(commit: CommitDocument): void {
     this.#loaded = foldStored(this.#aggregate, this.#loaded, commit);
-    this.#commitVersion = commit.version ?? this.#commitVersion;
+    if (commit.version !== undefined) this.#last = { id: commit._id, version: commit.version };
   }
 
   /** What was folded is kept for the next cold load. */
   end(): LoadedAggregate {
     const { snapshots } = this.#work;
-    snapshots?.offer(this.#aggregate, this.#stream, this.#from, this.#loaded, this.#commitVersion);
+    snapshots?.offer(this.#aggregate, this.#stream, this.#from, this.#loaded, this.#last);
     return this.#loaded;
   }
 }

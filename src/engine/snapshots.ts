@@ -7,15 +7,23 @@ import type { SnapshotStore } from '../store/snapshots.ts';
 import type { LoadedAggregate } from './aggregate-cache.ts';
 
 /** Changes whenever the platform folds or keeps states in another way. */
-const FORMAT = 1;
+const FORMAT = 2;
 /** Larger states are not kept: MongoDB takes 16 MB a document. */
 const STATE_MAX_LENGTH = 4_000_000;
 /** Snapshots that wait to be written; more are left out. */
 const PENDING_MAX_COUNT = 100;
 
-/** A state as a snapshot holds it, and the commit that it ends with. */
+/** The commit that a snapshot ends with. */
+export interface SnapshotEnd {
+  readonly id: string;
+  /** Of its first event. */
+  readonly version: number;
+}
+
+/** A state as a snapshot holds it. */
 export interface RestoredState extends LoadedAggregate {
-  readonly commitVersion: number;
+  readonly commit: SnapshotEnd;
+  readonly check: string;
 }
 
 /**
@@ -28,6 +36,8 @@ export class Snapshots {
   readonly #shapes = new WeakMap<AggregateModel, string>();
   /** The newest of each stream. */
   readonly #pending = new Map<string, () => SnapshotDocument | undefined>();
+  /** Those that are of another history, by stream: removed before anything is written. */
+  readonly #refuted = new Map<string, string>();
   readonly #warned = new Set<string>();
   #writing: Promise<void> | undefined;
 
@@ -42,20 +52,26 @@ export class Snapshots {
     const found = await this.#store.find(stream);
     if (found === undefined || found.shape !== this.#shapeOf(aggregate) || found.check !== checkOf(found))
       return undefined;
-    const { version, commitVersion, closed } = found;
-    return { state: JSON.parse(found.state), version, commitVersion, closed };
+    const { version, commitVersion, commitId, closed, check } = found;
+    return { state: JSON.parse(found.state), version, closed, check, commit: { id: commitId, version: commitVersion } };
+  }
+
+  /** The commit that it ends with is not there: it goes, or none would be kept until the stream is longer than it was. */
+  refuted(stream: string, check: string): void {
+    if (this.#refuted.size >= PENDING_MAX_COUNT) return;
+    this.#refuted.set(stream, check);
+    this.#begin();
   }
 
   /**
-   * A state whose last commit, the one that begins at `commitVersion`, the majority has acknowledged. Kept when a multiple of
-   * `every` lies between `before` and it.
+   * A state whose last commit, `end`, the majority has acknowledged. Kept when a multiple of `every` lies between `before` and it.
    */
   offer(
     aggregate: AggregateModel,
     stream: string,
     before: number,
     { state, version, closed }: LoadedAggregate,
-    commitVersion: number,
+    end: SnapshotEnd,
   ): void {
     const { snapshot } = aggregate;
     if (snapshot === undefined || Math.floor(version / snapshot.every) === Math.floor(before / snapshot.every)) return;
@@ -64,33 +80,52 @@ export class Snapshots {
       const text = this.#textOf(aggregate, state);
       if (text === undefined) return undefined;
       const shape = this.#shapeOf(aggregate);
-      const made = { _id: stream, version, commitVersion, closed, shape, state: text, at: new Date() };
+      const last = { commitVersion: end.version, commitId: end.id };
+      const made = { _id: stream, version, ...last, closed, shape, state: text, at: new Date() };
       return { ...made, check: checkOf(made) };
     });
+    this.#begin();
+  }
+
+  /** Resolves when what was offered or refuted is written, or given up. */
+  async idle(): Promise<void> {
+    await this.#writing;
+  }
+
+  #begin(): void {
     this.#writing ??= this.#write().finally(() => {
       this.#writing = undefined;
     });
-  }
-
-  /** Resolves when what was offered is written, or given up. */
-  async idle(): Promise<void> {
-    await this.#writing;
   }
 
   async #write(): Promise<void> {
     for (;;) {
       // After the answer to the command.
       await new Promise((resolve) => setImmediate(resolve));
+      const [refuted] = this.#refuted;
       const [next] = this.#pending;
-      if (next === undefined) return;
-      const [stream, make] = next;
-      this.#pending.delete(stream);
-      try {
-        const snapshot = make();
-        if (snapshot !== undefined) await this.#store.put(snapshot);
-      } catch (error) {
-        this.#logger.debug({ stream, error: String(error) }, 'a snapshot was not written');
-      }
+      if (refuted !== undefined) await this.#remove(...refuted);
+      else if (next !== undefined) await this.#put(...next);
+      else return;
+    }
+  }
+
+  async #remove(stream: string, check: string): Promise<void> {
+    this.#refuted.delete(stream);
+    try {
+      await this.#store.remove(stream, check);
+    } catch (error) {
+      this.#logger.debug({ stream, error: String(error) }, 'a snapshot of another history was not removed');
+    }
+  }
+
+  async #put(stream: string, make: () => SnapshotDocument | undefined): Promise<void> {
+    this.#pending.delete(stream);
+    try {
+      const snapshot = make();
+      if (snapshot !== undefined) await this.#store.put(snapshot);
+    } catch (error) {
+      this.#logger.debug({ stream, error: String(error) }, 'a snapshot was not written');
     }
   }
 
@@ -128,7 +163,9 @@ const checkOf = ({
   _id,
   version,
   commitVersion,
+  commitId,
   closed,
   shape,
   state,
-}: Omit<SnapshotDocument, 'check' | 'at'>): string => hashOf([_id, version, commitVersion, closed, shape, state]);
+}: Omit<SnapshotDocument, 'check' | 'at'>): string =>
+  hashOf([_id, version, commitVersion, commitId, closed, shape, state]);

@@ -51,6 +51,8 @@ export interface SnapshotDocument {
   readonly version: number;
   /** Of the first event of the commit that it ends with. */
   readonly commitVersion: number;
+  /** That commit: another history may have one at the same version. */
+  readonly commitId: string;
   readonly closed: boolean;
   /** Hash of what made the state: one of other code is no use. */
   readonly shape: string;

@@ -13,6 +13,8 @@ export interface SnapshotStore {
   find(stream: string): Promise<SnapshotDocument | undefined>;
   /** Unless a later one of the same shape is there. Only for states whose last commit the majority has. */
   put(snapshot: SnapshotDocument): Promise<void>;
+  /** Unless it is no longer the one with this `check`. */
+  remove(stream: string, check: string): Promise<void>;
 }
 
 export async function ensureSnapshots(db: Db, existing: ReadonlySet<string>): Promise<void> {
@@ -40,6 +42,10 @@ export function createSnapshotStore(db: Db): SnapshotStore {
         if (typeof error === 'object' && error !== null && 'code' in error && error.code === DUPLICATE_KEY) return;
         throw error;
       });
+    },
+    async remove(stream, check) {
+      const removed = snapshots.deleteOne({ _id: { $eq: stream }, check }, { writeConcern: WRITE_CONCERN });
+      await inTime(removed, WRITE_MAX_MS, 'the removal of a snapshot');
     },
   };
 }

@@ -138,6 +138,24 @@ describe('a stream with snapshots', () => {
       .toArray();
     expect(last?.version).toBe(rest + 1);
   });
+  test('is folded from its beginning when another history has grown past its snapshot', async () => {
+    await add(app, 'restored', 20);
+    const stale = await snapshotAt('restored', 20);
+    await commits().deleteMany({ stream: streamOf('restored'), version: { $gt: 12 } });
+    // As if a part of the fleet kept no snapshots: the stale one stays where it is.
+    const plain = await startCommandApp(servers, [meter(null)], COLD);
+    for (let count = 0; count < 8; count++) {
+      const outcome = await plain.send(meter(), 'restored', { type: 'Add', data: { by: 100 } });
+      if (outcome.kind !== 'accepted') throw new Error(JSON.stringify(outcome));
+    }
+    expect(await snapshots().findOne({ _id: streamOf('restored') })).toEqual(stale);
+    expect(await add(app, 'restored')).toBe(12 + 8 * 100);
+    const replaced = await until('the stale snapshot is replaced', async () => {
+      const found = await snapshots().findOne({ _id: streamOf('restored') });
+      return found !== null && found.check !== stale.check ? found : undefined;
+    });
+    expect(JSON.parse(replaced.state)).toEqual({ total: 12 + (replaced.version - 12) * 100 });
+  });
   test('refuses everything after its end, also right after a snapshot', async () => {
     const closing = await startCommandApp(servers, [meter({ every: 1, version: 1 })], COLD);
     await add(closing, 'over', 3);
