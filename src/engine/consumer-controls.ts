@@ -106,13 +106,17 @@ export function createConsumerControls(deps: ConsumerControlDeps): ConsumerContr
       const call = checkCall(given);
       const ref = { consumer: name, generation };
       const document = await consumers.find(ref);
-      if (document === undefined || document.retiredAt !== undefined) throw unknownConsumer(name, model, generation);
-      await refuseInUse(deps, ref);
-      const collections = collectionsOf(ref, document);
-      const after = { state: 'RETIRED', removed: collections };
-      const audit = auditOf(deps, 'consumer.retire', ref, call, document, after);
-      await written(() => consumers.retire(ref, new Date(), audit), { refusedIsFine: true });
-      if (document.view !== undefined) await store.views.forget(document.view, generation);
+      const isGone = document?.retiredAt !== undefined && document.removing === undefined;
+      if (document === undefined || isGone) throw unknownConsumer(name, model, generation);
+      const collections = collectionsOf(ref, document, await consumers.list());
+      // Else whoever retired it may have died in between; nobody runs it until all is removed.
+      if (document.retiredAt === undefined) {
+        await refuseInUse(deps, ref);
+        const after = { state: 'RETIRED', removed: collections };
+        const audit = auditOf(deps, 'consumer.retire', ref, call, document, after);
+        await written(() => consumers.retire(ref, new Date(), audit), { refusedIsFine: true });
+      }
+      if (document.view !== undefined) await store.views.forget(document.view, ref);
       await consumers.removeAll(ref, collections);
     },
   };
@@ -184,13 +188,16 @@ function auditOf(
   return auditEntry(logId, call, { action, target: `${consumer}/${generation}`, before, after });
 }
 
-const collectionsOf = (
+function collectionsOf(
   { consumer, generation }: GenerationRef,
   { kind, view }: ConsumerDocument,
-): readonly string[] => {
+  all: readonly ConsumerDocument[],
+): readonly string[] {
   if (kind === 'saga') return [viewCollectionName({ view: consumer, generation, kind: 'saga' })];
-  return view === undefined ? [] : [viewCollectionName({ view, generation })];
-};
+  // A projector that got another name may have been let into the same one, by code that did not refuse that.
+  const isShared = all.some((one) => one.consumer !== consumer && one.view === view && one.generation === generation);
+  return view === undefined || isShared ? [] : [viewCollectionName({ view, generation })];
+}
 
 function refuseRunning(name: string, { paused }: ConsumerDocument): void {
   if (paused === undefined) throw running(name);

@@ -113,7 +113,7 @@ interface Pair {
 /** Generations above the one that is read; and that one, while an older one is kept. */
 function pairsOf(served: ServedViewDocument, documents: readonly ConsumerDocument[]): readonly Pair[] {
   const { view, consumer, swaps } = served;
-  const own = documents.filter((one) => one.consumer === consumer);
+  const own = documents.filter((one) => one.consumer === consumer && one.view === view);
   const latest = Math.max(...swaps.map(({ generation }) => generation));
   const building = own
     .filter(({ generation }) => generation > latest)

@@ -71,9 +71,9 @@ export interface ConsumerControlStore {
   /** Documents that are not removed. */
   countDocuments(collection: string): Promise<number>;
   countDeadLetters(ref: GenerationRef, after: number): Promise<number>;
-  /** Writes `retiredAt` and the audit. `refused`: unknown or retired before. */
+  /** Writes `retiredAt` and the audit. `refused`: unknown or retired before. Call `removeAll` after it. */
   retire(ref: GenerationRef, at: Date, audit: AuditDocument): Promise<TransactionEnd>;
-  /** Everything that the generation left behind, `collections` among it. */
+  /** Everything that the generation left behind, `collections` among it. Until it is done the generation cannot come back. Idempotent. */
   removeAll(ref: GenerationRef, collections: readonly string[]): Promise<void>;
   /** How long ago (server's clock) a partition of it was written; undefined when it has none. */
   idleMs(ref: GenerationRef): Promise<number | undefined>;
@@ -167,7 +167,8 @@ export function createConsumerControlStore(client: MongoClient, db: Db, logId: s
     },
     countDeadLetters: ({ consumer, generation }, after) =>
       asked(() => letters.countDocuments({ logId, consumer, generation, position: { $gt: after } })),
-    retire: (ref, at, audit) => change(ref, { retiredAt: { $exists: false } }, { $set: { retiredAt: at } }, audit),
+    retire: (ref, at, audit) =>
+      change(ref, { retiredAt: { $exists: false } }, { $set: { retiredAt: at, removing: true } }, audit),
     async removeAll(ref, collections) {
       const { consumer, generation } = ref;
       await inParts((limits) => partitions.deleteMany(own(ref), limits), 'a removal of partitions');
@@ -175,6 +176,11 @@ export function createConsumerControlStore(client: MongoClient, db: Db, logId: s
       await removeLetters(db, { logId, consumer, generation });
       await removeOfInstances(db, logId, ref);
       for (const name of collections) await inTime(db.collection(name).drop(), COUNT_MAX_MS, 'a removal of documents');
+      const ending = consumers.updateOne(
+        { _id: idOf(ref), retiredAt: { $exists: true } },
+        { $unset: { removing: '' } },
+      );
+      await inTime(ending, WRITE_MAX_MS, 'the end of a removal');
     },
     async idleMs(ref) {
       const stages = [

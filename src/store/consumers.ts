@@ -16,7 +16,8 @@ export interface ConsumerStore {
   /**
    * Creates the generation with its partitions where it starts, and its view collection with indexes, unless they exist. One that
    * was retired and comes back begins as if it were new: what it did is forgotten, and it must not do it all again.
-   * Idempotent; several processes may call it at once. Returns what is fixed.
+   * Idempotent; several processes may call it at once. Returns what is fixed. Throws DEFINITION_INVALID when another projector
+   * keeps the view; CONSUMER_NOT_RUNNING while what it left when it was retired is still being removed.
    */
   ensure(consumer: ConsumerModel): Promise<ConsumerDocument>;
   /** Observers: the position up to which events were handled before a reset; undefined: none. */
@@ -70,15 +71,15 @@ async function ensureConsumer(db: Db, logId: string, consumer: ConsumerModel): P
   const { name, version, generation, kind, partitionCount } = consumer;
   const ref = { consumer: name, generation };
   const _id = consumerId(logId, ref);
+  const known = await asked(() => consumers.findOne({ _id }));
+  if (known?.removing === true) throw stillRemoved(known);
   if (consumer.kind === 'projector') {
     await asked(() => ensureServed(db, logId, { ...ref, view: consumer.projector.into.name }));
   }
   await asked(() => ensureDocuments(db, consumer), INDEX_MAX_MS);
-  const known = await asked(() => consumers.findOne({ _id }));
   const isThere = known !== null && known.retiredAt === undefined;
   if (!isThere) {
-    const events = db.collection<LogDocument>('events', { readConcern: { level: 'majority' } });
-    const startPosition = await asked(() => positionBefore(events, consumer.startFrom));
+    const startPosition = await asked(() => startOf(db, logId, consumer));
     const created = {
       consumer: name,
       version,
@@ -90,7 +91,10 @@ async function ensureConsumer(db: Db, logId: string, consumer: ConsumerModel): P
       createdAt: new Date(),
     };
     if (known === null) await asked(() => consumers.updateOne({ _id }, { $setOnInsert: created }, { upsert: true }));
-    else await asked(() => consumers.replaceOne({ _id, retiredAt: { $exists: true } }, created));
+    else {
+      const gone = { _id, retiredAt: { $exists: true }, removing: { $exists: false } } as const;
+      await asked(() => consumers.replaceOne(gone, created));
+    }
   }
   const fixed = isThere ? known : await asked(() => consumers.findOne({ _id }));
   if (fixed === null) throw new MillraceError('INTERNAL', `Consumer "${_id}" was removed while it was created.`);
@@ -110,6 +114,30 @@ async function ensureDocuments(db: Db, consumer: ConsumerModel): Promise<void> {
   if (kind === 'projector') await ensureViewCollection(db, consumer.projector.into, generation);
   if (kind === 'saga') await ensureSagaCollection(db, { consumer: name, generation });
 }
+
+/** A view whose projector begins 'now' is built anew from where it began, and not without what it has seen since. */
+async function startOf(db: Db, logId: string, consumer: ConsumerModel): Promise<number> {
+  const { name, generation, startFrom } = consumer;
+  if (consumer.kind === 'projector' && startFrom === 'now') {
+    const others = {
+      _id: { $gte: `${logId}/${name}/`, $lt: `${logId}/${name}0` },
+      view: consumer.projector.into.name,
+      generation: { $ne: generation },
+      retiredAt: { $exists: false },
+    };
+    const other = await db.collection<ConsumerDocument>('consumers').findOne(others, { sort: { generation: -1 } });
+    if (other !== null) return other.startPosition ?? 0;
+  }
+  return positionBefore(db.collection<LogDocument>('events', { readConcern: { level: 'majority' } }), startFrom);
+}
+
+/** Whoever removes it would take away what is built now. */
+const stillRemoved = ({ consumer, generation, retiredAt }: ConsumerDocument): MillraceError =>
+  new MillraceError(
+    'CONSUMER_NOT_RUNNING',
+    `Consumer "${consumer}" (generation ${generation}) was retired at ${retiredAt?.toISOString()}, and what it left is still being removed. Try again in a moment; if nobody is at it any more, repeat \`millrace consumers retire ${consumer} ${generation} --reason …\`.`,
+    { details: { consumer, generation } },
+  );
 
 /** The position after which a consumer begins that starts there; at most the end of the log. */
 export async function positionBefore(events: Collection<LogDocument>, startFrom: StartFrom): Promise<number> {

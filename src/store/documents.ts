@@ -157,6 +157,8 @@ export interface ConsumerDocument {
   readonly swappedAt?: Date;
   /** Set when it is retired: no process runs it any more, its records may be dropped. */
   readonly retiredAt?: Date;
+  /** Retired, and what it left behind is not all removed yet. */
+  readonly removing?: true;
   /** Observers: events up to here were handled before a reset and are skipped. */
   readonly replayUntil?: number;
   /** Observers: processes whose breaker is not closed, by instance id. One that is not renewed after `until` is of a dead process. */

@@ -1,4 +1,5 @@
 import type { Db, MongoClient } from 'mongodb';
+import { MillraceError } from '../errors.ts';
 import { createCausalReads } from './causal-reads.ts';
 import { ignoreExisting } from './commits.ts';
 import type {
@@ -31,8 +32,8 @@ export interface ServedViewStore {
    * that does not hold.
    */
   swap(move: SwapMove): Promise<TransactionEnd>;
-  /** The generation was retired. */
-  forget(view: string, generation: number): Promise<void>;
+  /** The generation was retired; of the last one nothing stays noted. Idempotent. */
+  forget(view: string, ref: GenerationRef): Promise<void>;
   sessionIds(): readonly unknown[];
   close(): Promise<void>;
 }
@@ -48,6 +49,7 @@ export async function ensureServedViews(db: Db, existing: ReadonlySet<string>): 
 /**
  * Notes what is read of a view of which nothing is noted: its only generation, or those that were created before swaps were noted,
  * each of which was read at once. Idempotent; several processes may call it at once, and call it before they create a generation.
+ * Throws DEFINITION_INVALID when another projector keeps the view: generations of both would lie in the same collections.
  */
 export async function ensureServed(
   db: Db,
@@ -56,16 +58,35 @@ export async function ensureServed(
 ): Promise<void> {
   const views = db.collection<ServedViewDocument>('views');
   const _id = servedViewId(logId, view);
-  if ((await views.findOne({ _id })) !== null) return;
-  const older = await db
+  const known = await views.findOne({ _id });
+  if (known !== null && known.swaps.length > 0) return checkKeeper(known, consumer);
+  if (known !== null) await views.deleteOne({ _id, swaps: [] });
+  const there = await db
     .collection<ConsumerDocument>('consumers')
-    .find({ _id: { $gte: `${logId}/${consumer}/`, $lt: `${logId}/${consumer}0` }, retiredAt: { $exists: false } })
+    .find({ _id: { $gte: `${logId}/`, $lt: `${logId}0` }, view, retiredAt: { $exists: false } })
     .sort({ generation: 1 })
     .toArray();
-  const generations = older.length === 0 ? [generation] : older.map((one) => one.generation);
+  for (const one of there) checkKeeper({ ...one, view }, consumer);
+  const generations = there.length === 0 ? [generation] : there.map((one) => one.generation);
   const at = new Date();
   const swaps = generations.map((one) => ({ generation: one, at, position: 0, reason: null, actor: null }));
-  await views.updateOne({ _id }, { $setOnInsert: { view, consumer, swaps } }, { upsert: true });
+  const noted = await views.findOneAndUpdate(
+    { _id },
+    { $setOnInsert: { view, consumer, swaps } },
+    { upsert: true, returnDocument: 'after' },
+  );
+  if (noted !== null) checkKeeper(noted, consumer);
+}
+
+function checkKeeper(
+  { view, consumer: keeper }: Pick<ServedViewDocument, 'view' | 'consumer'>,
+  consumer: string,
+): void {
+  if (keeper === consumer) return;
+  throw new MillraceError(
+    'DEFINITION_INVALID',
+    `View "${view}" is kept by projector "${keeper}"; "${consumer}" would write among its documents. Name the projector "${keeper}" again, or give the view a new name. When no process has "${keeper}" any more, retiring all its generations frees the name of the view (\`millrace consumers list --unused\`, \`millrace consumers retire\`).`,
+  );
 }
 
 export function createServedViewStore(client: MongoClient, db: Db, logId: string): ServedViewStore {
@@ -105,9 +126,11 @@ export function createServedViewStore(client: MongoClient, db: Db, logId: string
         await audits.insertOne({ ...audit }, { session });
         return true;
       }),
-    async forget(view, generation) {
-      const pulling = views.updateOne({ _id: servedViewId(logId, view) }, { $pull: { swaps: { generation } } });
+    async forget(view, { consumer, generation }) {
+      const own = { _id: servedViewId(logId, view), consumer };
+      const pulling = views.updateOne(own, { $pull: { swaps: { generation } } });
       await inTime(pulling, WRITE_MAX_MS, 'a note about a view');
+      await inTime(views.deleteOne({ ...own, swaps: [] }), WRITE_MAX_MS, 'a note about a view');
     },
     sessionIds: () => transactions.sessionIds(),
     close: () => transactions.close(),

@@ -1,0 +1,106 @@
+import { expect, test } from 'vitest';
+import { z } from 'zod';
+import type { ConsumerModel } from '../../src/define/model.ts';
+import { createConsumerControls } from '../../src/engine/consumer-controls.ts';
+import { buildModel, module, projector, type StartFrom, view } from '../../src/index.ts';
+import type { ConsumerDocument, LogDocument, ServedViewDocument } from '../../src/store/documents.ts';
+import { counter } from '../setup/counter.ts';
+import { deliveryFixture } from '../setup/delivery.ts';
+
+const fixture = await deliveryFixture();
+const { store } = fixture;
+const { db } = fixture.connection;
+const consumers = db.collection<ConsumerDocument>('consumers');
+const views = db.collection<ServedViewDocument>('views');
+const logId = store.logId;
+
+function projectorOf(
+  name: string,
+  options: { readonly version?: number; readonly into: string; readonly startFrom?: StartFrom },
+) {
+  const into = view(options.into, z.object({ id: z.string() }));
+  const { version = 1, startFrom = 'start' } = options;
+  const on = {
+    Counted: (_doc: unknown, { stream }: { readonly stream: { readonly id: string } }) => ({ id: stream.id }),
+  };
+  return buildModel([
+    module({ name: 'm', parts: [counter, into, projector({ name, version, from: [counter], into, startFrom, on })] }),
+  ]);
+}
+const only = ({ consumers: [consumer] }: { readonly consumers: readonly ConsumerModel[] }): ConsumerModel => {
+  if (consumer === undefined) throw new Error('the model has no consumer');
+  return consumer;
+};
+const swapsOf = async (name: string) =>
+  (await views.findOne({ _id: `${logId}/${name}` }))?.swaps.map(({ generation }) => generation);
+/** As if nobody had written for it for a minute. */
+const age = () => db.collection('partitions').updateMany({}, { $set: { updatedAt: new Date(Date.now() - 60_000) } });
+const controls = () =>
+  createConsumerControls({
+    logId,
+    model: projectorOf('other', { into: 'other' }),
+    store: store.operators,
+    partitions: store.partitions,
+    instances: store.instances,
+    end: store.log.end,
+    hints: { publish: () => undefined },
+  });
+const call = { actor: null, reason: 'test' };
+const exists = async (name: string) => (await db.listCollections({ name }).toArray()).length > 0;
+
+test('a projector under another name is refused its view until the old one is retired', async () => {
+  await store.consumers.ensure(only(projectorOf('stocks', { into: 'stock' })));
+  const renamed = only(projectorOf('items', { into: 'stock' }));
+  const refused = { code: 'DEFINITION_INVALID', message: expect.stringContaining('is kept by projector "stocks"') };
+  await expect(store.consumers.ensure(renamed)).rejects.toMatchObject(refused);
+  expect(await consumers.findOne({ consumer: 'items' })).toBeNull();
+  await age();
+  await controls().retireConsumer('stocks', 1, call);
+  expect(await swapsOf('stock')).toBeUndefined();
+  await store.consumers.ensure(renamed);
+  expect(await swapsOf('stock')).toEqual([1]);
+});
+
+test('retiring a generation leaves a collection alone that another projector writes', async () => {
+  await store.consumers.ensure(only(projectorOf('kept', { into: 'shared' })));
+  // Let in by code that did not refuse it.
+  const { _id, ...rest } = (await consumers.findOne({ consumer: 'kept' })) ?? {};
+  await consumers.insertOne({ ...rest, _id: `${logId}/late/1`, consumer: 'late' } as ConsumerDocument);
+  await controls().retireConsumer('late', 1, call);
+  expect(await exists('view_shared_g1')).toBe(true);
+  expect(await swapsOf('shared')).toEqual([1]);
+});
+
+test('a projector that goes over to another view reads what it builds there', async () => {
+  await store.consumers.ensure(only(projectorOf('moving', { into: 'before' })));
+  await store.consumers.ensure(only(projectorOf('moving', { version: 2, into: 'after' })));
+  expect(await swapsOf('after')).toEqual([2]);
+});
+
+test("a rebuild of a projector that began 'now' begins where that one began", async () => {
+  const log = [1, 2, 3].map((_id) => ({ _id, stream: 's', version: _id, type: 'Counted' }));
+  await db.collection<LogDocument>('events').insertMany(log as never);
+  const at = (version: number) => only(projectorOf('late', { version, into: 'lates', startFrom: 'now' }));
+  expect((await store.consumers.ensure(at(1))).startPosition).toBe(3);
+  await db.collection<LogDocument>('events').insertOne({ _id: 4, stream: 's', version: 4, type: 'Counted' } as never);
+  expect((await store.consumers.ensure(at(2))).startPosition).toBe(3);
+});
+
+test('a retirement that was cut short is finished by the next one, and nothing is built meanwhile', async () => {
+  const model = only(projectorOf('cut', { into: 'cuts' }));
+  const ref = { consumer: 'cut', generation: 1 };
+  await store.consumers.ensure(model);
+  await age();
+  const audit = { _id: 'cut', logId, at: new Date(), action: 'consumer.retire' } as never;
+  expect((await store.operators.consumers.retire(ref, new Date(), audit)).kind).toBe('committed');
+  // Whoever did it died here.
+  await expect(store.consumers.ensure(model)).rejects.toMatchObject({ code: 'CONSUMER_NOT_RUNNING' });
+  expect(await exists('view_cuts_g1')).toBe(true);
+  await controls().retireConsumer('cut', 1, call);
+  expect(await exists('view_cuts_g1')).toBe(false);
+  expect(await swapsOf('cuts')).toBeUndefined();
+  expect(await db.collection('partitions').countDocuments({ consumer: 'cut' })).toBe(0);
+  await expect(controls().retireConsumer('cut', 1, call)).rejects.toMatchObject({ code: 'UNKNOWN_CONSUMER' });
+  await store.consumers.ensure(model);
+  expect(await swapsOf('cuts')).toEqual([1]);
+});
