@@ -13,7 +13,9 @@ export type LocalErrorCode =
   /** The gateway closed the socket with a code that says not to come again. */
   | 'SOCKET_REFUSED'
   /** The answer is no GraphQL. */
-  | 'BAD_ANSWER';
+  | 'BAD_ANSWER'
+  /** A function of the subscription's sink threw: `cause` is what. The message counts as not taken. */
+  | 'SINK_FAILED';
 
 /** What a GraphQL error looks like on the wire. */
 export interface WireError {
@@ -30,6 +32,8 @@ export class MillraceClientError extends Error {
   readonly retryable: boolean;
   /** All errors of the answer. */
   readonly errors: readonly WireError[];
+  /** What the answer has beside its errors: fields that failed are null in it. */
+  readonly data: unknown;
   /** Of the command that was sent. */
   readonly commandId: string | undefined;
   /** How long the gateway asks to wait before the next try, in milliseconds. */
@@ -41,7 +45,9 @@ export class MillraceClientError extends Error {
     options: {
       readonly retryable?: boolean;
       readonly errors?: readonly WireError[];
+      readonly data?: unknown;
       readonly commandId?: string | undefined;
+      readonly retryAfterMs?: number | undefined;
       readonly cause?: unknown;
     } = {},
   ) {
@@ -50,9 +56,10 @@ export class MillraceClientError extends Error {
     this.code = code;
     this.retryable = options.retryable ?? false;
     this.errors = options.errors ?? [];
+    this.data = options.data ?? undefined;
     this.commandId = options.commandId;
     const after = this.errors[0]?.extensions?.retryAfterMs;
-    this.retryAfterMs = typeof after === 'number' ? after : undefined;
+    this.retryAfterMs = typeof after === 'number' ? after : options.retryAfterMs;
   }
 }
 
@@ -68,15 +75,24 @@ const retryableCodes = new Set([
 /** The errors of an answer as one. */
 export function answerError(
   errors: readonly WireError[],
-  { commandId, passing = false }: { readonly commandId?: string | undefined; readonly passing?: boolean } = {},
+  {
+    passing = false,
+    ...about
+  }: {
+    readonly commandId?: string | undefined;
+    /** The status says that it will pass. */
+    readonly passing?: boolean;
+    readonly data?: unknown;
+    readonly retryAfterMs?: number | undefined;
+  } = {},
 ): MillraceClientError {
   const [first] = errors;
   const code = typeof first?.extensions?.code === 'string' ? first.extensions.code : 'BAD_ANSWER';
   const retryable = passing || first?.extensions?.retryable === true || retryableCodes.has(code);
   return new MillraceClientError(code, first?.message ?? 'The answer has neither data nor errors.', {
+    ...about,
     retryable,
     errors,
-    commandId,
   });
 }
 

@@ -1,3 +1,4 @@
+import type { WireError } from './client-error.ts';
 import type { CursorStorage } from './cursor-keeper.ts';
 import type { Document } from './document.ts';
 import type { Forwarded, ForwardedOperation } from './forward.ts';
@@ -72,16 +73,20 @@ export interface SubscribeOptions {
 export interface Sent<TData> {
   readonly commandId: string;
   /** The mutation's first field: a CommandOutcome, of which refusals are a part. */
-  readonly outcome: TData[keyof TData];
+  readonly outcome: TData[RootOf<TData>];
   readonly data: TData;
+  /** Of fields beside the outcome's own: `view` of a receipt that is null with VIEW_BEHIND. Left out where there are none. */
+  readonly errors?: readonly WireError[];
 }
+/** Names of the fields that were asked for. */
+type RootOf<TData> = Exclude<keyof TData, '__typename'>;
 
 /** The document of a view subscription's `node`. */
-export type NodeOf<TData> =
-  TData extends Record<string, infer TChange>
-    ? TChange extends { readonly node?: infer TNode | null }
-      ? NonNullable<TNode>
-      : never
+export type NodeOf<TData> = NodeOfChange<TData[RootOf<TData>]>;
+type NodeOfChange<TChange> = unknown extends TChange
+  ? Record<string, unknown>
+  : TChange extends { readonly node?: infer TNode | null }
+    ? NonNullable<TNode>
     : never;
 
 export interface SendOptions<TNode = unknown> extends RequestLimits {

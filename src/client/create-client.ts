@@ -3,7 +3,7 @@ import type { ClientOptions, MillraceClient } from './contract.ts';
 import { CursorKeeper } from './cursor-keeper.ts';
 import { type ReadDocument, readDocument } from './document.ts';
 import { forward } from './forward.ts';
-import { type HttpOptions, requestUntil } from './http-request.ts';
+import { type HttpOptions, requestUntil, wireBody } from './http-request.ts';
 import { iterate } from './iterate.ts';
 import { sendCommand } from './send-command.ts';
 import { SocketTransport } from './socket-transport.ts';
@@ -72,7 +72,10 @@ export function createClient(options: ClientOptions): MillraceClient {
   const read = (operation: AnyOperation, kind: ReadDocument['kind']) => {
     const document = readDocument(operation.query, operation.operationName);
     if (document.kind !== kind) throw wrongKind(document, kind);
-    return { document, variables: operation.variables ?? {} };
+    const variables = operation.variables ?? {};
+    // Requests are looked at when they are sent, which is at once.
+    if (kind === 'subscription') wireBody({ query: document.text, variables });
+    return { document, variables };
   };
   const watch = <TNode>(operation: AnyOperation): ViewStore<TNode> => {
     const { document, variables } = read(operation, 'subscription');
@@ -98,7 +101,7 @@ export function createClient(options: ClientOptions): MillraceClient {
     async query(operation, limits = {}) {
       const { document, variables } = read(operation as AnyOperation, 'query');
       const request = { query: document.text, variables, operationName: document.operationName };
-      return (await requestUntil(http, request, { timeoutMs, ...limits })) as never;
+      return (await requestUntil(http, request, { timeoutMs, ...limits })).data as never;
     },
     async send(operation, sendOptions = {}) {
       const { document, variables } = read(operation as AnyOperation, 'mutation');

@@ -19,7 +19,7 @@ export interface ReadDocument {
   readonly operationName: string | undefined;
   /** Names of the declared variables. */
   readonly variables: ReadonlySet<string>;
-  /** Response key of the first field. */
+  /** Response key of the first field that is not `__typename`. */
   readonly root: string;
   /** Names of the arguments that it is given. */
   readonly rootArguments: ReadonlySet<string>;
@@ -75,7 +75,8 @@ function analyse(text: string, operationName: string | undefined): ReadDocument 
   const fragments = new Map(
     definitions.flatMap((one) => (one.kind === Kind.FRAGMENT_DEFINITION ? [[one.name.value, one.selectionSet]] : [])),
   );
-  const [root] = fieldsOf(operation.selectionSet, fragments);
+  const fields = fieldsOf(operation.selectionSet, fragments);
+  const root = fields.find(({ name }) => name.value !== '__typename') ?? fields[0];
   if (root === undefined) throw badDocument('it selects nothing');
   const selected = root.selectionSet === undefined ? [] : fieldsOf(root.selectionSet, fragments);
   return {

@@ -1,4 +1,4 @@
-import { MillraceClientError, type WireError } from './client-error.ts';
+import { MillraceClientError } from './client-error.ts';
 import type { MillraceClient } from './contract.ts';
 import { readDocument } from './document.ts';
 
@@ -46,11 +46,15 @@ export function forward(client: MillraceClient, operation: ForwardedOperation): 
       }
       const controller = new AbortController();
       const { signal } = controller;
-      const answer =
-        kind === 'query' ? client.query(given, { signal }) : client.send(given, { signal }).then(({ data }) => data);
+      const answer: Promise<ForwardedResult> =
+        kind === 'query'
+          ? client.query(given, { signal }).then((data) => ({ data }))
+          : client
+              .send(given, { signal })
+              .then(({ data, errors }) => (errors === undefined ? { data } : { data, errors }));
       answer.then(
-        (data) => finish(sink, signal, { data }),
-        (error: unknown) => finish(sink, signal, errorsIn(error), error),
+        (result) => finish(sink, signal, result),
+        (error: unknown) => finish(sink, signal, answerIn(error), error),
       );
       return { unsubscribe: () => controller.abort() };
     },
@@ -67,7 +71,9 @@ function finish(sink: ForwardedSink, left: AbortSignal, result: ForwardedResult 
   sink.complete?.();
 }
 
-/** The gateway's own errors are an answer; everything else is none. */
-function errorsIn(error: unknown): { readonly errors: readonly WireError[] } | undefined {
-  return error instanceof MillraceClientError && error.errors.length > 0 ? { errors: error.errors } : undefined;
+/** The gateway's own errors are an answer, with what there is of data; everything else is none. */
+function answerIn(error: unknown): ForwardedResult | undefined {
+  if (!(error instanceof MillraceClientError) || error.errors.length === 0) return undefined;
+  const { data, errors } = error;
+  return data === undefined ? { errors } : { data, errors };
 }

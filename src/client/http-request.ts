@@ -19,47 +19,79 @@ export interface WireRequest {
   readonly operationName?: string | undefined;
 }
 
-interface WireAnswer {
+export interface WireAnswer {
   readonly data?: unknown;
   readonly errors?: readonly WireError[];
+}
+
+/** Throws BAD_DOCUMENT where JSON cannot hold the variables. */
+export function wireBody(request: WireRequest): string {
+  try {
+    return JSON.stringify(request);
+  } catch (error) {
+    throw new MillraceClientError('BAD_DOCUMENT', `The variables cannot be sent: ${messageOf(error)}.`, {
+      cause: error,
+    });
+  }
 }
 
 /** Statuses that say nothing about the request itself. */
 export const passingStatuses: ReadonlySet<number> = new Set([408, 425, 429, 502, 503, 504]);
 
+export interface RequestUntil {
+  readonly timeoutMs: number;
+  readonly signal?: AbortSignal | undefined;
+  readonly commandId?: string | undefined;
+  /** Whether an answer with errors has what was asked for all the same. Default: it has not. */
+  readonly suffices?: (data: unknown) => boolean;
+}
+
 /**
  * One operation, tried again while that may help, until `timeoutMs`. What is sent must be safe to send twice. Throws
- * MillraceClientError: what the gateway answered, else NETWORK or ABORTED.
+ * MillraceClientError: what the gateway answered, else NETWORK, BAD_ANSWER or ABORTED. A command of which a try may have
+ * been taken ends as OUTCOME_UNKNOWN, whatever the last try was answered.
  */
-export async function requestUntil(
-  http: HttpOptions,
-  request: WireRequest,
-  limits: { readonly timeoutMs: number; readonly signal?: AbortSignal | undefined; readonly commandId?: string },
-): Promise<unknown> {
+export async function requestUntil(http: HttpOptions, request: WireRequest, limits: RequestUntil): Promise<WireAnswer> {
   const { timeoutMs, signal, commandId } = limits;
+  const body = wireBody(request);
   const deadline = performance.now() + timeoutMs;
   const never = new AbortController();
+  let maybeTaken = false;
   for (let failures = 1; ; failures++) {
-    const error = await tryOnce(http, request, deadline - performance.now(), signal, commandId).catch(
-      (thrown: unknown) => {
-        if (thrown instanceof MillraceClientError) return thrown;
-        throw thrown;
-      },
-    );
-    if (!(error instanceof MillraceClientError)) return error.data;
-    const waitMs = Math.max(error.retryAfterMs ?? 0, retryDelayMs(failures, http.retry));
-    if (!error.retryable || performance.now() + waitMs >= deadline) throw error;
+    const answer = await tryOnce(http, body, deadline - performance.now(), limits).catch((thrown: unknown) => {
+      if (thrown instanceof MillraceClientError) return thrown;
+      throw thrown;
+    });
+    if (!(answer instanceof MillraceClientError)) return answer;
+    maybeTaken ||= answer.retryable && leavesOpen.has(answer.code);
+    const waitMs = Math.max(answer.retryAfterMs ?? 0, retryDelayMs(failures, http.retry));
+    if (!answer.retryable || performance.now() + waitMs >= deadline) {
+      throw commandId !== undefined && maybeTaken ? unknownOutcome(answer, commandId) : answer;
+    }
     await rest(waitMs, signal ?? never.signal, whenOnline);
   }
 }
 
+/** After a try that ended so, the command may have been carried out; every other code of the gateway says that it was not. */
+const leavesOpen: ReadonlySet<string> = new Set(['NETWORK', 'BAD_ANSWER', 'OUTCOME_UNKNOWN', 'INTERNAL']);
+
+/** A refusal by the gateway itself is final, and so is the caller's own end. */
+function unknownOutcome(last: MillraceClientError, commandId: string): MillraceClientError {
+  const says = last.code === 'OUTCOME_UNKNOWN' || (!last.retryable && last.code !== 'BAD_ANSWER');
+  if (says) return last;
+  return new MillraceClientError(
+    'OUTCOME_UNKNOWN',
+    `Whether the command ${commandId} was carried out is not known: ${last.message} Send it again with this commandId.`,
+    { retryable: true, commandId, cause: last },
+  );
+}
+
 async function tryOnce(
   http: HttpOptions,
-  request: WireRequest,
+  body: string,
   leftMs: number,
-  signal: AbortSignal | undefined,
-  commandId: string | undefined,
-): Promise<{ readonly data: unknown }> {
+  { signal, commandId, suffices }: RequestUntil,
+): Promise<WireAnswer> {
   const isAborted = (): boolean => signal?.aborted === true;
   if (isAborted()) throw aborted(commandId);
   const controller = new AbortController();
@@ -67,7 +99,10 @@ async function tryOnce(
   signal?.addEventListener('abort', give, { once: true });
   const late = setTimeout(give, Math.max(1, Math.min(http.tryTimeoutMs, leftMs)));
   try {
-    return { data: dataOf(await post(http, request, controller.signal, commandId), commandId) };
+    const answer = await post(http, body, controller.signal, commandId);
+    const { data, errors = [] } = answer;
+    if (errors.length > 0 && suffices?.(data) !== true) throw answerError(errors, { data, commandId });
+    return answer;
   } catch (error) {
     if (isAborted()) throw aborted(commandId);
     if (error instanceof MillraceClientError) throw error;
@@ -85,7 +120,7 @@ async function tryOnce(
 
 async function post(
   http: HttpOptions,
-  request: WireRequest,
+  body: string,
   signal: AbortSignal,
   commandId: string | undefined,
 ): Promise<WireAnswer> {
@@ -95,24 +130,44 @@ async function post(
     headers: {
       'content-type': 'application/json',
       accept: 'application/graphql-response+json, application/json;q=0.9',
-      ...(await http.headers()),
+      ...(await headersWithin(http, signal)),
     },
-    body: JSON.stringify(request),
+    body,
     signal,
   });
+  const retryAfterMs = retryAfterOf(response);
   const text = await response.text();
   const answer = answerIn(text);
   if (answer !== undefined) {
     const { errors } = answer;
     if (errors === undefined || !passingStatuses.has(response.status)) return answer;
     // The status of a gateway that is going, or of a proxy before it, says more than an error without a code.
-    throw answerError(errors, { passing: true, commandId });
+    throw answerError(errors, { passing: true, commandId, retryAfterMs });
   }
   throw new MillraceClientError('BAD_ANSWER', `${http.url} answered ${response.status} and no GraphQL.`, {
     // Some proxies answer 500 where there is no gateway behind them.
     retryable: passingStatuses.has(response.status) || response.status === 500,
     commandId,
+    retryAfterMs,
   });
+}
+
+/** The caller's headers may come from a request of their own, which may hang. */
+export async function headersWithin(http: HttpOptions, signal: AbortSignal): Promise<Headers> {
+  const ended = new Promise<never>((_resolve, reject) => {
+    signal.addEventListener('abort', () => reject(signal.reason), { once: true });
+  });
+  return Promise.race([http.headers(), ended]);
+}
+
+const RETRY_AFTER_MAX_MS = 3_600_000;
+
+/** What a proxy says in `Retry-After`: seconds, or a date. */
+export function retryAfterOf({ headers }: Response): number | undefined {
+  const said = headers.get('retry-after');
+  if (said === null) return undefined;
+  const ms = /^\d+$/.test(said.trim()) ? Number(said) * 1_000 : Date.parse(said) - Date.now();
+  return Number.isNaN(ms) ? undefined : Math.min(RETRY_AFTER_MAX_MS, Math.max(0, ms));
 }
 
 function answerIn(text: string): WireAnswer | undefined {
@@ -124,11 +179,6 @@ function answerIn(text: string): WireAnswer | undefined {
   } catch {
     return undefined;
   }
-}
-
-function dataOf({ data, errors }: WireAnswer, commandId: string | undefined): unknown {
-  if (errors !== undefined && errors.length > 0) throw answerError(errors, { commandId });
-  return data;
 }
 
 export const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));

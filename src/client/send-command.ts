@@ -1,4 +1,4 @@
-import { MillraceClientError } from './client-error.ts';
+import { MillraceClientError, type WireError } from './client-error.ts';
 import type { ReadDocument } from './document.ts';
 import { type HttpOptions, requestUntil } from './http-request.ts';
 import { newCommandId } from './retry-delay.ts';
@@ -8,11 +8,13 @@ interface SentData {
   readonly commandId: string;
   readonly outcome: unknown;
   readonly data: Readonly<Record<string, unknown>>;
+  readonly errors?: readonly WireError[];
 }
 
 /**
  * One command, with the same commandId in every try, so that it takes effect at most once. An answer that never came is
- * OUTCOME_UNKNOWN; a request that no gateway can have taken is what it is.
+ * OUTCOME_UNKNOWN; a request that no gateway can have taken is what it is. An outcome is the answer, also where another
+ * field of it failed: `view` of a receipt may be null with VIEW_BEHIND.
  */
 export async function sendCommand(
   http: HttpOptions,
@@ -30,6 +32,12 @@ export async function sendCommand(
       `The mutation "${document.root}" cannot be sent safely: declare "$commandId: ID" and pass it as "commandId: $commandId".`,
     );
   }
+  if (optimistic !== undefined && !document.selected.has('__typename')) {
+    throw new MillraceClientError(
+      'BAD_DOCUMENT',
+      `An optimistic change has to be taken back when "${document.root}" is refused: select "__typename" in it.`,
+    );
+  }
   const commandId = typeof variables.commandId === 'string' ? variables.commandId : newCommandId();
   optimistic?.view.begin(commandId, optimistic.apply);
   try {
@@ -38,13 +46,17 @@ export async function sendCommand(
       variables: { ...variables, commandId },
       operationName: document.operationName,
     };
-    const data = (await requestUntil(http, request, { ...limits, commandId })) as SentData['data'];
-    const outcome = data[document.root];
+    const outcomeIn = (data: unknown): unknown => (data as SentData['data'] | null | undefined)?.[document.root];
+    const suffices = (data: unknown): boolean => outcomeIn(data) != null;
+    const answer = await requestUntil(http, request, { ...limits, commandId, suffices });
+    const { errors = [] } = answer;
+    const data = answer.data as SentData['data'];
+    const outcome = outcomeIn(data);
     optimistic?.view.end(commandId, endOf(outcome));
-    return { commandId, outcome, data };
+    return { commandId, outcome, data, ...(errors.length > 0 ? { errors } : {}) };
   } catch (error) {
     optimistic?.view.end(commandId, { kind: 'nothing' });
-    throw unknownOutcome(error, commandId);
+    throw error;
   }
 }
 
@@ -57,13 +69,4 @@ function endOf(outcome: unknown): CommandEnd {
   if (!('version' in outcome && 'id' in outcome)) return { kind: 'queued' };
   const { id, version } = outcome;
   return typeof id === 'string' && typeof version === 'number' ? { kind: 'accepted', id, version } : { kind: 'queued' };
-}
-
-function unknownOutcome(error: unknown, commandId: string): unknown {
-  if (!(error instanceof MillraceClientError) || error.code !== 'NETWORK') return error;
-  return new MillraceClientError(
-    'OUTCOME_UNKNOWN',
-    `Whether the command ${commandId} was carried out is not known: ${error.message} Send it again with this commandId.`,
-    { retryable: true, commandId, cause: error },
-  );
 }

@@ -1,6 +1,14 @@
 import { createParser, type EventSourceMessage } from 'eventsource-parser';
 import { answerError, MillraceClientError, type WireError } from './client-error.ts';
-import { type HttpOptions, messageOf, passingStatuses, type WireRequest } from './http-request.ts';
+import {
+  type HttpOptions,
+  headersWithin,
+  messageOf,
+  passingStatuses,
+  retryAfterOf,
+  type WireRequest,
+  wireBody,
+} from './http-request.ts';
 import { onceEnded, type Transport, type TransportSink, type WireMessage } from './transport.ts';
 
 /**
@@ -36,11 +44,13 @@ async function carry(
     controller.abort();
   });
   try {
+    const body = wireBody(request);
+    const headers = await headersWithin(http, controller.signal);
     const send = http.fetch;
     const response = await send(http.url, {
       method: 'POST',
-      headers: { 'content-type': 'application/json', accept: 'text/event-stream', ...(await http.headers()) },
-      body: JSON.stringify(request),
+      headers: { 'content-type': 'application/json', accept: 'text/event-stream', ...headers },
+      body,
       signal: controller.signal,
     });
     const isStream = response.headers.get('content-type')?.startsWith('text/event-stream') === true;
@@ -72,12 +82,16 @@ function take({ event, data }: EventSourceMessage, sink: TransportSink): void {
 
 async function refusal(url: string, response: Response): Promise<MillraceClientError> {
   const passing = passingStatuses.has(response.status);
+  const retryAfterMs = retryAfterOf(response);
   const answer: unknown = await response.json().catch(() => undefined);
   if (typeof answer === 'object' && answer !== null && 'errors' in answer && Array.isArray(answer.errors)) {
-    return answerError(answer.errors as readonly WireError[], { passing });
+    return answerError(answer.errors as readonly WireError[], { passing, retryAfterMs });
   }
   const message = `${url} answered ${response.status} and no event stream.`;
-  return new MillraceClientError('BAD_ANSWER', message, { retryable: passing || response.status === 500 });
+  return new MillraceClientError('BAD_ANSWER', message, {
+    retryable: passing || response.status === 500,
+    retryAfterMs,
+  });
 }
 
 function silence(ms: number, onSilent: () => void): { again(): void; stop(): void } {

@@ -17,7 +17,7 @@ export interface UseCommandOptions<TVariables, TNode> extends RequestLimits {
 export interface CommandState<TData> {
   /** Calls that have no answer yet. */
   readonly pendingCount: number;
-  readonly outcome: TData[keyof TData] | undefined;
+  readonly outcome: Sent<TData>['outcome'] | undefined;
   readonly error: MillraceClientError | undefined;
 }
 

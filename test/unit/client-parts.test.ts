@@ -199,6 +199,16 @@ describe('documents', () => {
     expect(read).toMatchObject({ kind: 'subscription', operationName: 'Live', root: 'now' });
     expect([...read.selected]).toEqual(['signal', 'cursor']);
   });
+  test('`__typename` beside the field that is asked for is not the field', () => {
+    expect(readDocument('mutation { __typename deposit { id } }')).toMatchObject({ root: 'deposit' });
+    expect(readDocument('{ __typename }').root).toBe('__typename');
+    type Answer = { __typename: 'Mutation'; deposit: { version: number } };
+    const document: TypedDocument<Answer, { commandId?: string | null }> = {};
+    const right = async (client: MillraceClient): Promise<number> =>
+      (await client.send({ query: document })).outcome.version;
+    const untyped = (client: MillraceClient): unknown => client.watch({ query: '' }).getSnapshot().document?.balance;
+    expect([typeof right, typeof untyped]).toEqual(['function', 'function']);
+  });
   test('text, parsed documents and typed strings are the same', () => {
     const text = 'query Read($id: ID!) { account(id: $id) { id } }';
     const plain = readDocument(text);

@@ -1,0 +1,129 @@
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { afterAll, describe, expect, test } from 'vitest';
+import { type ClientOptions, createClient } from '../../src/client/index.ts';
+
+/*
+ * What `millrace/client` makes of answers that no gateway gives, or not at will: a server says what the test says.
+ */
+interface Answer {
+  readonly status?: number;
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly body?: unknown;
+}
+const closers: (() => void)[] = [];
+afterAll(() => {
+  for (const close of closers) close();
+});
+
+/** Answers in this order, then with the last one for ever. */
+async function answering(answers: readonly Answer[], options: Partial<ClientOptions> = {}) {
+  const asked: string[] = [];
+  const server = createServer((request, response) => {
+    let body = '';
+    request.on('data', (chunk) => {
+      body += chunk;
+    });
+    request.on('end', () => {
+      const { status = 200, headers = {}, body: said } = answers[Math.min(asked.length, answers.length - 1)] ?? {};
+      asked.push(body);
+      const text = typeof said === 'string' ? said : JSON.stringify(said);
+      response.writeHead(status, { 'content-type': 'application/json', ...headers }).end(text);
+    });
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  closers.push(() => server.close());
+  const { port } = server.address() as AddressInfo;
+  const client = createClient({
+    url: `http://127.0.0.1:${port}`,
+    transport: 'sse',
+    retry: { minMs: 5, maxMs: 20 },
+    timeoutMs: 300,
+    ...options,
+  });
+  closers.push(() => void client.close());
+  return { client, asked };
+}
+const refusal = (code: string, extensions: object = {}) => ({
+  errors: [{ message: code, extensions: { code, ...extensions } }],
+});
+const SEND = { query: 'mutation ($commandId: ID) { deposit(commandId: $commandId) { __typename version } }' };
+const READ = { query: '{ account { id } accounts { id } }' };
+const thrown = (promise: Promise<unknown>) =>
+  promise.then(
+    () => 'nothing was thrown',
+    (error: unknown) => error,
+  );
+
+describe('a command', () => {
+  test('with an outcome is answered, whatever failed beside it', async () => {
+    const errors = [
+      { message: 'later', path: ['deposit', 'view'], extensions: { code: 'VIEW_BEHIND', retryable: true } },
+    ];
+    const { client, asked } = await answering([
+      { body: { data: { deposit: { __typename: 'CommandAccepted', version: 2, view: null } }, errors } },
+    ]);
+    expect(await client.send(SEND)).toMatchObject({ outcome: { version: 2, view: null }, errors });
+    expect(asked).toHaveLength(1);
+    const told = await new Promise((next, error) => client.forward(SEND).subscribe({ next, error }));
+    expect(told).toMatchObject({ data: { deposit: { version: 2 } }, errors });
+  });
+  test.each([
+    ['no GraphQL', { status: 502, body: '<html>' }],
+    ['a refusal that says nothing of the tries before', { status: 503, body: refusal('TOO_BUSY') }],
+    ['a page of somebody else', { status: 404, body: '<html>' }],
+  ])('of which a try may have been taken is OUTCOME_UNKNOWN at the end: %s', async (_what, last) => {
+    const { client } = await answering([{ status: 502, body: '<html>' }, last]);
+    expect(await thrown(client.send(SEND))).toMatchObject({
+      code: 'OUTCOME_UNKNOWN',
+      retryable: true,
+      commandId: expect.any(String),
+    });
+  });
+  test.each([
+    ['TOO_BUSY', { status: 503, body: refusal('TOO_BUSY') }],
+    ['GRAPHQL_VALIDATION_FAILED', { body: refusal('GRAPHQL_VALIDATION_FAILED') }],
+  ])('that no gateway has taken is what it is: %s', async (code, answer) => {
+    const { client } = await answering([answer]);
+    expect(await thrown(client.send(SEND))).toMatchObject({ code });
+  });
+});
+
+test('fields of a query that did not fail reach other clients with the errors', async () => {
+  const { client } = await answering([
+    { body: { data: { account: { id: 'a' }, accounts: null }, ...refusal('BAD_INPUT') } },
+  ]);
+  expect(await thrown(client.query(READ))).toMatchObject({ code: 'BAD_INPUT', data: { account: { id: 'a' } } });
+  const told = await new Promise((next, error) => client.forward(READ).subscribe({ next, error }));
+  expect(told).toMatchObject({ data: { account: { id: 'a' } }, errors: [{ message: 'BAD_INPUT' }] });
+});
+
+test('Retry-After of a proxy is how long it waits', async () => {
+  for (const said of ['3', new Date(Date.now() + 3_000).toUTCString()]) {
+    const { client } = await answering([{ status: 503, headers: { 'retry-after': said }, body: 'later' }]);
+    const error = (await thrown(client.query(READ))) as { readonly retryAfterMs: number };
+    expect(error).toMatchObject({ code: 'BAD_ANSWER' });
+    expect(error.retryAfterMs).toBeGreaterThan(1_000);
+    expect(error.retryAfterMs).toBeLessThanOrEqual(3_000);
+  }
+});
+
+test('variables that JSON cannot hold are refused at once', async () => {
+  const { client, asked } = await answering([{ body: {} }]);
+  const variables = { amount: 1n };
+  const query = 'mutation ($amount: Int, $commandId: ID) { deposit(amount: $amount, commandId: $commandId) { id } }';
+  expect(await thrown(client.send({ query, variables }))).toMatchObject({ code: 'BAD_DOCUMENT', retryable: false });
+  const watched = {
+    query: 'subscription ($amount: Int) { accounts(amount: $amount) { signal id node { id } } }',
+    variables,
+  };
+  const sink = { next() {}, error() {}, complete() {} };
+  expect(() => client.subscribe(watched, sink)).toThrow(expect.objectContaining({ code: 'BAD_DOCUMENT' }));
+  expect(() => client.watch(watched)).toThrow(expect.objectContaining({ code: 'BAD_DOCUMENT' }));
+  expect(asked).toEqual([]);
+});
+
+test('headers that never come end with the try', async () => {
+  const { client } = await answering([{ body: {} }], { headers: () => new Promise(() => undefined), tryTimeoutMs: 20 });
+  expect(await thrown(client.query(READ))).toMatchObject({ code: 'NETWORK' });
+});
