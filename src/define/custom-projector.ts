@@ -1,16 +1,17 @@
 import { type Contract, handlerNames } from './aggregate.ts';
 import { type ConsumerOptions, consumerOptionsOf, type EventNamed, type EventsFrom } from './consumer-spec.ts';
 import type { Recorded } from './event.ts';
+import type { DeepReadonly } from './frozen.ts';
 import type { Projector, SwapRule } from './projector.ts';
 import type { Doc, View } from './view.ts';
 
 /** Documents of the view, with what the handler has done so far. Only while the handler runs. */
 export interface Documents<D> {
-  /** Undefined when there is none. */
-  get(id: string): D | undefined;
-  put(id: string, document: D): void;
+  /** Frozen; undefined when there is none. */
+  get(id: string): DeepReadonly<D> | undefined;
+  put(id: string, document: DeepReadonly<D>): void;
   /** `change` gets the document (undefined while there is none); `null` removes it, `undefined` leaves it as it is. */
-  update(id: string, change: (document: D | undefined) => D | null | undefined): void;
+  update(id: string, change: (document: DeepReadonly<D> | undefined) => DeepReadonly<D> | null | undefined): void;
   remove(id: string): void;
 }
 

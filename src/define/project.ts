@@ -1,6 +1,7 @@
 import { MillraceError } from '../errors.ts';
 import type { ConsumerModel } from './consumer-model.ts';
 import type { AnyRecorded } from './event.ts';
+import { freezeJson } from './frozen.ts';
 import type { Projector } from './projector.ts';
 import { describeIssues, parse } from './schema.ts';
 import { DOCUMENT_ID_MAX_LENGTH, idProblem } from './stream-key.ts';
@@ -38,7 +39,7 @@ export function projectDocument(
   return checkDocument(projector, event, key, next);
 }
 
-/** The document as the view's schema puts it out. Throws VIEW_DOCUMENT_INVALID. */
+/** The document as the view's schema puts it out, frozen. Throws VIEW_DOCUMENT_INVALID. */
 export function checkDocument(projector: Projector, event: AnyRecorded, key: string, next: unknown): DocumentFields {
   const parsed = parse(projector.into.schema, next);
   if (!parsed.ok) {
@@ -57,7 +58,7 @@ export function checkDocument(projector: Projector, event: AnyRecorded, key: str
       `the document "${key}" has the id "${String(document.id)}". Its field \`id\` must be its key.`,
     );
   }
-  return document;
+  return freezeJson(document);
 }
 
 const isDocument = (value: unknown): value is DocumentFields =>

@@ -67,7 +67,7 @@ type Project<M extends Message, V extends View> = [V] extends [View]
   : (doc: Doc<V> | undefined, event: Recorded<M>, key: string) => Literal;
 
 /**
- * Declares the projector of a view. Its handlers are pure: they get the document (undefined while there is none) and the
+ * Declares the projector of a view. Its handlers are pure: they get the document (frozen; undefined while there is none) and the
  * event, and return the document after it, `null` to remove it, `undefined` to leave it. Effect once an event, in order
  * for each document. A handler throws only for a technical failure: it is tried again (`attempts`, `backoff`), and the later
  * events of that document wait behind it.

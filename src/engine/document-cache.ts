@@ -1,7 +1,8 @@
+import { freezeJson } from '../define/frozen.ts';
 import { ORIGINS_CAP, type Origin, type ViewDocument } from '../store/documents.ts';
 import { roughBytes } from '../store/rough-bytes.ts';
 
-/** A view document as a partition knows it. Never changed: every change makes a new one. */
+/** A view document as a partition knows it. Never changed (the author's fields are frozen): every change makes a new one. */
 export interface DocumentState {
   /** The author's fields; undefined when there is no such document (never, or removed). */
   readonly author: Readonly<Record<string, unknown>> | undefined;
@@ -25,7 +26,7 @@ export const ABSENT: DocumentState = {
 export function stateOf(document: ViewDocument): DocumentState {
   const { _id, _partition, _revision, _position, _version, _origins, _deleted, ...author } = document;
   return {
-    author: _deleted === undefined ? author : undefined,
+    author: _deleted === undefined ? freezeJson(author) : undefined,
     version: _version,
     position: _position,
     revision: _revision,

@@ -2,11 +2,12 @@ import type { Aggregate, CommandOf } from '../define/aggregate.ts';
 import { aggregateModel } from '../define/aggregate-model.ts';
 import { type DecidedEvent, decideCommand, foldEvents, type PlatformRejection } from '../define/decide.ts';
 import type { EventMap, EventOf } from '../define/event.ts';
+import type { DeepReadonly } from '../define/frozen.ts';
 import type { AggregateModel, PlainEvent } from '../define/model.ts';
 import { type Issue, parse, type SchemaMap } from '../define/schema.ts';
 import { MillraceError } from '../errors.ts';
 import { knownEvent, type SpecContext, type SpecOptions, specContext } from './context.ts';
-import { type DeepReadonly, deepFreeze } from './freeze.ts';
+import { deepFreeze } from './freeze.ts';
 
 /** An event of an older version, as it was stored; its upcasts are run. */
 export interface OldEvent<Type extends string> {

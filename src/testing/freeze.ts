@@ -8,10 +8,3 @@ export function deepFreeze<T>(value: T, seen = new Set<unknown>()): T {
   for (const inner of Object.values(value)) deepFreeze(inner, seen);
   return Object.freeze(value);
 }
-
-/** A value that may be frozen or written `as const`. */
-export type DeepReadonly<T> = T extends object
-  ? T extends (...args: never[]) => unknown
-    ? T
-    : { readonly [K in keyof T]: DeepReadonly<T[K]> }
-  : T;

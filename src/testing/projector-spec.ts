@@ -39,14 +39,14 @@ export function projectorSpec<A extends readonly Contract[], V extends View>(
           const written = writeDocuments(definition, recorded, (id) => documents.get(id) ?? null);
           for (const [id, next] of keys.length === 0 ? [] : written) {
             if (next === null) documents.delete(id);
-            else documents.set(id, deepFreeze(next));
+            else documents.set(id, next);
           }
           continue;
         }
         for (const key of keys) {
           const next = projectDocument(definition, documents.get(key), recorded, key);
           if (next === null) documents.delete(key);
-          else if (next !== undefined) documents.set(key, deepFreeze(next));
+          else if (next !== undefined) documents.set(key, next);
         }
       }
       // The view's schema has just put these documents out.

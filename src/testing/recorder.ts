@@ -1,10 +1,10 @@
 import type { Contract } from '../define/aggregate.ts';
 import type { AnyRecorded } from '../define/event.ts';
 import { eventModel } from '../define/event-model.ts';
+import type { DeepReadonly } from '../define/frozen.ts';
 import type { EventModel } from '../define/model.ts';
 import type { OldEvent } from './aggregate-spec.ts';
 import { checkId, knownEvent, numberedUuid, SPEC_TENANT, type SpecContext } from './context.ts';
-import type { DeepReadonly } from './freeze.ts';
 
 export type Message = { readonly type: string; readonly data: unknown };
 /** An event for a projector or saga; what is left out is filled in the same way in every run. */

@@ -1,16 +1,23 @@
 import { BSON } from 'mongodb';
 import { describe, expect, it } from 'vitest';
+import { z } from 'zod';
+import type { AnyRecorded } from '../../src/define/event.ts';
+import type { ProjectorModel } from '../../src/define/model.ts';
+import type { Projector } from '../../src/define/projector.ts';
 import { backoffMs } from '../../src/engine/backoff.ts';
 import { Careful } from '../../src/engine/careful.ts';
 import { ABSENT, changed, DocumentCache, documentOf, stateOf } from '../../src/engine/document-cache.ts';
+import { type Handler, projectorHandler } from '../../src/engine/handler.ts';
 import { failureOf, standStillMs } from '../../src/engine/partition-failure.ts';
 import { PartitionHead } from '../../src/engine/partition-head.ts';
 import { RecentIds } from '../../src/engine/recent-ids.ts';
 import { RecentStreams } from '../../src/engine/recent-streams.ts';
 import { MillraceError } from '../../src/errors.ts';
+import { buildModel, customProjector, module, projector, view } from '../../src/index.ts';
 import { commitIdOf } from '../../src/store/commit-feed.ts';
 import { ORIGINS_CAP } from '../../src/store/documents.ts';
 import type { PartitionReading } from '../../src/store/partitions.ts';
+import { counter } from '../setup/counter.ts';
 
 describe('a view document in memory', () => {
   const change = (position: number, commandId = `c${position}`) => ({ position, revision: position, commandId });
@@ -54,6 +61,67 @@ describe('a view document in memory', () => {
     expect(cache.get('k2')).toBeUndefined();
     expect(cache.get('k19')).toBeDefined();
     expect(cache.get('k20')).toBeDefined();
+  });
+});
+
+describe('a handler that changes the document it was given', () => {
+  const sums = view('sum', z.object({ id: z.string(), n: z.int(), by: z.array(z.int()) }));
+  const stored = { _id: 'all', _partition: 0, _revision: 1, _position: 1, _version: 1, _origins: [] };
+  const event = (position: number) =>
+    ({
+      type: 'Counted',
+      position,
+      data: { by: 1 },
+      stream: { aggregate: 'counter', id: 'c' },
+    }) as unknown as AnyRecorded;
+  const spoil = (doc: unknown): void => void (doc as { by: number[] }).by.push(1);
+  const handlerOf = (part: Projector): Handler => {
+    const model = buildModel([module({ name: 'm', parts: [counter, sums, part] })]);
+    return projectorHandler(model.consumers.find(({ kind }) => kind === 'projector') as ProjectorModel);
+  };
+  const own = { name: 'p', version: 1, from: [counter], into: sums } as const;
+
+  it('fails, and leaves it as it was: else the change would stay without its event', () => {
+    const state = stateOf({ ...stored, id: 'all', n: 1, by: [1] });
+    const handler = handlerOf(
+      projector({
+        ...own,
+        on: {
+          Counted: (doc, _event, id) => {
+            if (doc !== undefined) spoil(doc);
+            return { id, n: 1, by: [1] };
+          },
+        },
+      }),
+    );
+    const input = { key: 'all', partition: 0 };
+    expect(() => handler.handle(event(2), { ...input, state })).toThrow(TypeError);
+    const first = handler.handle(event(1), { ...input, state: ABSENT })?.next;
+    const made = changed(ABSENT, first ?? undefined, { position: 1, revision: 1, commandId: 'c' });
+    expect(() => handler.handle(event(2), { ...input, state: made })).toThrow(TypeError);
+    expect([state.author, made.author]).toEqual([
+      { id: 'all', n: 1, by: [1] },
+      { id: 'all', n: 1, by: [1] },
+    ]);
+  });
+
+  it('fails also where it runs again for a document that was not in memory', () => {
+    const state = stateOf({ ...stored, id: 'all', n: 1, by: [1] });
+    const handler = handlerOf(
+      customProjector({
+        ...own,
+        on: {
+          Counted: (_event, documents) => {
+            spoil(documents.get('all'));
+            documents.get('other');
+          },
+        },
+      }),
+    );
+    const read = (id: string) => (id === 'all' ? state : undefined);
+    const input = { key: 'c', partition: 0, state: ABSENT, read };
+    expect(() => handler.handle(event(2), input)).toThrow(TypeError);
+    expect(state.author).toEqual({ id: 'all', n: 1, by: [1] });
   });
 });
 
