@@ -8,12 +8,12 @@ import type { OperatorStore } from '../store/operator-store.ts';
 import { consumerId, type GenerationRef, type PartitionReading, type PartitionStore } from '../store/partitions.ts';
 import { viewCollectionName } from '../store/view-documents.ts';
 import { auditEntry } from './audit-entry.ts';
-import { written } from './dead-letter-operations.ts';
 import type { HintBus } from './hint-bus.ts';
 import { isLiving } from './membership.ts';
 import type { OperatorCall, Operators, ResetOptions, ResetPreview } from './operator-contract.ts';
 import { checkCall } from './operator-input.ts';
 import { checkStart, effectsOf, planReset, type ResetPlan } from './reset-plan.ts';
+import { written } from './written.ts';
 
 export type ConsumerControls = Pick<
   Operators,
@@ -51,13 +51,6 @@ export function createConsumerControls(deps: ConsumerControlDeps): ConsumerContr
     }
     return { consumer, ref, document };
   };
-  /** Marks the partitions as the consumer is now; who changes that afterwards marks them after this. */
-  const mark = async (ref: GenerationRef): Promise<Pick<ConsumerDocument, 'resetting'>> => {
-    const now = await consumers.find(ref);
-    if (now === undefined) return {};
-    await consumers[now.paused === undefined ? 'release' : 'fence'](ref, now.pauseCount ?? 0);
-    return now;
-  };
   const plan = async (name: string, to: StartFrom, options: ResetOptions = {}) => {
     checkStart(to);
     const found = await lookUp(name);
@@ -78,7 +71,7 @@ export function createConsumerControls(deps: ConsumerControlDeps): ConsumerContr
       const audit = auditOf(deps, 'consumer.pause', ref, call, { state: 'RUNNING' }, { state: 'PAUSED' });
       await written(() => consumers.pause(ref, paused, audit), { refusedIsFine: true });
       // Also when it was paused before: whoever did may have died in between.
-      await mark(ref);
+      await consumers.mark(ref);
     },
     async resumeConsumer(name, given) {
       const call = checkCall(given);
@@ -88,8 +81,8 @@ export function createConsumerControls(deps: ConsumerControlDeps): ConsumerContr
       const before = { state: 'PAUSED', paused: document.paused ?? null };
       const audit = auditOf(deps, 'consumer.resume', ref, call, before, { state: 'RUNNING' });
       await written(() => consumers.resume(ref, audit), { refusedIsFine: true });
-      const { resetting } = await mark(ref);
-      if (resetting !== undefined) throw unfinished(name, resetting);
+      const now = await consumers.mark(ref);
+      if (now?.resetting !== undefined) throw unfinished(name, now.resetting);
     },
     async previewReset(name, to, options) {
       const { preview } = await plan(name, to, options);
@@ -98,7 +91,7 @@ export function createConsumerControls(deps: ConsumerControlDeps): ConsumerContr
     async resetConsumer(name, to, given, options) {
       const call = checkCall(given);
       const found = await plan(name, to, options);
-      refuseRunning(name, found.document);
+      refuseReset(name, found.document);
       await reset(deps, found, call);
       return found.preview;
     },
@@ -163,9 +156,8 @@ async function reset(deps: ConsumerControlDeps, found: PlannedReset, call: Opera
   };
   const audit = auditOf(deps, 'consumer.reset', ref, call, before, preview);
   const begun = await written(() => consumers.beginReset(ref, resetting, audit), { refusedIsFine: true });
-  if (begun === 'refused') throw running(ref.consumer);
-  const { pauseCount } = (await consumers.find(ref)) ?? document;
-  await consumers.fence(ref, pauseCount ?? 0);
+  const now = await consumers.mark(ref);
+  if (begun === 'refused') throw now?.aborted === undefined ? running(ref.consumer) : aborted(ref.consumer, now);
   const againAfter = Math.max(planned.position, resetting.replayUntil ?? 0);
   for (const { partition } of readings) {
     const done = await consumers.resetPartition({ ref: { ...ref, partition }, ...planned, againAfter });
@@ -199,8 +191,9 @@ function collectionsOf(
   return view === undefined || isShared ? [] : [viewCollectionName({ view, generation })];
 }
 
-function refuseRunning(name: string, { paused }: ConsumerDocument): void {
-  if (paused === undefined) throw running(name);
+function refuseReset(name: string, document: ConsumerDocument): void {
+  if (document.aborted !== undefined) throw aborted(name, document);
+  if (document.paused === undefined) throw running(name);
 }
 const running = (name: string): MillraceError =>
   new MillraceError('CONSUMER_RUNNING', `Consumer "${name}" runs. Pause it first, and resume it after the reset.`);

@@ -6,13 +6,13 @@ import type { InstanceStore } from '../store/instances.ts';
 import type { LeaseStore } from '../store/leases.ts';
 import type { OperatorStore } from '../store/operator-store.ts';
 import { consumerId, type GenerationRef } from '../store/partitions.ts';
-import type { TransactionEnd } from '../store/transactions.ts';
 import { auditEntry } from './audit-entry.ts';
 import { isLiving } from './membership.ts';
 import { newId } from './new-id.ts';
 import type { DeadLetterFilter, Operation, OperatorCall, Operators } from './operator-contract.ts';
 import { checkCall, checkRate, operationMatch, RATE_DEFAULT } from './operator-input.ts';
 import { deadLetterOf, filterOf, operationOf } from './operator-reads.ts';
+import { written } from './written.ts';
 
 const LEASE_MS = 5_000;
 const LEASE_TRIES = 100;
@@ -272,28 +272,5 @@ async function alone(
     return await work();
   } finally {
     await leases.release(id, holder).catch(() => undefined);
-  }
-}
-
-const WRITE_TRIES = 200;
-const WRITE_PAUSE_MS = 25;
-
-/** Repeats a transaction that met another one. Throws when it cannot be written. */
-export async function written(
-  write: () => Promise<TransactionEnd>,
-  options: { readonly refusedIsFine?: boolean } = {},
-): Promise<'committed' | 'refused'> {
-  for (let attempt = 0; ; attempt++) {
-    const end = await write();
-    if (end.kind === 'committed') return 'committed';
-    if (end.kind === 'refused' && options.refusedIsFine) return 'refused';
-    if (end.kind === 'refused') throw new MillraceError('FENCED', 'Somebody else changed it at the same time.');
-    if (end.kind === 'conflict' && attempt < WRITE_TRIES) {
-      await pause(WRITE_PAUSE_MS * Math.random());
-      continue;
-    }
-    throw end.kind === 'conflict'
-      ? new MillraceError('TOO_BUSY', 'What this would change is being written all the time. Try again in a second.')
-      : end.error;
   }
 }

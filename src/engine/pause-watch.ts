@@ -18,7 +18,7 @@ const END_MAX_MS = 500;
  */
 export function watchPauses(
   options: {
-    readonly store: Pick<ConsumerControlStore, 'list' | 'fence' | 'release'>;
+    readonly store: Pick<ConsumerControlStore, 'list' | 'mark'>;
     readonly consumers: readonly Pick<ConsumerModel, 'name' | 'generation'>[];
     readonly logger: Logger;
   },
@@ -33,8 +33,7 @@ export function watchPauses(
       const pauseCount = found?.pauseCount ?? 0;
       if (pauseCount === (known.get(name) ?? 0)) continue;
       // Who paused or resumed it may have died before it marked the partitions.
-      const how = found?.paused === undefined ? 'release' : 'fence';
-      await store[how]({ consumer: name, generation }, pauseCount);
+      if (found !== undefined) await store.mark(found, found);
       known.set(name, pauseCount);
       onChange(name);
     }

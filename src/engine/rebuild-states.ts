@@ -7,6 +7,7 @@ import { consumerId, type GenerationRef } from '../store/partitions.ts';
 import { type ConsumerLag, consumerLag } from './delivery-health.ts';
 import { isLiving } from './membership.ts';
 import type { Rebuild } from './rebuild-contract.ts';
+import { servedGeneration } from './served-views.ts';
 
 export interface RebuildFound {
   readonly rebuild: Rebuild;
@@ -50,7 +51,7 @@ export function rebuildStates({ store, model }: { readonly store: Store; readonl
       operators.deadLetters.counts(),
       store.instances.list(),
     ]);
-    const pairs = views.flatMap((view) => pairsOf(view, documents));
+    const pairs = views.flatMap((view) => pairsOf(view, documents, model));
     const shown = pairs.map(({ document }) => ({ name: document.consumer, generation: document.generation }));
     const lags = pairs.length === 0 ? [] : await consumerLag(store, { consumers: shown });
     const living = instances.filter(isLiving);
@@ -111,14 +112,23 @@ interface Pair {
 }
 
 /** Generations above the one that is read; and that one, while an older one is kept. */
-function pairsOf(served: ServedViewDocument, documents: readonly ConsumerDocument[]): readonly Pair[] {
+function pairsOf(
+  served: ServedViewDocument,
+  documents: readonly ConsumerDocument[],
+  { projectorOf }: Pick<Model, 'projectorOf'>,
+): readonly Pair[] {
   const { view, consumer, swaps } = served;
   const own = documents.filter((one) => one.consumer === consumer && one.view === view);
   const latest = Math.max(...swaps.map(({ generation }) => generation));
+  const wasRead = (generation: number): boolean => swaps.some((one) => one.generation === generation);
+  // Who was sent back to an earlier version and names it as `previous` reads that. Of code that is not this process's nobody can tell.
+  const known = projectorOf.get(view);
+  const readUntil = ({ generation }: ConsumerDocument): number =>
+    known?.name === consumer && known.generation === generation ? servedGeneration(known, swaps) : latest;
   const building = own
     .filter(({ generation }) => generation > latest)
-    .map((document) => ({ view, document, older: { consumer, generation: latest }, swap: undefined }));
-  const kept = own.filter(({ generation }) => generation < latest).at(-1);
+    .map((document) => ({ view, document, older: { consumer, generation: readUntil(document) }, swap: undefined }));
+  const kept = own.filter(({ generation }) => generation < latest && wasRead(generation)).at(-1);
   const swapped = own.find(({ generation }) => generation === latest);
   if (kept === undefined || swapped === undefined) return building;
   const swap = swaps.find(({ generation }) => generation === latest);

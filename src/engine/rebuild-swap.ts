@@ -2,11 +2,11 @@ import type { Model, ProjectorModel } from '../define/model.ts';
 import type { Logger } from '../logger.ts';
 import type { DeliveryStore } from '../store/delivery-store.ts';
 import { auditEntry } from './audit-entry.ts';
-import { written } from './dead-letter-operations.ts';
 import type { HintBus } from './hint-bus.ts';
 import type { OperatorCall } from './operator-contract.ts';
 import { servedGeneration } from './served-views.ts';
 import type { SweepTask } from './sweep.ts';
+import { written } from './written.ts';
 
 export interface SwapDeps {
   readonly store: Pick<DeliveryStore, 'logId' | 'log' | 'partitions' | 'operators'>;

@@ -2,13 +2,11 @@ import { setTimeout as pause } from 'node:timers/promises';
 import type { Model } from '../define/model.ts';
 import { MillraceError } from '../errors.ts';
 import type { DeliveryStore } from '../store/delivery-store.ts';
-import type { ConsumerDocument } from '../store/documents.ts';
 import { consumerId, type GenerationRef } from '../store/partitions.ts';
 import { viewCollectionName } from '../store/view-documents.ts';
 import { auditEntry } from './audit-entry.ts';
 import { aborted } from './consumer-controls.ts';
 import { decodeRecordCursor, encodeRecordCursor } from './cursor.ts';
-import { written } from './dead-letter-operations.ts';
 import type { HintBus } from './hint-bus.ts';
 import type { OperatorCall } from './operator-contract.ts';
 import { checkCall } from './operator-input.ts';
@@ -16,6 +14,7 @@ import type { Rebuild, Rebuilds } from './rebuild-contract.ts';
 import { emptyTally, tallyPage } from './rebuild-diff.ts';
 import { type RebuildFound, rebuildStates } from './rebuild-states.ts';
 import { swapIn } from './rebuild-swap.ts';
+import { written } from './written.ts';
 
 const DIFF_PAGE_COUNT = 1_000;
 /** A request ends within seconds, whatever the size of the view. */
@@ -57,12 +56,6 @@ export function createRebuilds(deps: {
   const shown = async (projector: string): Promise<Rebuild> => (await find(projector)).rebuild;
   const entry = (action: string, { consumer, generation }: GenerationRef, call: OperatorCall, before: unknown) =>
     auditEntry(logId, call, { action, target: `${consumer}/${generation}`, before, after: null });
-  /** As the consumer says now; who changes that afterwards marks the partitions after this. */
-  const mark = async (ref: GenerationRef): Promise<ConsumerDocument | undefined> => {
-    const now = await consumers.find(ref);
-    if (now !== undefined) await consumers[now.paused === undefined ? 'release' : 'fence'](ref, now.pauseCount ?? 0);
-    return now;
-  };
 
   return {
     rebuilds: async () => (await all()).map(({ rebuild }) => rebuild),
@@ -117,8 +110,12 @@ export function createRebuilds(deps: {
       const { ref, document } = await underWay(projector);
       if (document.aborted !== undefined) throw aborted(projector, document);
       const audit = entry('rebuild.pause', ref, call, { state: 'BUILDING' });
-      await written(() => consumers.pause(ref, { since: new Date(), ...call }, audit), { refusedIsFine: true });
-      await mark(ref);
+      const paused = { since: new Date(), ...call };
+      const pausing = () => consumers.pause(ref, paused, audit, { onlyBuilding: true });
+      const end = await written(pausing, { refusedIsFine: true });
+      // Refused: it was paused before, or swapped in at the same moment.
+      if (end === 'refused') await underWay(projector);
+      await consumers.mark(ref);
       return shown(projector);
     },
     async resumeRebuild(projector, given) {
@@ -127,7 +124,7 @@ export function createRebuilds(deps: {
       if (document.aborted !== undefined) throw aborted(projector, document);
       const audit = entry('rebuild.resume', ref, call, { paused: document.paused ?? null });
       await written(() => consumers.resume(ref, audit), { refusedIsFine: true });
-      await mark(ref);
+      await consumers.mark(ref);
       return shown(projector);
     },
     async abortRebuild(projector, given) {
@@ -135,7 +132,7 @@ export function createRebuilds(deps: {
       const { ref, rebuild } = await underWay(projector);
       const audit = entry('rebuild.abort', ref, call, { position: rebuild.position, logEnd: rebuild.logEnd });
       await written(() => consumers.abort(ref, { since: new Date(), ...call }, audit), { refusedIsFine: true });
-      const document = await mark(ref);
+      const document = await consumers.mark(ref);
       // Swapped in at the same moment.
       if (document?.aborted === undefined) return (await underWay(projector)).rebuild;
       const position = document.startPosition ?? 0;
@@ -164,7 +161,7 @@ export function createRebuilds(deps: {
       const begun = await written(() => consumers.restart(ref, new Date(), audit), { refusedIsFine: true });
       if (begun === 'refused') throw runs(await shown(projector), (await consumers.find(ref))?.resetting !== undefined);
       states.forget(consumerId(logId, ref));
-      await mark(ref);
+      await consumers.mark(ref);
       return shown(projector);
     },
   };

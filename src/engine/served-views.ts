@@ -1,4 +1,4 @@
-import type { Model, ProjectorModel } from '../define/model.ts';
+import type { Model } from '../define/model.ts';
 import type { Logger } from '../logger.ts';
 import { atMost } from '../queue/at-most.ts';
 import type { ServedViewDocument } from '../store/documents.ts';
@@ -15,8 +15,8 @@ export interface ViewChangeover {
 }
 
 /**
- * Which generation of each view this process reads: the highest that was swapped in and is not above its code's version. It follows
- * MongoDB; a hint only says when to look.
+ * Which generation of each view this process reads, of those that were swapped in: its code's own, or the highest below it (not above
+ * `previous`, where the code names one). It follows MongoDB; a hint only says when to look.
  */
 export interface ServedViews {
   generationOf(view: string): number;
@@ -32,13 +32,21 @@ export interface ServedViews {
 const POLL_MS = 1_000;
 const END_MAX_MS = 500;
 
-/** What a process with this version of a projector reads, of what was swapped in; its own where nothing fits. */
+/**
+ * What a process with this version of a projector reads, of what was swapped in; its own where nothing fits. Until that is swapped in,
+ * `previous` says what it follows: a generation between the two may be one that was given up.
+ */
 export function servedGeneration(
-  { generation }: Pick<ProjectorModel, 'generation'>,
-  swaps: ServedViewDocument['swaps'] = [],
+  {
+    generation,
+    previous,
+  }: { readonly generation: number; readonly previous?: { readonly generation: number } | undefined },
+  swaps: readonly Pick<ServedViewDocument['swaps'][number], 'generation'>[] = [],
 ): number {
   const fitting = swaps.filter((one) => one.generation <= generation).map((one) => one.generation);
-  return fitting.length === 0 ? generation : Math.max(...fitting);
+  if (fitting.length === 0 || fitting.includes(generation)) return generation;
+  const followed = previous === undefined ? [] : fitting.filter((one) => one <= previous.generation);
+  return Math.max(...(followed.length === 0 ? fitting : followed));
 }
 
 /** Resolves when it knows. Throws what the first read of MongoDB throws. */

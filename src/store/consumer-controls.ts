@@ -33,33 +33,32 @@ export interface ConsumerControlStore {
   /** All generations of the log that were ever created and not retired. */
   list(): Promise<readonly ConsumerDocument[]>;
   find(ref: GenerationRef): Promise<ConsumerDocument | undefined>;
-  /** Writes `paused` and the audit. `refused`: it is paused already. Call `fence` after it. */
+  /** Writes `paused` and the audit. `refused`: it is paused already, or, `onlyBuilding`, its view is read. Call `mark` after it. */
   pause(
     ref: GenerationRef,
     paused: NonNullable<ConsumerDocument['paused']>,
     audit: AuditDocument,
+    options?: { readonly onlyBuilding?: boolean },
   ): Promise<TransactionEnd>;
   /**
-   * Marks every partition. After it nobody writes for this generation until `release`. `pauseCount`: of the pause; one that comes
-   * after a later resume does nothing.
+   * Marks every partition as the consumer says now, or said when it was `heard`, and gives that: where it is paused nobody writes for
+   * this generation any more, else the marks go. One that comes after a later pause or resume does nothing. Undefined: there is none.
    */
-  fence(ref: GenerationRef, pauseCount: number): Promise<void>;
-  /** Takes the marks away. `pauseCount`: of the resume; one that comes after a later pause does nothing. */
-  release(ref: GenerationRef, pauseCount: number): Promise<void>;
-  /** Call `release` after it. `refused`: it is not paused, or a reset is unfinished. */
+  mark(ref: GenerationRef, heard?: ConsumerDocument): Promise<ConsumerDocument | undefined>;
+  /** Call `mark` after it. `refused`: it is not paused, or a reset is unfinished. */
   resume(ref: GenerationRef, audit: AuditDocument): Promise<TransactionEnd>;
   /**
    * A rebuild is given up: it is paused and a reset of it is begun, until `endReset`. `refused`: it was aborted before, or its view
-   * is read. Call `fence` after it.
+   * is read. Call `mark` after it.
    */
   abort(
     ref: GenerationRef,
     aborted: NonNullable<ConsumerDocument['aborted']>,
     audit: AuditDocument,
   ): Promise<TransactionEnd>;
-  /** It is built anew. `refused`: it is not aborted, or not all is removed yet. Call `release` after it. */
+  /** It is built anew. `refused`: it is not aborted, or not all is removed yet. Call `mark` after it. */
   restart(ref: GenerationRef, at: Date, audit: AuditDocument): Promise<TransactionEnd>;
-  /** `refused`: it is not paused. */
+  /** `refused`: it is not paused, or an aborted rebuild. Call `mark` after it. */
   beginReset(ref: GenerationRef, reset: Reset, audit: AuditDocument): Promise<TransactionEnd>;
   /** Idempotent. Throws FENCED when the partition is not fenced. */
   resetPartition(reset: PartitionReset): Promise<PartitionResetEnd>;
@@ -111,11 +110,15 @@ export function createConsumerControlStore(client: MongoClient, db: Db, logId: s
     });
   const own = (ref: GenerationRef): Document => ({ _id: { $gte: `${idOf(ref)}/`, $lt: `${idOf(ref)}0` } });
   /** No transaction: a single write waits for the one that is under way and then comes first. Whoever comes late finds a later count. */
-  const mark = async (ref: GenerationRef, pauseCount: number, update: UpdateFilter<PartitionDocument>) => {
+  const fence = async (ref: GenerationRef, { paused, pauseCount = 0 }: ConsumerDocument): Promise<void> => {
+    const update: UpdateFilter<PartitionDocument> =
+      paused === undefined ? { $set: { pauseCount }, $unset: { paused: '' } } : { $set: { paused: true, pauseCount } };
     const older = { ...own(ref), pauseCount: { $not: { $gte: pauseCount } } };
     const all = { ...update, $inc: { revision: 1 }, $currentDate: { updatedAt: true } } as const;
     await inTime(partitions.updateMany(older, all, { maxTimeMS: MARK_MAX_MS }), MARK_MAX_MS, 'a mark of partitions');
   };
+  const find = async (ref: GenerationRef): Promise<ConsumerDocument | undefined> =>
+    (await asked(() => consumers.findOne({ _id: { $eq: idOf(ref) } }))) ?? undefined;
 
   return {
     list: () =>
@@ -125,11 +128,17 @@ export function createConsumerControlStore(client: MongoClient, db: Db, logId: s
           .sort({ consumer: 1, generation: 1 })
           .toArray(),
       ),
-    find: async (ref) => (await asked(() => consumers.findOne({ _id: { $eq: idOf(ref) } }))) ?? undefined,
-    pause: (ref, paused, audit) =>
-      change(ref, { paused: { $exists: false } }, { $set: { paused }, $inc: { pauseCount: 1 } }, audit),
-    fence: (ref, pauseCount) => mark(ref, pauseCount, { $set: { paused: true, pauseCount } }),
-    release: (ref, pauseCount) => mark(ref, pauseCount, { $set: { pauseCount }, $unset: { paused: '' } }),
+    find,
+    pause: (ref, paused, audit, { onlyBuilding = false } = {}) => {
+      const no = { $exists: false };
+      const on = { paused: no, ...(onlyBuilding && { swappedAt: no }) };
+      return change(ref, on, { $set: { paused }, $inc: { pauseCount: 1 } }, audit);
+    },
+    async mark(ref, heard) {
+      const now = heard ?? (await find(ref));
+      if (now !== undefined) await fence(ref, now);
+      return now;
+    },
     abort: (ref, aborted, audit) => {
       const resetting: Reset = { since: aborted.since, position: 0, dropInstances: false, repeatEffects: false };
       const update = { $set: { aborted, paused: aborted, resetting }, $inc: { pauseCount: 1 } };
@@ -149,7 +158,8 @@ export function createConsumerControlStore(client: MongoClient, db: Db, logId: s
         { $unset: { paused: '' }, $inc: { pauseCount: 1 } },
         audit,
       ),
-    beginReset: (ref, resetting, audit) => change(ref, { paused: { $exists: true } }, { $set: { resetting } }, audit),
+    beginReset: (ref, resetting, audit) =>
+      change(ref, { paused: { $exists: true }, aborted: { $exists: false } }, { $set: { resetting } }, audit),
     resetPartition: (reset) => resetPartition(db, logId, reset),
     removeOfInstances: (ref) => removeOfInstances(db, logId, ref),
     async endReset(ref, replayUntil) {

@@ -166,8 +166,8 @@ export interface ConsumerDocument {
 }
 
 /**
- * `views`: the generations of a view that reads went over to. A process serves the highest of those that are not above the version
- * of its own code; where there is none, its own.
+ * `views`: the generations of a view that reads went over to. A process serves the version of its
+ * own code where that is among them, else the highest below it (below `previous`, where its code names one); where there is none, its own.
  */
 export interface ServedViewDocument {
   /** `<logId>/<view>` */

@@ -37,8 +37,8 @@ export function createPastStore(client: MongoClient, db: Db, logId: string): Pas
             .sort({ at: 1, _id: 1 })
             .toArray(),
         ]);
-        // One that was retired and came back began anew.
-        const since = known?.createdAt ?? new Date(0);
+        // One that was retired and came back, or was aborted and started again, began anew.
+        const since = known?.startedAt ?? known?.createdAt ?? new Date(0);
         const valid = entries.filter(({ at }) => at >= since);
         const reset = valid.findLast(({ action }) => action === 'consumer.reset');
         const skipped = valid.flatMap(({ action, at, before }) =>

@@ -36,7 +36,7 @@ test('a process that hears of a pause when it is over stops nobody', async () =>
   const heard = await store.find(ref);
   expect(heard?.paused).toBeDefined();
   await data(RESUME);
-  await store.fence(ref, heard?.pauseCount ?? 0);
+  await store.mark(ref, heard);
   expect((await partitions()).filter(({ paused }) => paused)).toEqual([]);
   await move('a', 'two');
   await moved('a', 'two');
@@ -46,8 +46,9 @@ test('a process that hears of a resume when it is over sets nobody going', async
   await data(PAUSE);
   await data(RESUME);
   const heard = await store.find(ref);
+  expect(heard).toBeDefined();
   await data(PAUSE);
-  await store.release(ref, heard?.pauseCount ?? 0);
+  await store.mark(ref, heard);
   expect((await partitions()).every(({ paused }) => paused)).toBe(true);
   await data(RESUME);
 });

@@ -147,6 +147,8 @@ test('a rebuild is paused, resumed, aborted and started anew, once; what it buil
   expect(await app.code(actOn('resume'), { reason })).toBe('REBUILD_ABORTED');
   const resume = 'mutation { resumeConsumer(name: "stocks", reason: "x") { name } }';
   expect(await app.code(resume)).toBe('REBUILD_ABORTED');
+  const reset = 'mutation { resetConsumer(name: "stocks", to: { start: true }, reason: "x") { position } }';
+  expect(await app.code(reset)).toBe('REBUILD_ABORTED');
   // Aborted is aborted, also for processes that start later.
   await app.stop();
   const again = await open(servers, { version: 2, carries: true, swap: 'byOperator' });

@@ -3,7 +3,9 @@ import { z } from 'zod';
 import type { ConsumerModel } from '../../src/define/model.ts';
 import { createConsumerControls } from '../../src/engine/consumer-controls.ts';
 import { buildModel, module, projector, type StartFrom, view } from '../../src/index.ts';
-import type { ConsumerDocument, LogDocument, ServedViewDocument } from '../../src/store/documents.ts';
+import { deadLetterId } from '../../src/store/dead-letters.ts';
+import type { AuditDocument, ConsumerDocument, LogDocument, ServedViewDocument } from '../../src/store/documents.ts';
+import { createPastStore } from '../../src/store/view-past.ts';
 import { counter } from '../setup/counter.ts';
 import { deliveryFixture } from '../setup/delivery.ts';
 
@@ -103,4 +105,35 @@ test('a retirement that was cut short is finished by the next one, and nothing i
   await expect(controls().retireConsumer('cut', 1, call)).rejects.toMatchObject({ code: 'UNKNOWN_CONSUMER' });
   await store.consumers.ensure(model);
   expect(await swapsOf('cuts')).toEqual([1]);
+});
+
+test('a rebuild that was swapped in at the same moment is not paused: what it keeps is read', async () => {
+  for (const version of [1, 2]) await store.consumers.ensure(only(projectorOf('held', { version, into: 'holds' })));
+  const ref = { consumer: 'held', generation: 2 };
+  const entry = (action: string) => ({ _id: `${action} held`, logId, at: new Date(), action }) as AuditDocument;
+  const paused = { since: new Date(), ...call };
+  const { consumers: controlled, views: served } = store.operators;
+  const swap = { generation: 2, at: new Date(), position: 0, ...call };
+  const move = { view: 'holds', ref, partitionCount: 16, swap, audit: entry('swap') };
+  expect((await served.swap(move)).kind).toBe('committed');
+  const pausing = (options: { readonly onlyBuilding: boolean }) =>
+    controlled.pause(ref, paused, entry('pause'), options);
+  expect((await pausing({ onlyBuilding: true })).kind).toBe('refused');
+  expect((await controlled.find(ref))?.paused).toBeUndefined();
+  expect((await pausing({ onlyBuilding: false })).kind).toBe('committed');
+});
+
+test('the past of a build that was aborted and started again knows nothing of skips and resets of the one before', async () => {
+  await store.consumers.ensure(only(projectorOf('again', { into: 'agains' })));
+  const ref = { consumer: 'again', generation: 1 };
+  const skip = { action: 'deadLetter.skip', target: deadLetterId(logId, ref, 'k'), before: { position: 3 } };
+  const reset = { action: 'consumer.reset', target: 'again/1', after: { position: 2 } };
+  const audit = [skip, reset, { ...skip, before: { position: 4 } }].map((entry, index) => {
+    return { ...entry, _id: `past ${index}`, logId, at: new Date(Date.now() + index) };
+  });
+  await db.collection<AuditDocument>('audit').insertMany(audit as never);
+  const past = createPastStore(fixture.connection.client, db, logId);
+  expect(await past.basis(ref, 'k')).toEqual({ after: 2, wasReset: true, skipped: new Set([4]) });
+  await consumers.updateOne({ consumer: 'again' }, { $set: { startedAt: new Date(Date.now() + 1_000) } });
+  expect(await past.basis(ref, 'k')).toEqual({ after: 0, wasReset: false, skipped: new Set() });
 });

@@ -19,8 +19,8 @@ it('a watch of pauses stops while MongoDB is silent: what was handled must still
     asked = true;
     return new Promise(() => undefined);
   };
-  const nothing = (): Promise<void> => Promise.resolve();
-  const watch = watchPauses({ store: { list, fence: nothing, release: nothing }, consumers, logger }, () => undefined);
+  const mark = () => Promise.resolve(undefined);
+  const watch = watchPauses({ store: { list, mark }, consumers, logger }, () => undefined);
   await until('it has asked', () => asked || undefined);
   await ended(watch.stop());
   expect(asked).toBe(true);
