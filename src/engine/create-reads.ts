@@ -151,6 +151,7 @@ function createWatches(deps: ReadsDeps, views: ViewHandles, toEvent: ToEvent): W
       return { view, feed };
     },
   });
+  const delivered = new WeakMap();
   const sources = new Map<string, Set<WatchSource>>();
   const open = (name: string, signal: AbortSignal, start: (wake: () => void) => WatchSource) =>
     streams.open<ViewChange>(signal, (wake) => {
@@ -173,16 +174,16 @@ function createWatches(deps: ReadsDeps, views: ViewHandles, toEvent: ToEvent): W
       return open(name, signal, (wake) => new DocumentSource(watched(name), id, from, wake));
     },
     watchDocuments(name, filter, after, signal) {
-      const plan = planList(views.get(name).view, checkFilter(filter));
+      const { filter: checked } = planList(views.get(name).view, checkFilter(filter));
       const from = cursorOf(after);
-      return open(name, signal, (wake) => new ListSource(watched(name), plan, from, wake));
+      return open(name, signal, (wake) => new ListSource(watched(name), checked, from, wake));
     },
     restartWatches(name, reason) {
       for (const source of [...(sources.get(name) ?? [])]) source.restart(reason);
     },
     watchEvents(input, after, signal) {
       const plan = planWatch(model, input);
-      const source = { model, logId, pages: deps.events, logReader: deps.logReader, toEvent };
+      const source = { model, logId, pages: deps.events, logReader: deps.logReader, toEvent, delivered };
       // "Now" is the time of this call, not of the first message that is asked for.
       const begin = beginOfEvents(source, plan.filter, after == null ? undefined : decodeEventCursor(after, logId));
       begin.catch(() => undefined);

@@ -25,6 +25,8 @@ export interface FeedTiming {
 }
 
 const RANGE_PAGE_COUNT = 500;
+/** Changed documents that are read and told together. */
+const TOLD_COUNT = 1_000;
 /** Single documents are read instead of a range when so few are wanted. */
 const WANTED_MAX_COUNT = 1_000;
 const RETRY_MIN_MS = 50;
@@ -43,7 +45,7 @@ export class FeedRun {
   readonly #deps: FeedDeps;
   readonly #tracks = new Map<number, PartitionTrack>();
   readonly #timers = new Set<NodeJS.Timeout>();
-  #early: ViewHint[] | undefined = [];
+  #started = false;
   #running = false;
   #again = false;
   #looksLater = false;
@@ -57,15 +59,13 @@ export class FeedRun {
     this.#deps = deps;
   }
 
-  /** Takes the partitions as they are now as the beginning. Hints may come before it is done. */
+  /** Takes the partitions as they are now as the beginning. */
   async start(): Promise<void> {
     this.#builtAtMs = await this.#view.progress.builtAt();
     for (const { partition, revision } of await this.#view.progress.refresh()) {
       this.#tracks.set(partition, new PartitionTrack(revision));
     }
-    const early = this.#early ?? [];
-    this.#early = undefined;
-    for (const hint of early) this.note(hint);
+    this.#started = true;
     this.#poll();
   }
 
@@ -76,10 +76,8 @@ export class FeedRun {
   }
 
   note(hint: ViewHint): void {
-    if (this.#early !== undefined) {
-      this.#early.push(hint);
-      return;
-    }
+    // What it tells of is in the partition by now: everybody who begins to listen asks for it by `confirm`.
+    if (!this.#started) return;
     this.#track(hint.partition).hear(hint);
     this.#kick();
   }
@@ -112,9 +110,7 @@ export class FeedRun {
   async confirm(): Promise<readonly number[]> {
     const heard = new Map([...this.#tracks].map(([partition, track]) => [partition, track.heard]));
     for (let attempt = 0; ; attempt++) {
-      const states = await this.#view.progress.refresh();
-      if (states.length > 0) this.#builtAtMs ??= await this.#view.progress.builtAt();
-      this.#noteStates(states);
+      const states = await this.#look();
       const revisions = byPartition(states.map(({ partition, revision }) => [partition, revision]));
       const waitMs = STALE_WAITS_MS[attempt];
       const fresh = [...heard].every(([partition, revision]) => (revisions[partition] ?? 0) >= revision);
@@ -152,15 +148,22 @@ export class FeedRun {
     return track;
   }
 
-  #noteStates(states: readonly PartitionState[]): void {
+  /** Hears of all that is stored now. */
+  async #look(): Promise<readonly PartitionState[]> {
+    const states = await this.#view.progress.refresh();
+    if (states.length > 0 && this.#builtAtMs === undefined) {
+      this.#builtAtMs = await this.#view.progress.builtAt();
+      this.#place = undefined;
+    }
     for (const { partition, revision } of states) this.#track(partition).hearRevision(revision);
     this.#kick();
+    return states;
   }
 
   #poll(): void {
     this.#after(this.#deps.timing.pollMs, async () => {
       try {
-        this.#noteStates(await this.#view.progress.refresh());
+        await this.#look();
       } catch (error) {
         this.#deps.logger.warn({ err: error, view: this.#view.build.view }, 'cannot read how far a view has come');
       }
@@ -214,7 +217,11 @@ export class FeedRun {
     for (const [, step] of steps) {
       for (const change of step.kind === 'changes' ? step.changes : []) this.#collect(change, documents, wanted);
     }
-    if (wanted.size > 0) documents.push(...(await this.readAtLeast(wanted)));
+    const entries = [...wanted];
+    while (entries.length > 0) {
+      documents.push(...(await this.readAtLeast(new Map(entries.splice(0, TOLD_COUNT)))));
+      if (entries.length > 0) for (const document of documents.splice(0)) this.#tell(document);
+    }
     // From here on without waiting: subscribers look when all is told and the cursor says so.
     for (const document of documents) this.#tell(document);
     for (const [track, step] of steps) if (step.kind === 'changes') track.deliver(step.upTo);

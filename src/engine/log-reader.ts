@@ -46,6 +46,8 @@ export async function createLogReader(
   const underWay = new Map<string, Promise<readonly LogDocument[]>>();
   let end = await log.end();
   let heard = false;
+  /** Somebody was told of an end that could not be read yet: a new primary shows it a moment later. */
+  let owed = false;
 
   const advance = (to: number): void => {
     if (to <= end) return;
@@ -56,6 +58,7 @@ export async function createLogReader(
   const fetch = async (after: number, limit: number): Promise<readonly LogDocument[]> => {
     const found = await log.read(after, limit);
     const last = found.at(-1);
+    if (last === undefined && after < end) owed = true;
     // Only the newest part is worth keeping: others of this process will ask for it in a moment.
     if (last !== undefined && last._id >= end) window.append(found);
     if (last !== undefined) advance(last._id);
@@ -84,6 +87,10 @@ export async function createLogReader(
     return nextLook;
   };
   const poll = setInterval(() => {
+    if (owed) {
+      owed = false;
+      for (const listener of listeners) listener(end);
+    }
     if (heard) heard = false;
     else refresh().catch(() => undefined);
   }, options.pollMs ?? 1_000);

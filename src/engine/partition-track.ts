@@ -14,8 +14,8 @@ export type PartitionStep =
   /** Hints were lost: read what changed after `after`. */
   | { readonly kind: 'range'; readonly after: number };
 
-/** More changes than these are not kept one by one: the range of revisions is read instead. */
-const WAITING_MAX_COUNT = 256;
+/** Changes of more documents than these are not kept one by one: the range of revisions is read instead, by pages. */
+const WAITING_MAX_COUNT = 2_000;
 
 /**
  * Brings the hints of one partition into the order of revisions. Hints may come late, twice, out of order or not at all;
@@ -23,6 +23,8 @@ const WAITING_MAX_COUNT = 256;
  */
 export class PartitionTrack {
   readonly #waiting = new Map<number, PartitionChange>();
+  /** Documents that those changed, and one more for each change. */
+  #waitingCount = 0;
   /** Revisions of documents that were handed out before their turn, because they were read when already newer. */
   readonly #ahead = new Map<string, number>();
   #delivered: number;
@@ -48,8 +50,13 @@ export class PartitionTrack {
     this.hearRevision(change.revision);
     // The same hint may have come without its documents before.
     if (this.#waiting.get(change.revision)?.documents !== undefined) return;
+    this.#drop(change.revision);
     this.#waiting.set(change.revision, change);
-    if (this.#waiting.size > WAITING_MAX_COUNT) this.#waiting.clear();
+    this.#waitingCount += sizeOf(change);
+    if (this.#waitingCount > WAITING_MAX_COUNT) {
+      this.#waiting.clear();
+      this.#waitingCount = 0;
+    }
   }
 
   /** The partition has this revision: a hint of it came, or should have. */
@@ -89,7 +96,16 @@ export class PartitionTrack {
     this.#delivered = upTo;
     this.#heard = Math.max(this.#heard, upTo);
     this.#holeSinceMs = undefined;
-    for (const revision of this.#waiting.keys()) if (revision <= upTo) this.#waiting.delete(revision);
+    for (const revision of this.#waiting.keys()) if (revision <= upTo) this.#drop(revision);
     for (const [id, revision] of this.#ahead) if (revision <= upTo) this.#ahead.delete(id);
   }
+
+  #drop(revision: number): void {
+    const change = this.#waiting.get(revision);
+    if (change === undefined) return;
+    this.#waiting.delete(revision);
+    this.#waitingCount -= sizeOf(change);
+  }
 }
+
+const sizeOf = ({ ids }: PartitionChange): number => ids.length + 1;

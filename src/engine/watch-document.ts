@@ -85,6 +85,10 @@ export class DocumentSource implements WatchSource {
     const asked = { scope: this.#scope, after, gap: reason };
     const opened = await openWatch(this.#deps, asked, listen, () => this.#stopped);
     if (opened === undefined) return undefined;
+    if (this.#stopped) {
+      opened.close();
+      return undefined;
+    }
     this.#opened = opened;
     const document = await opened.view.read(this.#id);
     this.#after = undefined;
@@ -98,7 +102,8 @@ export class DocumentSource implements WatchSource {
     this.#seen = Math.max(known, document?._revision ?? 0);
     const caughtUp = signalOf('CAUGHT_UP', cursor);
     if (from === undefined) {
-      const snapshot = { ...changeOf('SNAPSHOT', document, 0, cursor), id: this.#id };
+      const told = changeOf('SNAPSHOT', document, 0, cursor);
+      const snapshot = document === undefined ? { ...told, id: this.#id } : told;
       return gap === undefined ? [snapshot] : [signalOf('GAP', cursors.incomplete(), gap), snapshot, caughtUp];
     }
     if (document === undefined || document._revision <= known) return [caughtUp];

@@ -4,7 +4,7 @@ import { listScope, type ViewCursor } from './cursor.ts';
 import { eachMatching, MissedPages, SnapshotPages } from './list-pages.ts';
 import { holds } from './resume.ts';
 import { type CheckedFilter, matches } from './view-filter.ts';
-import type { ViewPlan } from './view-plan.ts';
+import { planList } from './view-plan.ts';
 import { changeOf, type Opened, openWatch, signalOf, type WatchDeps, type WatchSource } from './watch-view.ts';
 
 /** Beyond so many changed documents a slow subscriber keeps only their ids, and reads them when it gets there. */
@@ -28,7 +28,6 @@ interface Pending {
  */
 export class ListSource implements WatchSource {
   readonly #deps: WatchDeps;
-  readonly #plan: ViewPlan;
   readonly #filter: CheckedFilter;
   readonly #wake: () => void;
   readonly #scope: string;
@@ -53,11 +52,10 @@ export class ListSource implements WatchSource {
   #knownFrom: readonly number[] | undefined;
   #allKnown = true;
 
-  constructor(deps: WatchDeps, plan: ViewPlan, after: ViewCursor | undefined, wake: () => void) {
+  constructor(deps: WatchDeps, filter: CheckedFilter, after: ViewCursor | undefined, wake: () => void) {
     this.#deps = deps;
-    this.#plan = plan;
-    this.#filter = plan.filter;
-    this.#scope = listScope(plan.filter);
+    this.#filter = filter;
+    this.#scope = listScope(filter);
     this.#after = after;
     this.#wake = wake;
   }
@@ -109,24 +107,32 @@ export class ListSource implements WatchSource {
     const reason = this.#restart;
     this.#restart = undefined;
     const asked = { scope: this.#scope, after: reason === undefined ? this.#after : undefined, gap: reason };
+    // What is heard from here on may be of documents that it has from before its cursor.
+    this.#allKnown = asked.after === undefined;
     const listen: Parameters<typeof openWatch>[2] = ({ audience }) =>
       audience.addList(this.#filter, (document, matched) => this.#note(document, matched));
     const opened = await openWatch(this.#deps, asked, listen, () => this.#stopped);
     if (opened === undefined) return undefined;
+    if (this.#stopped) {
+      opened.close();
+      return undefined;
+    }
     this.#opened = opened;
     const { view, cursors, from, gap, begun } = opened;
+    // Another build may have other indexes.
+    const plan = planList(view.view, this.#filter);
     for (const [id, { revision, partition }] of this.#pending) {
       if (revision <= (begun[partition] ?? 0)) this.#forget(id);
     }
     if (from === undefined) {
-      this.#pages = new SnapshotPages(view, this.#plan);
+      this.#allKnown = true;
+      this.#pages = new SnapshotPages(view, plan);
       this.#safe = cursors.incomplete();
       this.#phase = 'snapshot';
     } else {
-      this.#allKnown = false;
       if (this.#filter.length > 0) {
         const isOver = (): boolean => this.#opened !== opened;
-        this.#matching = eachMatching(view, this.#plan, (one) => isOver() || this.#has(one, from), isOver);
+        this.#matching = eachMatching(view, plan, (one) => isOver() || this.#has(one, from), isOver);
         this.#matching.catch(() => undefined);
       }
       this.#pages = new MissedPages(view, from, begun);
@@ -238,9 +244,9 @@ export class ListSource implements WatchSource {
         continue;
       }
       this.#forget(id);
-      const change = this.#changeOf(pending.document, pending.mayHave);
       if (this.#pending.size === 0) this.#safe = this.#opened.cursors.current();
-      if (change !== undefined) return { ...change, cursor: this.#safe };
+      const change = this.#changeOf(pending.document, pending.mayHave);
+      if (change !== undefined) return change;
     }
     return undefined;
   }

@@ -17,6 +17,8 @@ export interface WatchEventsDeps {
   readonly pages: EventPages;
   readonly logReader: LogReader;
   readonly toEvent: ToEvent;
+  /** Messages are the same objects for all who watch the log here, so that what is made of them is made once. */
+  readonly delivered: WeakMap<LogDocument, EventDelivery>;
 }
 
 /** What to watch. */
@@ -69,7 +71,7 @@ export class EventSource implements PullSource<EventDelivery> {
     for (;;) {
       const event = this.#page.shift();
       if (event !== undefined) {
-        return { signal: 'UPDATE', cursor: this.#cursorAt(event._id), event: this.#deps.toEvent(event) };
+        return this.#deliveryOf(event);
       }
       const atEnd = await this.#readPage(this.#position);
       if (!atEnd || this.#page.length > 0) continue;
@@ -84,6 +86,14 @@ export class EventSource implements PullSource<EventDelivery> {
     this.#page = [];
   }
 
+  #deliveryOf(event: LogDocument): EventDelivery {
+    const known = this.#deps.delivered.get(event);
+    if (known !== undefined) return known;
+    const delivery = { signal: 'UPDATE', cursor: this.#cursorAt(event._id), event: this.#deps.toEvent(event) } as const;
+    this.#deps.delivered.set(event, delivery);
+    return delivery;
+  }
+
   #cursorAt(position: number): string {
     return encodeEventCursor(this.#deps.logId, position);
   }
@@ -92,7 +102,7 @@ export class EventSource implements PullSource<EventDelivery> {
   async #readPage(position: number): Promise<boolean> {
     const { end } = this.#deps.logReader;
     if (this.#part.by !== 'position' && end - position > FAR_COUNT) {
-      await this.#lookUp(position, end);
+      await this.#lookUp(position);
       return false;
     }
     const events = await this.#deps.logReader.read(position, this.#pageCount);
@@ -104,8 +114,9 @@ export class EventSource implements PullSource<EventDelivery> {
     return events.length === 0;
   }
 
-  /** The log had reached `end` before the look-up, so a page that is not full has all there is up to it. */
-  async #lookUp(position: number, end: number): Promise<void> {
+  /** A page that is not full has all there is up to `end`: the same reads showed it, and not a hint, which a new primary may not show yet. */
+  async #lookUp(position: number): Promise<void> {
+    const end = Math.max(position, await this.#deps.pages.end());
     const { part } = await completePart(this.#deps.model, this.#deps.pages, this.#filter, this.#part);
     const limit = this.#pageCount;
     const scan = { part, after: position, before: end + 1, backward: false, limit };

@@ -87,7 +87,9 @@ interface Told {
   readonly seen: number;
   readonly change: ViewChange;
 }
-const lastTold = new WeakMap<ViewDocument, Told>();
+const told = new WeakMap<ViewDocument, Told[]>();
+/** Messages of a document that are kept for equal subscribers: some watch it by itself, some in lists of different filters. */
+const TOLD_MAX_COUNT = 8;
 
 /** A message about a document; `seen` is the revision that the subscriber knows of it. The same object for equal subscribers. */
 export function changeOf(
@@ -96,8 +98,9 @@ export function changeOf(
   seen: number,
   cursor: string,
 ): ViewChange {
-  const last = document === undefined ? undefined : lastTold.get(document);
-  if (last?.seen === seen && last.change.signal === signal && last.change.cursor === cursor) return last.change;
+  const known = document === undefined ? undefined : told.get(document);
+  const equal = known?.find((one) => one.seen === seen && one.change.signal === signal && one.change.cursor === cursor);
+  if (equal !== undefined) return equal.change;
   const present = document !== undefined && document._deleted === undefined && signal !== 'REMOVED';
   const change: ViewChange = {
     signal,
@@ -108,7 +111,7 @@ export function changeOf(
     // The store keeps the last few; that is the cap.
     origins: (document?._origins ?? []).filter(({ revision }) => revision > seen).map(({ commandId }) => commandId),
   };
-  if (document !== undefined) lastTold.set(document, { seen, change });
+  if (document !== undefined) told.set(document, [{ seen, change }, ...(known ?? [])].slice(0, TOLD_MAX_COUNT));
   return change;
 }
 
@@ -135,20 +138,22 @@ export interface CursorKeeper {
 }
 
 function createCursorKeeper(run: FeedRun, scope: string, begun: readonly number[]): CursorKeeper {
-  const of = (revisions: readonly number[], issuedAtS = nowS()): string =>
+  const of = (revisions: readonly number[], issuedAtS: number): string =>
     withScope(run.placeOf(revisions, issuedAtS), scope);
+  const begunAtS = nowS();
   let overtaken = false;
   return {
-    incomplete: () => of([]),
+    incomplete: () => of([], nowS()),
     underWay: of,
-    begin: () => of(begun),
+    begin: () => of(begun, begunAtS),
     current() {
       if (!overtaken) {
         const told = run.revisions();
         overtaken = holds(told, begun);
         if (!overtaken) {
           const length = Math.max(begun.length, told.length);
-          return of(Array.from({ length }, (_, partition) => Math.max(begun[partition] ?? 0, told[partition] ?? 0)));
+          const newest = Array.from({ length }, (_, at) => Math.max(begun[at] ?? 0, told[at] ?? 0));
+          return of(newest, begunAtS);
         }
       }
       return withScope(run.place(), scope);

@@ -12,6 +12,8 @@ export interface EventStreams {
    * connect elsewhere.
    */
   open(): readonly Drainable[];
+  /** Looks after them no longer. */
+  close(): void;
 }
 
 /** A stream whose reader takes nothing of what waits for it from one heartbeat to the next is cut: it would wait for ever. */
@@ -36,5 +38,6 @@ export function eventStreams(): EventStreams {
         close: () => response.destroy(),
         gone: new Promise((resolve) => response.once('close', resolve)),
       })),
+    close: () => clearInterval(heartbeat),
   };
 }

@@ -19,6 +19,12 @@ export const limits = {
   socketInitTimeoutMs: 5_000,
   /** A socket from which nothing comes for so long, no pong either, is closed with 1013; cut after another. */
   heartbeatIntervalMs: 12_000,
+  /**
+   * The pong stands behind what was sent before: a client that still has to read so much gets the heartbeats that it takes at this
+   * speed, and at most so many.
+   */
+  slowestBytesPerSecond: 4_096,
+  slowestBeatsMaxCount: 10,
   /** A gateway that drains closes one of its sockets and streams at least so often: few of them do not take the whole window. */
   drainStepMaxMs: 20,
   /** Tokens of a GraphQL document, counted while it is parsed. */

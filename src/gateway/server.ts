@@ -226,6 +226,7 @@ async function stop(of: {
   for (const socket of of.silent) socket.destroy();
   // Streams whose request was under way when the drain began.
   for (const stream of streams.open()) stream.close();
+  streams.close();
   const late = setTimeout(() => server.closeAllConnections(), timeoutMs);
   await of.sockets.closed(timeoutMs);
   await closed;

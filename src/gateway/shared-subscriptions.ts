@@ -84,8 +84,14 @@ export function createSharedSubscriptions(clientError: ClientErrors): SharedSubs
           if (wait !== undefined) await wait;
           const delivery = await deliveries.next();
           if (delivery.done === true) return done;
-          const text = textOf(args, key, delivery.value);
-          await send(`${head}${typeof text === 'string' ? text : await text}}`);
+          try {
+            const text = textOf(args, key, delivery.value);
+            await send(`${head}${typeof text === 'string' ? text : await text}}`);
+          } catch (error) {
+            // Who iterates over this does not call `return` after it threw.
+            await deliveries.return?.();
+            throw error;
+          }
         }
       },
       async return() {

@@ -155,6 +155,12 @@ function liveSocket(
     }
   };
   let behindAt: Progress | undefined;
+  let silentBeats = 0;
+  /** Heartbeats without a sign of life that are no wonder, as much as it still has to read. */
+  const patience = (): number => {
+    const beats = window.underWayCount / (limits.slowestBytesPerSecond * (limits.heartbeatIntervalMs / 1_000));
+    return Math.min(limits.slowestBeatsMaxCount, Math.floor(beats));
+  };
   /** Ends its subscriptions and lets go of what they hold. The client may still read what was sent, and why it ended. */
   const giveUp = (): void => {
     // Told before, and nothing came of it.
@@ -229,7 +235,8 @@ function liveSocket(
         alive = true;
         return;
       }
-      if (!alive) return giveUp();
+      silentBeats = alive ? 0 : silentBeats + 1;
+      if (silentBeats > patience()) return giveUp();
       alive = false;
       window.mark();
     },

@@ -35,8 +35,8 @@ const WRITE_MAX_MS = 20_000;
 const asked = <T>(read: () => Promise<T>): Promise<T> => askedAgain(read, READ_MAX_MS, 'a read for a reset');
 
 /**
- * The partition is fenced: nobody else writes it. Effects first, under the revision that the partition takes last: readers
- * look for changes up to the revision that they find in it.
+ * The partition is fenced: nobody else writes it. Effects first, under a revision that nobody is told of, and the partition
+ * takes the one after it: whoever hears of that one finds a hole before it, and reads what changed.
  */
 export async function resetPartition(db: Db, logId: string, reset: PartitionReset): Promise<PartitionResetEnd> {
   const { ref, position, documents, deadLetters, againAfter } = reset;
@@ -46,9 +46,10 @@ export async function resetPartition(db: Db, logId: string, reset: PartitionRese
     const found = await asked(() => partitions.findOne({ _id }));
     if (found === null) return { partition: ref.partition, checkpoint: position, revision: 0, blockedCount: 0 };
     if (found.paused !== true) throw resumed(ref);
-    const revision = found.revision + 1;
-    if (documents?.how === 'bury') await bury(db.collection(documents.collection), ref.partition, revision, position);
-    if (documents?.how === 'remove') await remove(db.collection(documents.collection), ref.partition, revision);
+    const untold = found.revision + 1;
+    const revision = untold + 1;
+    if (documents?.how === 'bury') await bury(db.collection(documents.collection), ref.partition, untold, position);
+    if (documents?.how === 'remove') await remove(db.collection(documents.collection), ref.partition, untold);
     const { consumer, generation, partition } = ref;
     const of = { logId, consumer, generation, partition };
     if (deadLetters !== 'none') {

@@ -14,6 +14,7 @@ import { type Connection, connect } from '../../src/store/connect.ts';
 import { createDeliveryStore, ensureDelivery } from '../../src/store/delivery-store.ts';
 import { type LogDocument, ORIGINS_CAP, type ViewDocument } from '../../src/store/documents.ts';
 import { createEventPages } from '../../src/store/event-pages.ts';
+import type { PartitionResetEnd } from '../../src/store/partition-reset.ts';
 import { createViewStore, type ViewStore, viewCollectionName } from '../../src/store/view-documents.ts';
 import { createPastStore } from '../../src/store/view-past.ts';
 import { testServers } from '../setup/servers.ts';
@@ -225,7 +226,30 @@ export class ReadsFixture {
     await turn;
   }
 
-  /** The same, with so many keys of the partition behind dead letters from now on. */
+  /** As an operator's reset does it to one partition: its documents go, its checkpoint stays. */
+  async reset(partition: number): Promise<PartitionResetEnd> {
+    const state = this.#partition(partition);
+    const ref = { consumer: 'items', generation: GENERATION, partition };
+    const partitions = this.connection.db.collection('partitions');
+    await partitions.updateOne(ref, { $set: { paused: true } });
+    const documents = { collection: this.collection.collectionName, how: 'bury' } as const;
+    const options = {
+      position: state.checkpoint,
+      documents,
+      deadLetters: 'none',
+      againAfter: state.checkpoint,
+    } as const;
+    const end = await this.delivery.operators.consumers.resetPartition({ ref, ...options });
+    await partitions.updateOne(ref, { $unset: { paused: '' } });
+    state.revision = end.revision;
+    for (const document of this.written.values()) {
+      if (document._partition !== partition || document._deleted !== undefined) continue;
+      this.written.set(document._id, { ...document, _version: document._version + 1, _deleted: new Date() });
+    }
+    return end;
+  }
+
+  /** Like `advance`, with so many keys of the partition behind dead letters from now on. */
   async block(id: string, checkpoint: number, blockedCount: number): Promise<void> {
     this.#partition(partitionOf(id, 16)).blockedCount = blockedCount;
     await this.advance(id, checkpoint);

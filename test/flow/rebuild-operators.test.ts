@@ -58,6 +58,11 @@ test('in one process: the old version is served until an operator swaps, the dif
   const first = (await changes.next('the snapshot')).data?.stockChanged;
   expect(first).toMatchObject({ signal: 'SNAPSHOT', node: { count: 12, changes: null } });
 
+  type ListChange = { readonly data?: { readonly stocksChanged: Record<string, unknown> } | null };
+  const filtered = 'subscription { stocksChanged(filter: { count: { eq: 4 } }) { signal gap id } }';
+  const list = values(sockets.iterate({ query: filtered }) as AsyncIterable<ListChange>);
+  expect((await list.next('d')).data?.stocksChanged).toMatchObject({ signal: 'SNAPSHOT', id: 'd' });
+
   const ready = await app.rebuild('READY');
   expect(ready).toMatchObject({ percent: 100, position: '6', waitsFor: [expect.stringContaining('rebuild swap')] });
   const { rebuildDiff } = await app.data(DIFF);
@@ -94,6 +99,11 @@ test('in one process: the old version is served until an operator swaps, the dif
   const snapshot = (await changes.next('the new snapshot')).data?.stockChanged;
   expect(snapshot).toMatchObject({ signal: 'SNAPSHOT', node: { count: 5, changes: 1 } });
   expect((await changes.next('the end of it')).data?.stockChanged).toMatchObject({ signal: 'CAUGHT_UP' });
+  // Its index is none of the new version's.
+  for (const message of [{ signal: 'CAUGHT_UP' }, { signal: 'GAP' }, { signal: 'SNAPSHOT', id: 'd' }]) {
+    expect((await list.next(message.signal)).data?.stocksChanged).toMatchObject(message);
+  }
+  await list.end();
   await app.stock('b', 1);
   const update = (await changes.next('a change')).data?.stockChanged;
   expect(update).toMatchObject({ signal: 'UPDATE', node: { count: 6, changes: 2 } });

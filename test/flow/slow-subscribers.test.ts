@@ -122,7 +122,8 @@ test('a client that reads one byte a second is closed with 1013 and the reason, 
   const begin = await endOfLog(strict);
   link.setBytesPerSecond(1);
   await send(strict, deposits(500, ids));
-  await beats(3);
+  // What is under way to it would take a beat of 4 KiB a second.
+  await beats(5);
   link.setBytesPerSecond(Number.POSITIVE_INFINITY);
   expect(await client.closing()).toEqual({
     code: 1013,
@@ -166,6 +167,25 @@ test('a client that reads slowly, but steadily, keeps its socket', async () => {
   const seen = () => [events(client).length, client.ws.readyState];
   await until('all events', () => events(client).length === 1_000 || undefined, { seen });
   expect(client.ws.readyState).toBe(client.ws.OPEN);
+  client.ws.terminate();
+});
+
+test('a client that was quick and becomes slow all at once keeps its socket', async () => {
+  const ids = await openAccounts(strict);
+  const client = await testSocket(`ws://127.0.0.1:${link.port}/graphql`);
+  client.send(subscribe(EVENTS, 'a'));
+  await caughtUp(client);
+  await send(strict, deposits(2_000, ids));
+  await until('all events', () => events(client).length === 2_000 || undefined);
+  // It was sent several times as much as it reads in a beat.
+  link.setBytesPerSecond(8_192);
+  await send(strict, deposits(1_000, ids));
+  await beats(5);
+  expect(client.ws.readyState).toBe(client.ws.OPEN);
+  link.setBytesPerSecond(Number.POSITIVE_INFINITY);
+  await until('all events', () => events(client).length === 3_000 || undefined, {
+    seen: () => [events(client).length, client.ws.readyState],
+  });
   client.ws.terminate();
 });
 

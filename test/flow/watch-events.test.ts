@@ -1,6 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import type { EventDelivery, EventFilterInput } from '../../src/engine/contract.ts';
 import { decodeEventCursor, encodeEventCursor } from '../../src/engine/cursor.ts';
+import { createHintBus } from '../../src/engine/hint-bus.ts';
+import { createLogReader } from '../../src/engine/log-reader.ts';
 import { until } from '../setup/until.ts';
 import { codeOf, type Gateway, type PlacedEvent, type ReadsFixture, readsFixture } from './reads-fixture.ts';
 
@@ -143,6 +145,31 @@ describe('a subscription to events', () => {
       await client.leave();
     }
   }, 60_000);
+
+  it('reads on when an end of the log that it was told of can be read only later', async () => {
+    const { log } = fixture.delivery;
+    let blind = false;
+    // As a new primary: it knows of no event after the end that it has for a majority.
+    const lagging = { ...log, read: async (...page: Parameters<typeof log.read>) => (blind ? [] : log.read(...page)) };
+    const own = await createLogReader(lagging, createHintBus(), { pollMs: 50 });
+    const read: number[] = [];
+    let position = own.end;
+    const tail = async (): Promise<void> => {
+      for (const event of await own.read(position, 100)) {
+        position = event._id;
+        read.push(event._id);
+      }
+      // Who got nothing waits for news.
+      blind = false;
+    };
+    own.onAdvance(() => void tail());
+    blind = true;
+    const placed = await fixture.place([put('late')], false);
+    own.advance(fixture.end);
+    await until('the event', () => read.length > 0 || undefined);
+    expect(read).toEqual(placed.map(({ _id }) => _id));
+    own.close();
+  });
 
   it('begins at `since` when there is no cursor', async () => {
     const at = new Date(Date.now() + 3_600_000);

@@ -4,7 +4,16 @@ import { decodeViewCursor, documentScope, encodeViewCursor, listScope } from '..
 import { CURSOR_MAX_AGE_S } from '../../src/engine/resume.ts';
 import { checkFilter } from '../../src/engine/view-filter.ts';
 import { until } from '../setup/until.ts';
-import { codeOf, filterOf, type Gateway, GENERATION, lost, type ReadsFixture, readsFixture } from './reads-fixture.ts';
+import {
+  codeOf,
+  filterOf,
+  type Gateway,
+  GENERATION,
+  lost,
+  type ReadsFixture,
+  readsFixture,
+  withDocuments,
+} from './reads-fixture.ts';
 import { type Client, type Conditions, item, watching } from './watch-client.ts';
 
 /** Two gateways: a client leaves one, and goes on at the other. */
@@ -114,6 +123,40 @@ describe('a subscription to a list goes on after a cursor, on another gateway', 
     await level(client, filter);
     expect(shown(client)).toEqual(expect.arrayContaining(['REMOVED list10', 'REMOVED list11']));
     await client.leave();
+  });
+
+  it('with REMOVED for what leaves while it begins', async () => {
+    const views = fixture.views();
+    /** Between the read of the partitions and its answer. */
+    let meanwhile = async (): Promise<void> => undefined;
+    const third = await fixture.gateway(
+      { pollMs: 600_000 },
+      {
+        ...views,
+        partitions: async (...generation) => {
+          const states = await views.partitions(...generation);
+          await meanwhile();
+          return states;
+        },
+      },
+    );
+    await fixture.write({ going: inside(1), staying: inside(1) });
+    const keeping = watchList(filter, { of: third });
+    await caughtUp(keeping);
+    const before = watchList(filter, { of: third });
+    await caughtUp(before);
+    await before.leave();
+    meanwhile = async () => {
+      meanwhile = async () => undefined;
+      await fixture.write({ going: item(2, 'elsewhere') }, { route: withDocuments });
+    };
+    const client = watchList(filter, { of: third, after: lastCursor(before), documents: before.documents });
+    await caughtUp(client);
+    await fixture.write({ staying: inside(2) });
+    await until('what is written after it', () => client.documents.get('staying')?.document.rank === 2 || undefined);
+    await level(client, filter);
+    expect(shown(client)).toContain('REMOVED going');
+    await Promise.all([keeping.leave(), client.leave()]);
   });
 
   it('of all documents with what was removed', async () => {
@@ -291,6 +334,31 @@ describe('a cursor that does not fit', () => {
   });
 });
 
+describe('a partition that is reset', () => {
+  it('tells of every document that is gone, and so does a cursor from before', async () => {
+    const filter = { group: { eq: 'reset' } };
+    const ids = ['reset1', 'reset2', 'reset3'];
+    await fixture.write(Object.fromEntries(ids.map((id) => [id, item(1, 'reset')])));
+    const client = watchList(filter);
+    await caughtUp(client);
+    const { cursor, client: before } = await seen(() => watchList(filter, { of: second }));
+    const [gone = ''] = ids;
+    const ref = { consumer: 'items', generation: GENERATION, partition: partitionOf(gone, 16) };
+    const done = await fixture.reset(ref.partition);
+    for (const { bus } of fixture.gateways) {
+      bus.publish({ kind: 'view', view: 'item', generation: GENERATION, ...done, ids: [] });
+    }
+    await until('it is removed', () => shown(client).includes(`REMOVED ${gone}`) || undefined, {
+      seen: () => shown(client),
+    });
+    const later = watchList(filter, { of: second, after: cursor, documents: before.documents });
+    await caughtUp(later);
+    expect(later.documents.has(gone)).toBe(false);
+    for (const one of [client, later]) await level(one, filter);
+    await Promise.all([client.leave(), later.leave()]);
+  });
+});
+
 describe('a view that is served from another build', () => {
   it('tells every open subscription GAP, a snapshot and CAUGHT_UP, and they go on', async () => {
     const filter = { group: { eq: 'swap' } };
@@ -325,6 +393,9 @@ describe('what is read', () => {
       for (const client of clients) {
         await until('the change', () => client.messages.at(-1)?.node?.version === version || undefined);
       }
+      // Equal subscribers get the same message: what is made of it is made once.
+      const equal = clients.filter((_, n) => n < 100 && n % 2 === 0).map(({ messages }) => messages.at(-1));
+      expect(new Set(equal).size).toBe(1);
     }
     // Two gateways.
     expect((await reads()) - before).toBeLessThanOrEqual(10);

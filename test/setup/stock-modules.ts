@@ -13,7 +13,8 @@ export const item = aggregate({
 
 const v1 = view('stock', z.object({ id: z.string(), count: z.int() }), { indexes: [{ count: 1 }] });
 const v2 = view('stock', z.object({ id: z.string(), count: z.int(), changes: z.int().optional() }), {
-  indexes: [{ count: 1 }],
+  // Another one than before, for the same questions.
+  indexes: [{ count: 1, changes: 1 }],
 });
 
 export interface StockOptions {

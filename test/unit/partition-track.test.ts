@@ -50,6 +50,17 @@ describe('the hints of a partition', () => {
     expect(track.step(20, 20)).toEqual({ kind: 'range', after: 0 });
     expect(track.heard).toBe(99_999);
   });
+
+  it('are not kept when they tell of too many documents: those are read by pages', () => {
+    const track = new PartitionTrack(0);
+    const ids = Array.from({ length: 900 }, (_, n) => `d${n}`);
+    for (const revision of [1, 2]) track.hear({ revision, ids });
+    expect(track.step(0, 20)).toMatchObject({ kind: 'changes', upTo: 2 });
+    track.deliver(2);
+    for (const revision of [3, 4, 5]) track.hear({ revision, ids });
+    track.step(0, 20);
+    expect(track.step(20, 20)).toEqual({ kind: 'range', after: 2 });
+  });
 });
 
 describe('a document', () => {
