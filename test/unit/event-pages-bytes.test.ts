@@ -27,6 +27,7 @@ async function pagesOf(dataBytes: number): Promise<{ readonly asked: readonly nu
     pages: {} as EventPages,
     logReader: logReader as LogReader,
     toEvent: () => null,
+    delivered: new WeakMap(),
   };
   const source = new EventSource(deps as never, planWatch(model, {}), Promise.resolve(0), () => undefined);
   let signals = '';
