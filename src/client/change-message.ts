@@ -20,26 +20,30 @@ export function changeIn(data: unknown, root: string): ChangeMessage | undefined
 
 /**
  * Says which messages the caller has had: versions of a document only rise, and so do positions of the log. A message
- * without `id` and `version`, or `event { position }`, is never a repeat.
+ * without `id` and `version`, or `event { position }`, is never a repeat; without `signal` versions say nothing, because
+ * a GAP, after which they begin anew, would not be seen.
  */
 export class Repeats {
   readonly #versions = new Map<string, number>();
   #position: bigint | undefined;
 
-  isRepeat({ signal, id, version, event }: ChangeMessage): boolean {
+  has({ signal, id, version, event }: ChangeMessage): boolean {
+    if (signal === 'GAP') return false;
+    if (typeof id === 'string' && typeof signal === 'string' && signal !== 'REMOVED' && typeof version === 'number') {
+      return version <= (this.#versions.get(id) ?? -1);
+    }
+    const position = positionOf(event);
+    return position !== undefined && this.#position !== undefined && position <= this.#position;
+  }
+
+  /** The caller has it now. */
+  mark({ signal, id, version, event }: ChangeMessage): void {
     if (signal === 'GAP') this.reset();
     if (typeof id === 'string') {
       if (signal === 'REMOVED') this.#versions.delete(id);
-      else if (typeof version === 'number') {
-        if (version <= (this.#versions.get(id) ?? -1)) return true;
-        this.#versions.set(id, version);
-      }
+      else if (typeof version === 'number') this.#versions.set(id, version);
     }
-    const position = positionOf(event);
-    if (position === undefined) return false;
-    if (this.#position !== undefined && position <= this.#position) return true;
-    this.#position = position;
-    return false;
+    this.#position = positionOf(event) ?? this.#position;
   }
 
   /** After a GAP: what follows may be of another build, whose versions begin anew. */

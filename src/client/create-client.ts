@@ -6,7 +6,7 @@ import { forward } from './forward.ts';
 import { type HttpOptions, requestUntil, wireBody } from './http-request.ts';
 import { iterate } from './iterate.ts';
 import { sendCommand } from './send-command.ts';
-import { SocketTransport } from './socket-transport.ts';
+import { SocketLines } from './socket-lines.ts';
 import { sseTransport } from './sse-transport.ts';
 import { Subscription, type SubscriptionSink, type SubscriptionStatus } from './subscription.ts';
 import { TransportChoice } from './transport-choice.ts';
@@ -166,9 +166,9 @@ function socketsOf(options: ClientOptions, url: URL) {
       'There is no WebSocket here: give createClient a `webSocketImpl` (in Node 20: the class of the package "ws").',
     );
   }
-  let line: SocketTransport | undefined;
-  const open = (onTried: (acknowledged: boolean) => void): SocketTransport => {
-    line = new SocketTransport({
+  let lines: SocketLines | undefined;
+  const open = (onTried: (acknowledged: boolean) => void): SocketLines => {
+    lines = new SocketLines({
       url: url.href.replace(/^http/, 'ws'),
       webSocketImpl,
       connectionParams: options.connectionParams,
@@ -177,9 +177,9 @@ function socketsOf(options: ClientOptions, url: URL) {
       fatalCloseCodes: new Set(options.fatalCloseCodes ?? defaultFatalCodes),
       onTried,
     });
-    return line;
+    return lines;
   };
-  return { open, close: async () => line?.close() };
+  return { open, close: async () => lines?.close() };
 }
 
 /** Equal for equal values, whatever the order of their names. */

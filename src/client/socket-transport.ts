@@ -24,7 +24,7 @@ interface Running {
 }
 
 /**
- * All subscriptions of a client over one graphql-ws socket, which is there while one of them is. graphql-ws does not retry
+ * Subscriptions over one graphql-ws socket, which is there while one of them is. graphql-ws does not retry
  * here: it would subscribe again with the variables of the first time, and the cursor is newer.
  */
 export class SocketTransport implements Transport {
@@ -34,7 +34,7 @@ export class SocketTransport implements Transport {
   readonly #running = new Set<Running>();
   #acknowledged = false;
   #ackTimer: ReturnType<typeof setTimeout> | undefined;
-  #pongTimer: ReturnType<typeof setTimeout> | undefined;
+  #silenceTimer: ReturnType<typeof setTimeout> | undefined;
 
   constructor(options: SocketOptions) {
     this.#options = options;
@@ -47,11 +47,14 @@ export class SocketTransport implements Transport {
       on: {
         connecting: () => this.#connecting(),
         connected: () => this.#connected(),
-        ping: (received) => {
-          if (!received) this.#pongTimer = setTimeout(() => this.#client.terminate(), options.silenceMs / 3);
+        message: () => {
+          if (this.#acknowledged) this.#heard();
         },
-        message: () => clearTimeout(this.#pongTimer),
-        error: (error) => this.#lost(socketError(options.url, error)),
+        error: (error) => {
+          this.#lost(socketError(options.url, error));
+          // Or its close, which comes later, would count as the end of the socket after it.
+          this.#client.terminate();
+        },
         closed: (event) => this.#lost(this.#closeError(event)),
       },
     });
@@ -88,11 +91,18 @@ export class SocketTransport implements Transport {
     };
   }
 
+  /** Also those whose socket is not there yet. */
+  get runningCount(): number {
+    return this.#running.size;
+  }
+
   /** Closes the socket; what still runs fails. */
   async close(): Promise<void> {
-    clearTimeout(this.#ackTimer);
-    clearTimeout(this.#pongTimer);
+    // graphql-ws would wait for a socket that may never come.
+    if (!this.#acknowledged) this.#client.terminate();
     await this.#client.dispose();
+    clearTimeout(this.#ackTimer);
+    clearTimeout(this.#silenceTimer);
   }
 
   #connecting(): void {
@@ -105,14 +115,21 @@ export class SocketTransport implements Transport {
   #connected(): void {
     clearTimeout(this.#ackTimer);
     this.#acknowledged = true;
+    this.#heard();
     this.#options.onTried(true);
     for (const { sink } of this.#running) sink.opened();
+  }
+
+  /** graphql-ws pings again only when it was answered, so a timer of its own notices silence. */
+  #heard(): void {
+    clearTimeout(this.#silenceTimer);
+    this.#silenceTimer = setTimeout(() => this.#client.terminate(), this.#options.silenceMs);
   }
 
   /** Told once for each socket: what follows finds nothing running. */
   #lost(error: MillraceClientError): void {
     clearTimeout(this.#ackTimer);
-    clearTimeout(this.#pongTimer);
+    clearTimeout(this.#silenceTimer);
     const before = this.#acknowledged;
     this.#acknowledged = false;
     const ended = [...this.#running];

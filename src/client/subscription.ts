@@ -2,6 +2,7 @@ import { changeIn, localGap, Repeats } from './change-message.ts';
 import { answerError, MillraceClientError, type WireError } from './client-error.ts';
 import type { CursorKeeper } from './cursor-keeper.ts';
 import type { ReadDocument } from './document.ts';
+import { messageOf } from './http-request.ts';
 import { type RetryTiming, rest, retryDelayMs, whenOnline } from './retry-delay.ts';
 import type { Transport, TransportName, WireMessage } from './transport.ts';
 import type { TransportChoice } from './transport-choice.ts';
@@ -26,8 +27,12 @@ export interface SubscriptionMessage<TData> {
 
 export interface SubscriptionSink<TData> {
   next(message: SubscriptionMessage<TData>): void;
-  /** It is over; what can be tried again never comes here. */
+  /**
+   * It is over; what can be tried again never comes here. SINK_FAILED: a function of this sink threw. A message at which
+   * `next` threw counts as not taken: its cursor is not kept.
+   */
   error(error: MillraceClientError): void;
+  /** It has an end of its own, or the client was closed. */
   complete(): void;
   status?(status: SubscriptionStatus): void;
   /** It began again: something may be missing between the last message and the next. Told for documents without `signal` too. */
@@ -83,8 +88,17 @@ export class Subscription {
     this.#resumable = isResumable(setup.document);
   }
 
-  /** Never rejects, but for what the sink throws. */
+  /** Never rejects, but for what `sink.error` and `sink.complete` throw. */
   async run(): Promise<void> {
+    try {
+      await this.#tryOnAndOn();
+    } catch (thrown) {
+      if (this.#over) throw thrown;
+      this.#fail(sinkFailed(thrown));
+    }
+  }
+
+  async #tryOnAndOn(): Promise<void> {
     const { choice, keeper, retry, retriesMaxCount } = this.#setup;
     if (this.#resumable) await keeper.load();
     while (!this.#over) {
@@ -129,47 +143,62 @@ export class Subscription {
     this.#sink.status?.({ state: 'connecting', transport: transport.name });
     return new Promise((resolve) => {
       let streaming = false;
+      let finished = false;
+      let close: (() => void) | undefined;
       const finish = (end: End): void => {
+        finished = true;
         this.#controller.signal.removeEventListener('abort', leave);
         unlisten?.();
         resolve(end);
       };
       const leave = (): void => {
-        close();
+        close?.();
         finish({ kind: 'completed' });
+      };
+      const fail = (error: MillraceClientError): void => {
+        close?.();
+        finish({ kind: 'lost', error });
       };
       const unlisten =
         transport.name === 'sse'
           ? choice.onSocketBack(() => {
               // Only what can go on without a hole moves by itself.
               if (!this.#resumable || (this.#begun && !this.#canGoOn)) return;
-              close();
+              close?.();
               finish({ kind: 'moved' });
             })
           : undefined;
       const sent = this.#resumable ? { ...variables, after: this.#given() ?? null } : variables;
-      const close = transport.open(
+      // What the sink throws ends this subscription, and nothing else that the transport carries.
+      const telling = (tell: () => void): void => {
+        try {
+          tell();
+        } catch (thrown) {
+          fail(sinkFailed(thrown));
+        }
+      };
+      close = transport.open(
         { query: document.text, variables: sent, operationName: document.operationName },
         {
           opened: () => {
             streaming = true;
             if (transport.name === 'sse') choice.streamOpened();
-            this.#sink.status?.({ state: 'open', transport: transport.name });
+            telling(() => this.#sink.status?.({ state: 'open', transport: transport.name }));
           },
-          next: (message) => {
-            const error = this.#take(message);
-            if (error === undefined) return;
-            close();
-            finish({ kind: 'lost', error });
-          },
+          next: (message) =>
+            telling(() => {
+              const error = this.#take(message);
+              if (error !== undefined) fail(error);
+            }),
           failed: (error) => {
-            if (transport.name === 'sse' && !streaming && error.code === 'NETWORK') choice.streamFailed();
+            // Also an answer of a proxy that has no gateway behind it: it says nothing about WebSockets.
+            if (transport.name === 'sse' && !streaming && error.retryable) choice.streamFailed();
             finish({ kind: 'lost', error });
           },
           completed: () => finish({ kind: 'completed' }),
         },
       );
-      if (this.#over) leave();
+      if (this.#over || finished) leave();
       else this.#controller.signal.addEventListener('abort', leave, { once: true });
     });
   }
@@ -180,9 +209,11 @@ export class Subscription {
     this.#failures = 0;
     const change = changeIn(data, this.#setup.document.root);
     this.#typename ??= change?.__typename;
-    if (change === undefined || !this.#repeats.isRepeat(change)) {
+    // Only what goes on tells what was told: a flow tells of the same step again, with another status.
+    if (change === undefined || !this.#resumable || !this.#repeats.has(change)) {
       this.#begun = true;
       this.#sink.next(errors === undefined ? { data } : { data, errors });
+      if (change !== undefined) this.#repeats.mark(change);
     }
     // After the sink had the message: what is stored was seen. The gateway knows a cursor of half a snapshot as one.
     if (this.#resumable && typeof change?.cursor === 'string') this.#setup.keeper.keep(change.cursor);
@@ -213,6 +244,11 @@ export class Subscription {
     tell();
   }
 }
+
+const sinkFailed = (thrown: unknown): MillraceClientError =>
+  new MillraceClientError('SINK_FAILED', `A function of the subscription's sink threw: ${messageOf(thrown)}`, {
+    cause: thrown,
+  });
 
 const ended = new MillraceClientError('NETWORK', 'The gateway ended a subscription that has no end.', {
   retryable: true,

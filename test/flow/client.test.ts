@@ -178,6 +178,67 @@ describe('a subscription with a cursor', () => {
     await anew.has(4);
     expect(anew).toMatchObject({ gaps: ['GAP'], errors: [] });
   });
+  test('whose sink throws is over; the others go on, and a later page gets the message again', async () => {
+    const kept = new Map<string, string>();
+    const storage = {
+      getItem: (key: string) => kept.get(key) ?? null,
+      setItem: (key: string, value: string) => void kept.set(key, value),
+      removeItem: (key: string) => void kept.delete(key),
+    };
+    const { client } = await throughProxy({ transport: 'ws', storage });
+    const id = await account();
+    const [bystander, log] = [follow(client, id), follow(client, id, { resumeKey: 'log' })];
+    await Promise.all([bystander.live(), log.live()]);
+    const thrown = new Error('the list could not be drawn');
+    const errors: unknown[] = [];
+    log.stop();
+    client.subscribe(
+      { query: EVENTS, variables: { id } },
+      {
+        next({ data }) {
+          if ((data.events as Delivery).event !== null) throw thrown;
+        },
+        error: (error) => errors.push(error),
+        complete: () => undefined,
+      },
+      { resumeKey: 'log' },
+    );
+    await deposit(id);
+    await until('it is over', () => errors[0]);
+    expect(errors).toMatchObject([{ code: 'SINK_FAILED', retryable: false, cause: thrown }]);
+    await deposit(id);
+    await bystander.has(3);
+    const again = follow(client, id, { resumeKey: 'log' });
+    await again.has(3);
+    expect(again.versions).toEqual([2, 3]);
+    expect(bystander).toMatchObject({ gaps: [], errors: [] });
+  });
+  test('has as many others beside it as it likes: they take another socket', async () => {
+    const { client, statuses } = await throughProxy({ transport: 'ws' });
+    const id = await account();
+    const all = Array.from({ length: 130 }, () => follow(client, id));
+    await Promise.all(all.map((log) => log.live()));
+    await deposit(id);
+    await Promise.all(all.map((log) => log.has(2)));
+    expect(all.flatMap(({ errors }) => errors)).toEqual([]);
+    expect(new Set(statuses.map(({ state }) => state))).toEqual(new Set(['connecting', 'open']));
+    for (const { stop } of all) stop();
+  });
+  test('comes again after connectionParams failed, and the end of that socket is not its own', async () => {
+    let calls = 0;
+    const { client, proxy, statuses } = await throughProxy({
+      transport: 'ws',
+      retry: { minMs: 1, maxMs: 1 },
+      connectionParams: () => (calls++ === 0 ? Promise.reject(new Error('no session yet')) : {}),
+    });
+    proxy.set({ kind: 'delay', ms: 150 });
+    const id = await account();
+    const log = follow(client, id);
+    await log.live();
+    await deposit(id);
+    await log.has(2);
+    expect(statuses.map(({ state }) => state)).toEqual(['connecting', 'waiting', 'connecting', 'open']);
+  });
   test('as an iterable: leaving the loop ends it', async () => {
     const { client } = await throughProxy();
     const id = await account();

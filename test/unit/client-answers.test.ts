@@ -1,7 +1,10 @@
+import { once } from 'node:events';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { afterAll, describe, expect, test } from 'vitest';
+import WebSocket, { WebSocketServer } from 'ws';
 import { type ClientOptions, createClient } from '../../src/client/index.ts';
+import { until } from '../setup/until.ts';
 
 /*
  * What `millrace/client` makes of answers that no gateway gives, or not at will: a server says what the test says.
@@ -31,6 +34,7 @@ async function answering(answers: readonly Answer[], options: Partial<ClientOpti
       response.writeHead(status, { 'content-type': 'application/json', ...headers }).end(text);
     });
   });
+  server.on('upgrade', (_request, socket) => socket.end('HTTP/1.1 502 Bad Gateway\r\n\r\n'));
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   closers.push(() => server.close());
   const { port } = server.address() as AddressInfo;
@@ -70,7 +74,10 @@ describe('a command', () => {
   });
   test.each([
     ['no GraphQL', { status: 502, body: '<html>' }],
-    ['a refusal that says nothing of the tries before', { status: 503, body: refusal('TOO_BUSY') }],
+    [
+      'a refusal that says nothing of the tries before',
+      { status: 503, body: refusal('TOO_BUSY', { retryAfterMs: 60_000 }) },
+    ],
     ['a page of somebody else', { status: 404, body: '<html>' }],
   ])('of which a try may have been taken is OUTCOME_UNKNOWN at the end: %s', async (_what, last) => {
     const { client } = await answering([{ status: 502, body: '<html>' }, last]);
@@ -81,7 +88,7 @@ describe('a command', () => {
     });
   });
   test.each([
-    ['TOO_BUSY', { status: 503, body: refusal('TOO_BUSY') }],
+    ['TOO_BUSY', { status: 503, body: refusal('TOO_BUSY', { retryAfterMs: 60_000 }) }],
     ['GRAPHQL_VALIDATION_FAILED', { body: refusal('GRAPHQL_VALIDATION_FAILED') }],
   ])('that no gateway has taken is what it is: %s', async (code, answer) => {
     const { client } = await answering([answer]);
@@ -96,6 +103,71 @@ test('fields of a query that did not fail reach other clients with the errors', 
   expect(await thrown(client.query(READ))).toMatchObject({ code: 'BAD_INPUT', data: { account: { id: 'a' } } });
   const told = await new Promise((next, error) => client.forward(READ).subscribe({ next, error }));
   expect(told).toMatchObject({ data: { account: { id: 'a' } }, errors: [{ message: 'BAD_INPUT' }] });
+});
+
+describe('a subscription', () => {
+  const streaming = (messages: readonly object[]): Answer => ({
+    headers: { 'content-type': 'text/event-stream' },
+    body: [
+      ...messages.map((data) => `event: next\ndata: ${JSON.stringify({ data })}\n\n`),
+      'event: complete\ndata:\n\n',
+    ].join(''),
+  });
+  test('is told everything where nothing says that it is a repeat', async () => {
+    // Steps of a flow come as they began, and again when they change.
+    const steps = ['5', '3', '5'].map((position) => ({ flow: { id: position, event: { position } } }));
+    const first = await answering([streaming(steps)]);
+    const query = 'subscription { flow(correlationId: "x") { id event { position } } }';
+    const seen: unknown[] = [];
+    for await (const { data } of first.client.iterate({ query })) seen.push(data);
+    expect(seen).toEqual(steps);
+    // Without `signal` a GAP, after which versions begin anew, is not seen.
+    const changes = [2, 1].map((version) => ({ accounts: { cursor: `c${version}`, id: 'a', version } }));
+    const second = await answering([streaming(changes)]);
+    const watched: unknown[] = [];
+    const unsigned = 'subscription ($after: Cursor) { accounts(after: $after) { cursor id version } }';
+    for await (const { data } of second.client.iterate({ query: unsigned })) {
+      watched.push(data);
+      if (watched.length === 2) break;
+    }
+    expect(watched).toEqual(changes);
+  });
+  test('looks for a socket again where a proxy says that no gateway is there', async () => {
+    const tried: string[] = [];
+    const { client } = await answering([{ status: 502, body: '<html>' }], {
+      transport: 'auto',
+      webSocketImpl: WebSocket,
+      onStatus: (status) => status.state === 'connecting' && tried.push(status.transport),
+    });
+    client.subscribe({ query: 'subscription { nothing }' }, { next() {}, error() {}, complete() {} });
+    await until('five tries', () => (tried.length >= 5 ? true : undefined), { seen: () => tried });
+    expect(tried.slice(0, 5)).toEqual(['ws', 'ws', 'sse', 'ws', 'sse']);
+  });
+  test('is lost with a socket that goes silent, whatever it said after the last ping', async () => {
+    const server = new WebSocketServer({ port: 0, host: '127.0.0.1' });
+    closers.push(() => server.close());
+    await once(server, 'listening');
+    server.on('connection', (socket) => {
+      socket.on('message', (message) => {
+        const { type } = JSON.parse(String(message));
+        if (type === 'connection_init') socket.send('{"type":"connection_ack"}');
+        // Anything but the pong, which the network has lost.
+        if (type === 'ping') socket.send('{"type":"ping"}');
+      });
+    });
+    const states: string[] = [];
+    const client = createClient({
+      url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+      transport: 'ws',
+      webSocketImpl: WebSocket,
+      silenceMs: 150,
+      onStatus: ({ state }) => states.push(state),
+    });
+    closers.push(() => void client.close());
+    client.subscribe({ query: 'subscription { nothing }' }, { next() {}, error() {}, complete() {} });
+    await until('it knows', () => states.find((state) => state === 'waiting'), { seen: () => states });
+    expect(states.slice(0, 3)).toEqual(['connecting', 'open', 'waiting']);
+  });
 });
 
 test('Retry-After of a proxy is how long it waits', async () => {
