@@ -9,7 +9,8 @@ export type ClientErrors = (error: unknown, correlationId?: string) => GraphQLEr
 
 /**
  * Exposed errors keep code, message and details; GraphQL's own errors get a code and lose suggestions in production.
- * Anything else becomes "Unexpected error." with an `errorId` under which it is logged, and `commandIds` if it names any.
+ * Anything else becomes "Unexpected error." with an `errorId` under which it is logged, `retryable` where asking again may
+ * help, and `commandIds` if it names any.
  */
 export function clientErrors(options: { readonly logger: Logger; readonly production: boolean }): ClientErrors {
   return (error, correlationId) => {
@@ -33,7 +34,14 @@ export function clientErrors(options: { readonly logger: Logger; readonly produc
     // Of several commands some may have taken effect, so the client has to know what to repeat.
     const repeat =
       isMillraceError(cause) && 'commandIds' in cause.details ? { commandIds: cause.details.commandIds } : {};
-    return rebuilt(outer, 'Unexpected error.', { code: 'INTERNAL' satisfies ErrorCode, errorId, ...repeat });
+    // MongoDB that is away for a moment must not end a subscription for good.
+    const passing = isMillraceError(cause) && cause.retryable ? { retryable: true } : {};
+    return rebuilt(outer, 'Unexpected error.', {
+      code: 'INTERNAL' satisfies ErrorCode,
+      errorId,
+      ...repeat,
+      ...passing,
+    });
   };
 }
 

@@ -7,6 +7,9 @@ import { createClient, type MillraceClient, MillraceClientError, type TypedDocum
 import { retryDelayMs } from '../../src/client/retry-delay.ts';
 import type { SubscriptionSink } from '../../src/client/subscription.ts';
 import { ViewStore } from '../../src/client/view-store.ts';
+import { type ErrorCode, MillraceError } from '../../src/errors.ts';
+import { clientErrors } from '../../src/gateway/client-errors.ts';
+import { createLogger } from '../../src/logger.ts';
 
 interface Account {
   readonly id: string;
@@ -247,6 +250,17 @@ describe('documents', () => {
     await expect(sent).rejects.toMatchObject({ code: 'BAD_DOCUMENT', retryable: false });
     await expect(sent).rejects.toBeInstanceOf(MillraceClientError);
   });
+});
+
+test('a masked error says whether it may pass, and nothing else of itself', () => {
+  const masked = clientErrors({ logger: createLogger({ level: 'silent', pretty: false }), production: true });
+  const extensions = (code: ErrorCode) => masked(new MillraceError(code, 'secret')).toJSON();
+  const errorId = expect.any(String);
+  expect(extensions('MONGODB_UNREACHABLE')).toMatchObject({
+    message: 'Unexpected error.',
+    extensions: { code: 'INTERNAL', retryable: true, errorId },
+  });
+  expect(extensions('EVENT_INVALID').extensions).toEqual({ code: 'INTERNAL', errorId });
 });
 
 test('waits grow with each failure, are never the same for all, and have a top', () => {
