@@ -19,7 +19,6 @@ import type { ServedViews } from './served-views.ts';
 import { createViewFeed, type ViewFeed } from './view-feed.ts';
 import { checkFilter } from './view-filter.ts';
 import { checkDocumentId, createViewHandles, untilLevel, type ViewHandles } from './view-handles.ts';
-import { planList } from './view-plan.ts';
 import { createAtLeast, type FindDecided } from './wait-at-least.ts';
 import { DocumentSource } from './watch-document.ts';
 import { ListSource } from './watch-documents.ts';
@@ -174,7 +173,7 @@ function createWatches(deps: ReadsDeps, views: ViewHandles, toEvent: ToEvent): W
       return open(name, signal, (wake) => new DocumentSource(watched(name), id, from, wake));
     },
     watchDocuments(name, filter, after, signal) {
-      const { filter: checked } = planList(views.get(name).view, checkFilter(filter));
+      const { filter: checked } = views.get(name).plan(checkFilter(filter));
       const from = cursorOf(after);
       return open(name, signal, (wake) => new ListSource(watched(name), checked, from, wake));
     },

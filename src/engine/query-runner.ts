@@ -5,12 +5,14 @@ import type { Doc, View } from '../define/view.ts';
 import { MillraceError } from '../errors.ts';
 import type { FilterInput, SortInput, ViewRecord } from './contract.ts';
 import { listOf, type Ready, type ViewReads } from './read-view.ts';
+import { rebuilding } from './rebuilding.ts';
 import { isOperator, type Operator } from './view-filter.ts';
 import type { ViewHandles } from './view-handles.ts';
 
 /**
  * Runs a query over views. `ready` is asked at each read, so only views that the query reads are waited for. Throws
- * UNKNOWN_QUERY, BAD_INPUT with `issues`, QUERY_OUTPUT_INVALID, and what its reads throw.
+ * UNKNOWN_QUERY, BAD_INPUT with `issues`, QUERY_OUTPUT_INVALID (VIEW_BEHIND with reason REBUILDING where it read an older version of a
+ * view), and what its reads throw.
  */
 export async function runQuery(
   deps: { readonly model: Model; readonly views: ViewHandles; readonly reads: ViewReads },
@@ -27,12 +29,19 @@ export async function runQuery(
       details: { issues: parsed.issues },
     });
   }
-  const answer = await run(query, parsed.value, createReader(deps, ready));
+  const older = new Set<string>();
+  const answer = await run(query, parsed.value, createReader(deps, ready, older));
   const output = parse(query.output, answer);
   if (output.ok) return output.value;
+  const why = describeIssues(output.issues);
+  if (older.size > 0) {
+    throw rebuilding(
+      `Query "${name}" answers what its output schema does not take (${why}), from ${[...older].join(', ')}`,
+    );
+  }
   throw new MillraceError(
     'QUERY_OUTPUT_INVALID',
-    `Query "${name}" answers what its output schema does not take: ${describeIssues(output.issues)}. Mend \`run\` or \`output\`.`,
+    `Query "${name}" answers what its output schema does not take: ${why}. Mend \`run\` or \`output\`.`,
     { details: { issues: output.issues } },
   );
 }
@@ -40,9 +49,15 @@ export async function runQuery(
 /** The input was parsed by the query's own schema; `never` is what AnyQuery asks for. */
 const run = (query: AnyQuery, input: unknown, read: Reader): Promise<unknown> => query.run(input as never, read);
 
-function createReader(deps: { readonly views: ViewHandles; readonly reads: ViewReads }, ready: Ready): Reader {
+/** `older`: names of views are added of which an older version is read. */
+function createReader(
+  deps: { readonly views: ViewHandles; readonly reads: ViewReads },
+  ready: Ready,
+  older: Set<string>,
+): Reader {
   return <V extends View>(of: V): ViewReader<Doc<V>> => {
     const view = deps.views.get(of.name);
+    if (!view.isOwn) older.add(of.name);
     // Documents were checked by the view's schema when they were written.
     const typed = (record: ViewRecord): Doc<V> => record.document as Doc<V>;
     return {

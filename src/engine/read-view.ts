@@ -4,7 +4,7 @@ import { decodeListCursor, encodeListCursor } from './cursor.ts';
 import { PAGE_DEFAULT_COUNT, readPage, readPageInput } from './page.ts';
 import { checkFilter } from './view-filter.ts';
 import { checkDocumentId, toRecord, type ViewHandle } from './view-handles.ts';
-import { type Order, planList } from './view-plan.ts';
+import type { Order } from './view-plan.ts';
 import { type ListKey, listKey } from './view-scan.ts';
 import { AT_LEAST_MAX_MS, type AtLeast } from './wait-at-least.ts';
 
@@ -32,7 +32,7 @@ export function createViewReads(deps: { readonly logId: string }): ViewReads {
       return found === undefined || found._deleted !== undefined ? undefined : toRecord(found);
     },
     async documents(view, query, ready) {
-      const plan = planList(view.view, checkFilter(query.filter), query.sort);
+      const plan = view.plan(checkFilter(query.filter), query.sort);
       const order = orderName(plan.order);
       const request = readPageInput<ListKey>(query, (cursor) =>
         decodeListCursor(cursor, deps.logId, view.build, order, plan.order.length),
@@ -49,7 +49,7 @@ export function createViewReads(deps: { readonly logId: string }): ViewReads {
       );
     },
     async count(view, query, ready) {
-      const plan = planList(view.view, checkFilter(query.filter), query.sort);
+      const plan = view.plan(checkFilter(query.filter), query.sort);
       const counted = await ready(view, () => view.count(plan, COUNT_MAX + 1));
       return counted > COUNT_MAX ? null : counted;
     },

@@ -15,12 +15,16 @@ export function readiness(deps: {
   readonly store: Pick<Store, 'ping' | 'delivery' | 'missingIndexes'>;
   readonly model: Model;
   readonly served: Pick<ServedViews, 'generationOf'>;
-  /** Projectors whose own version must be read before clients may come; `all`: every one. */
+  /** Projectors whose own version must be read, and have been level once, before clients may come; `all`: every one. */
   readonly readyAfter: readonly string[];
   readonly redisAvailable: () => boolean;
 }): () => Promise<Readiness> {
   const { store, model, served, readyAfter, redisAvailable } = deps;
   checkReadyAfter(model, readyAfter);
+  const awaited = [...model.projectorOf.values()].filter(({ name }) =>
+    readyAfter.some((one) => one === 'all' || one === name),
+  );
+  const awaiting = awaitingLevel(store.delivery, awaited);
   return async () => {
     try {
       await store.ping();
@@ -31,12 +35,8 @@ export function readiness(deps: {
       const { reasons } = await deliveryHealth(store.delivery, model);
       const all = [...reasons, ...(await standingStill(store.delivery, older)), ...(await store.missingIndexes())];
       if (!redisAvailable()) all.push('Redis is away: views of other processes follow later');
-      const awaited = older.filter(({ projector }) =>
-        readyAfter.some((name) => name === 'all' || name === projector.name),
-      );
-      if (awaited.length > 0) {
-        return { status: 'unavailable', reasons: [...(await awaitedReasons(store.delivery, awaited)), ...all] };
-      }
+      const waiting = await awaiting(older.map(({ projector }) => projector));
+      if (waiting.length > 0) return { status: 'unavailable', reasons: [...waiting, ...all] };
       return { status: all.length === 0 ? 'ready' : 'degraded', reasons: all };
     } catch {
       return { status: 'unavailable', reasons: ['MongoDB does not answer'] };
@@ -64,12 +64,30 @@ async function standingStill({ instances, logId }: DeliveryStore, older: readonl
     );
 }
 
-async function awaitedReasons(store: DeliveryStore, awaited: readonly Older[]): Promise<readonly string[]> {
-  const lags = await consumerLag(store, { consumers: awaited.map(({ projector }) => projector) });
-  return awaited.map(({ projector: { name, generation } }, index) => {
-    const { position = 0, end = 0 } = lags[index] ?? {};
-    return `waits for "${name}" (READY_AFTER): generation ${generation} is not read yet; it has handled the log up to ${position} of ${end}`;
-  });
+/**
+ * Why these are waited for, in words: their own version is not read, or was not seen level yet with the log as it was at the first
+ * question, which comes with the start. Once it was, it may fall behind: clients that are here are not sent away for that.
+ */
+function awaitingLevel(store: DeliveryStore, awaited: readonly ProjectorModel[]) {
+  const left = new Set(awaited);
+  let goal: number | undefined;
+  return async (notRead: readonly ProjectorModel[]): Promise<readonly string[]> => {
+    const asked = awaited.filter((one) => left.has(one) || notRead.includes(one));
+    if (asked.length === 0) return [];
+    const atStart = goal ?? (await store.log.end());
+    goal = atStart;
+    const lags = await consumerLag(store, { consumers: asked });
+    return asked.flatMap((projector, index) => {
+      const { position = 0, end = 0 } = lags[index] ?? {};
+      if (position >= atStart) left.delete(projector);
+      const isRead = !notRead.includes(projector);
+      if (isRead && !left.has(projector)) return [];
+      const what = isRead ? 'is not level yet' : 'is not read yet';
+      return [
+        `waits for "${projector.name}" (READY_AFTER): generation ${projector.generation} ${what}; it has handled the log up to ${position} of ${end}`,
+      ];
+    });
+  };
 }
 
 function checkReadyAfter(model: Model, names: readonly string[]): void {

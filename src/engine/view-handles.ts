@@ -2,15 +2,16 @@ import { setTimeout as pause } from 'node:timers/promises';
 import type { Model, ProjectorModel } from '../define/model.ts';
 import { DOCUMENT_ID_MAX_LENGTH, idProblem } from '../define/stream-key.ts';
 import type { View } from '../define/view.ts';
-import { MillraceError } from '../errors.ts';
+import { isMillraceError, MillraceError } from '../errors.ts';
 import type { ViewDocument } from '../store/documents.ts';
 import type { PartitionState, ViewBuild, ViewStore } from '../store/view-documents.ts';
 import { batchByKey, shareByKey } from './coalesce.ts';
-import type { ViewRecord } from './contract.ts';
+import type { SortInput, ViewRecord } from './contract.ts';
+import { rebuilding } from './rebuilding.ts';
 import { typeRank } from './scalar.ts';
 import type { ServedViews } from './served-views.ts';
-import { filterKey } from './view-filter.ts';
-import type { ViewPlan } from './view-plan.ts';
+import { type CheckedFilter, filterKey } from './view-filter.ts';
+import { planList, type ViewPlan } from './view-plan.ts';
 import { createViewProgress, type ViewProgress } from './view-progress.ts';
 import { countList, type ListKey, type ListSlice, readSlice } from './view-scan.ts';
 
@@ -19,6 +20,13 @@ export interface ViewHandle {
   readonly view: View;
   readonly build: ViewBuild;
   readonly progress: ViewProgress;
+  /** False: of an older generation than this code's, which is read until the new one is built. */
+  readonly isOwn: boolean;
+  /**
+   * How a list of it is read. Throws like `planList`; VIEW_BEHIND with reason REBUILDING where only this code's own generation has the
+   * index, as the reads of lists do.
+   */
+  plan(filter: CheckedFilter, sort?: readonly SortInput[]): ViewPlan;
   /** Document or tombstone; reads of one turn of the event loop share a round trip. */
   read(id: string): Promise<ViewDocument | undefined>;
   /** Part of a list; equal reads of one turn share a round trip. */
@@ -53,7 +61,7 @@ export function createViewHandles(
     const found = known(name, generation);
     const consumer = model.projectorOf.get(name);
     if (found !== undefined || consumer === undefined) return found;
-    const made = handleOf(store, readAs(consumer, generation));
+    const made = handleOf(store, readAs(consumer, generation), consumer);
     handles.set(`${name}/${generation}`, made);
     return made;
   };
@@ -82,8 +90,20 @@ function readAs(
 function handleOf(
   store: ViewStore,
   { consumer, exact }: { readonly consumer: ProjectorModel; readonly exact: boolean },
+  own: ProjectorModel,
 ): ViewHandle {
   const view = consumer.projector.into;
+  const isOwn = consumer.generation === own.generation;
+  // The cure that the error names is for the generation that this code builds.
+  const indexLater = (error: unknown): unknown =>
+    isOwn || !isMillraceError(error, 'INDEX_MISSING')
+      ? error
+      : rebuilding(
+          `Generation ${consumer.generation} of view "${view.name}" lacks the index for this filter and sort`,
+          error,
+        );
+  const withIndex = <T>(reading: Promise<T>): Promise<T> =>
+    reading.catch((error: unknown) => Promise.reject(indexLater(error)));
   const build: ViewBuild = { view: view.name, generation: consumer.generation };
   const read = batchByKey<string, ViewDocument>(async (ids) => {
     const documents = await store.byIds(build, ids);
@@ -95,14 +115,26 @@ function handleOf(
     view,
     build,
     progress: createViewProgress(store, consumer, { exact }),
+    isOwn,
+    plan(filter, sort) {
+      try {
+        return planList(view, filter, sort);
+      } catch (error) {
+        // It throws here, too, where no version has the index.
+        if (!isOwn) planList(own.projector.into, filter, sort);
+        throw indexLater(error);
+      }
+    },
     read,
     readChanges: (partition, after, limit) =>
       share(JSON.stringify([partition, after.revision, after.id, limit]), () =>
         store.changedSince(build, partition, after, limit),
       ),
-    readSlice: (plan, slice) => share(sliceKey(plan, slice), () => readSlice(store, build, plan, slice)),
+    readSlice: (plan, slice) => share(sliceKey(plan, slice), () => withIndex(readSlice(store, build, plan, slice))),
     count: (plan, limit) =>
-      shareCount(JSON.stringify([filterKey(plan.filter), limit]), () => countList(store, build, plan, limit)),
+      shareCount(JSON.stringify([filterKey(plan.filter), limit]), () =>
+        withIndex(countList(store, build, plan, limit)),
+      ),
   };
 }
 

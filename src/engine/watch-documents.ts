@@ -4,7 +4,6 @@ import { listScope, type ViewCursor } from './cursor.ts';
 import { eachMatching, MissedPages, SnapshotPages } from './list-pages.ts';
 import { holds } from './resume.ts';
 import { type CheckedFilter, matches } from './view-filter.ts';
-import { planList } from './view-plan.ts';
 import { changeOf, type Opened, openWatch, signalOf, type WatchDeps, type WatchSource } from './watch-view.ts';
 
 /** Beyond so many changed documents a slow subscriber keeps only their ids, and reads them when it gets there. */
@@ -120,7 +119,7 @@ export class ListSource implements WatchSource {
     this.#opened = opened;
     const { view, cursors, from, gap, begun } = opened;
     // Another build may have other indexes.
-    const plan = planList(view.view, this.#filter);
+    const plan = view.plan(this.#filter);
     for (const [id, { revision, partition }] of this.#pending) {
       if (revision <= (begun[partition] ?? 0)) this.#forget(id);
     }

@@ -230,12 +230,12 @@ function explainBehind(error: unknown): unknown {
 }
 
 const BAD_VALUE = 2;
-/** A declared index that is not there: no worker with this code has started yet, or somebody dropped it. */
+/** A declared index that is not there: somebody dropped it, or it is of a version that is not built. */
 function explainScan(error: unknown, { view }: ViewBuild, index: IndexKeys): unknown {
   const missing = error instanceof MongoServerError && error.code === BAD_VALUE && error.message.includes('hint');
   if (!missing) return error;
   const keys = index.map(([field, direction]) => `${field}: ${direction}`).join(', ');
-  const message = `View "${view}" declares an index that MongoDB does not have: { ${keys} }. Start a gateway or worker with this code, it creates it.`;
+  const message = `View "${view}" declares an index that MongoDB does not have: { ${keys} }. Start a gateway or worker with this code anew, it builds it.`;
   return new MillraceError('INDEX_MISSING', message, { cause: error, details: { view } });
 }
 

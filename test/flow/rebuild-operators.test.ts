@@ -3,6 +3,7 @@ import { afterAll, expect, test, vi } from 'vitest';
 import WebSocket from 'ws';
 import { runCli } from '../../src/cli/main.ts';
 import { buildModel, module, type Projector } from '../../src/index.ts';
+import { connect } from '../../src/store/connect.ts';
 import { socketUrl, values } from '../setup/gateway.ts';
 import { actOn, contents, REBUILDS, type StockApp, startStock } from '../setup/rebuilds.ts';
 import { type TestServers, testServers } from '../setup/servers.ts';
@@ -46,6 +47,13 @@ const COUNTS = 'sameCount changedCount onlyOldCount onlyNewCount unsettledCount'
 const DIFF = `query($after: Cursor) { rebuildDiff(projector: "stocks", after: $after) { from to oldPosition newPosition logEnd
   ${COUNTS} samples { id kind fields { name old new } } next totalCount } }`;
 const reason = 'test';
+/** Refused as long as version 1 is read: it has no such index, and no such field. */
+const BY_CHANGES = '{ stocks(sort: [{ field: changes }]) { totalCount edges { node { id } } } }';
+const CHANGES_OF = '{ changesOf(id: "a") { changes } }';
+async function isRebuilding(app: StockApp, query: string): Promise<void> {
+  const { errors } = await app.ask(query);
+  expect(errors).toMatchObject([{ extensions: { code: 'VIEW_BEHIND', reason: 'REBUILDING' } }]);
+}
 
 test('in one process: the old version is served until an operator swaps, the difference is shown, and open subscriptions get GAP and a snapshot', async () => {
   const servers = testServers();
@@ -81,6 +89,7 @@ test('in one process: the old version is served until an operator swaps, the dif
   });
   expect(sample('c')).toMatchObject({ kind: 'ONLY_OLD' });
   expect((await app.data('{ stock(id: "b") { count changes } }')).stock).toEqual({ count: 12, changes: null });
+  for (const query of [BY_CHANGES, CHANGES_OF]) await isRebuilding(app, query);
   const shown = await millrace(app, 'diff', 'stocks');
   expect(shown.code).toBe(1);
   expect(shown.text).toContain('generation 1 at position 6, generation 2 at 6 of 6: level.');
@@ -105,6 +114,8 @@ test('in one process: the old version is served until an operator swaps, the dif
   }
   await list.end();
   await app.stock('b', 1);
+  expect((await app.data(BY_CHANGES)).stocks.totalCount).toBe(3);
+  expect((await app.data(CHANGES_OF)).changesOf).toEqual({ changes: 2 });
   const update = (await changes.next('a change')).data?.stockChanged;
   expect(update).toMatchObject({ signal: 'UPDATE', node: { count: 6, changes: 2 } });
   await changes.end();
@@ -208,12 +219,32 @@ test('a process is ready when READY_AFTER is read; an old version that nobody ru
   expect(waiting.text).toContain('stands still');
   const query = 'query($token: Token) { stock(id: "a", atLeast: $token, timeoutMs: 300) { count } }';
   expect(await app.code(query, { token })).toBe('VIEW_BEHIND');
+  for (const one of [BY_CHANGES, CHANGES_OF]) await isRebuilding(app, one);
   await app.data(actOn('swap'), { reason });
   await until('it is ready', async () => ((await app.ready()).status === 200 ? true : undefined));
   expect((await app.data(query, { token })).stock).toEqual({ count: 2 });
   await expect(startStock(servers, { version: 2, env: { READY_AFTER: 'nobody' } })).rejects.toMatchObject({
     code: 'SETTINGS_INVALID',
   });
+});
+
+test('a gateway whose version is read and far behind is not ready before that was level once; then it stays so', async () => {
+  const servers = testServers();
+  await stockAt(servers, { a: [[1], [2]] });
+  const { client, db } = await connect({ url: servers.mongoUrl, database: servers.database, appName: 'test' });
+  // As after a time without anybody who ran it.
+  const setBack = () => db.collection('partitions').updateMany({ consumer: 'stocks' }, { $set: { checkpoint: 0 } });
+  await setBack();
+  const gateway = await open(servers, { version: 1, role: 'gateway', env: { READY_AFTER: 'all' } });
+  const waiting = await gateway.ready();
+  expect(waiting.status).toBe(503);
+  expect(waiting.text).toContain('generation 1 is not level yet; it has handled the log up to 0 of 2');
+  const worker = await open(servers, { version: 1, role: 'worker' });
+  await until('it is ready', async () => ((await gateway.ready()).status === 200 ? true : undefined));
+  await worker.stop();
+  await setBack();
+  expect((await gateway.ready()).status).toBe(200);
+  await client.close();
 });
 
 test('a version before that is none of this projector is refused at start', () => {

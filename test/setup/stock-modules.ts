@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { aggregate, module, projector, type SwapRule, view } from '../../src/index.ts';
+import { aggregate, module, projector, query, type SwapRule, view } from '../../src/index.ts';
 
 /** Items in stock. Version 2 of the view counts changes, too, and leaves out what version 1 had wrong. */
 export const item = aggregate({
@@ -13,8 +13,15 @@ export const item = aggregate({
 
 const v1 = view('stock', z.object({ id: z.string(), count: z.int() }), { indexes: [{ count: 1 }] });
 const v2 = view('stock', z.object({ id: z.string(), count: z.int(), changes: z.int().optional() }), {
-  // Another one than before, for the same questions.
-  indexes: [{ count: 1, changes: 1 }],
+  // The first is another one than before, for the same questions.
+  indexes: [{ count: 1, changes: 1 }, { changes: 1 }],
+});
+/** What version 1 of the view cannot answer. */
+const changesOf = query({
+  name: 'changesOf',
+  input: z.object({ id: z.string() }),
+  output: z.object({ changes: z.int() }),
+  run: async ({ id }, read) => ({ changes: (await read(v2).get(id))?.changes as number }),
 });
 
 export interface StockOptions {
@@ -53,5 +60,5 @@ export function stockModules({ version, carries = false, swap, breaks, onEvent }
       },
     },
   });
-  return [module({ name: 'stock', parts: [item, version === 1 ? v1 : v2, version === 1 ? older : newer] })];
+  return [module({ name: 'stock', parts: version === 1 ? [item, v1, older] : [item, v2, newer, changesOf] })];
 }
