@@ -14,6 +14,7 @@ import { log } from './rows/log.ts';
 import { memory } from './rows/memory.ts';
 import { reads } from './rows/reads.ts';
 import { realtime } from './rows/realtime.ts';
+import { resume } from './rows/resume.ts';
 import { timers } from './rows/timers.ts';
 
 /** Row families in the order of the table; `--only` takes these names. */
@@ -24,6 +25,7 @@ const FAMILIES: Readonly<Record<string, (bench: Bench) => Promise<Group[]>>> = {
   reads,
   flow: endToEnd,
   realtime,
+  resume,
   log,
   delivery,
   timers,

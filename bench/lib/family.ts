@@ -10,6 +10,10 @@ export interface Family {
   ): Promise<Child>;
 }
 
+/** Arguments of node for a process that is profiled: BENCH_PROFILE names a folder for CPU profiles. */
+export const profiled: readonly string[] =
+  process.env.BENCH_PROFILE === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${process.env.BENCH_PROFILE}`];
+
 /** Each `name` has a database and a Redis prefix of its own; processes that share a name share both. */
 export async function withFamily<T>(bench: Bench, work: (family: Family) => Promise<T>): Promise<T> {
   const children: Child[] = [];

@@ -3,6 +3,7 @@ const at = (path: string): URL => new URL(`../${path}`, import.meta.url);
 
 export const DRIVER = at('load/driver.ts');
 export const FAN_DRIVER = at('load/fan-driver.ts');
+export const RESUME_DRIVER = at('load/resume-driver.ts');
 export const BARE_WS = at('baselines/bare-ws.ts');
 export const PUSHING_GRAPHQL_WS = at('baselines/pushing-graphql-ws.ts');
 export const CHANGE_SOURCE = at('baselines/change-source.ts');

@@ -27,7 +27,7 @@ export interface Bench {
 export const ACCOUNT_COUNT = 2_000;
 
 const USAGE = `npm run bench -- [options]
-  --only FAMILIES     some of append,load,http,reads,flow,realtime,log,delivery,timers,memory; RESULTS.md is then left as it is
+  --only FAMILIES     some of append,load,http,reads,flow,realtime,resume,log,delivery,timers,memory; RESULTS.md is then left as it is
   --seconds N         length of a round (3)
   --rounds N          rounds of each row (3)
   --events N          events of the log scan and the rebuild (100000)

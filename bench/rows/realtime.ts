@@ -1,7 +1,7 @@
 import type { ChangeRound } from '../baselines/change-source.ts';
 import { accountId } from '../lib/append-contender.ts';
 import type { Child } from '../lib/child.ts';
-import { type Family, withFamily } from '../lib/family.ts';
+import { type Family, profiled, withFamily } from '../lib/family.ts';
 import { BARE_WS, CHANGE_SOURCE, FAN_DRIVER, MILLRACE_SERVER, PUSHING_GRAPHQL_WS } from '../lib/files.ts';
 import type { Bench } from '../lib/options.ts';
 import type { Group } from '../lib/report.ts';
@@ -30,12 +30,9 @@ interface Started {
   /** Over which its hints go. */
   readonly channel: string;
 }
-/** BENCH_PROFILE names a folder for CPU profiles of the gateway. */
 async function startMillrace(bench: Bench, family: Family, name: string): Promise<Started> {
   const worker = await family.start(MILLRACE_SERVER, name, { env: { ROLE: 'worker' } });
-  const nodeArgs =
-    process.env.BENCH_PROFILE === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${process.env.BENCH_PROFILE}`];
-  const gateway = await family.start(MILLRACE_SERVER, name, { env: { ROLE: 'gateway' }, nodeArgs });
+  const gateway = await family.start(MILLRACE_SERVER, name, { env: { ROLE: 'gateway' }, nodeArgs: profiled });
   const driver = await family.start(FAN_DRIVER, name);
   await worker.call('prepare', { shown: true });
   return { gateway, worker, driver, url: await gateway.call('url'), channel: `${bench.unique(name)}:main:hints` };

@@ -40,8 +40,8 @@ const dataOf = (event: LogDocument | undefined): unknown => event?.data;
 /**
  * Every event that matches, once, in order of position, from `begin` (exclusive) on; CAUGHT_UP when it reaches the end
  * of the log the first time, and again whenever it had fallen behind by a page. Its cursor is good after any of them.
- * Conditions are evaluated here while it tails the log. Holds one page at most, of about half a megabyte; a slow reader
- * reads on from the log. An event that this process cannot read ends the stream with UNKNOWN_EVENT (retryable).
+ * Conditions are evaluated here while it tails the log. Holds two pages at most, of about half a megabyte each; a slow
+ * reader reads on from the log. An event that this process cannot read ends the stream with UNKNOWN_EVENT (retryable).
  */
 export class EventSource implements PullSource<EventDelivery> {
   readonly #deps: WatchEventsDeps;
@@ -53,6 +53,8 @@ export class EventSource implements PullSource<EventDelivery> {
   #position: number | undefined;
   #page: LogDocument[] = [];
   #pageCount = FIRST_PAGE_COUNT;
+  /** The page after it, read while this one is sent, where there is one. */
+  #ahead: Promise<readonly LogDocument[]> | undefined;
   /** Events since it was at the end of the log. */
   #behindCount = 0;
   #caughtUp = false;
@@ -84,6 +86,7 @@ export class EventSource implements PullSource<EventDelivery> {
   stop(): void {
     this.#unlisten();
     this.#page = [];
+    this.#ahead = undefined;
   }
 
   #deliveryOf(event: LogDocument): EventDelivery {
@@ -105,17 +108,31 @@ export class EventSource implements PullSource<EventDelivery> {
       await this.#lookUp(position);
       return false;
     }
-    const events = await this.#deps.logReader.read(position, this.#pageCount);
+    const events = await this.#eventsAfter(position);
     this.#position = events.at(-1)?._id ?? position;
     this.#page = events.filter((event) => matchesEvent(this.#filter, event));
     this.#behindCount = events.length === 0 ? 0 : this.#behindCount + events.length;
     if (this.#behindCount >= PAGE_COUNT) this.#caughtUp = false;
+    const isFull = events.length === this.#pageCount;
     this.#pageCount = nextPageCount(events, this.#pageCount, dataOf);
+    if (isFull && end - this.#position > this.#pageCount) {
+      this.#ahead = this.#deps.logReader.read(this.#position, this.#pageCount);
+      this.#ahead.catch(() => undefined);
+    }
     return events.length === 0;
+  }
+
+  async #eventsAfter(position: number): Promise<readonly LogDocument[]> {
+    const ahead = this.#ahead;
+    this.#ahead = undefined;
+    const events = await ahead;
+    // What was not there then may be by now.
+    return events === undefined || events.length === 0 ? this.#deps.logReader.read(position, this.#pageCount) : events;
   }
 
   /** A page that is not full has all there is up to `end`: the same reads showed it, and not a hint, which a new primary may not show yet. */
   async #lookUp(position: number): Promise<void> {
+    this.#ahead = undefined;
     const end = Math.max(position, await this.#deps.pages.end());
     const { part } = await completePart(this.#deps.model, this.#deps.pages, this.#filter, this.#part);
     const limit = this.#pageCount;

@@ -33,6 +33,12 @@ export interface SharedSubscriptions {
 }
 
 /**
+ * Messages of a subscription that leave in one write, where so many wait: one that waited for each of its writes would send one
+ * message in a turn of the event loop. How many are under way is bounded by `room`; here others get their turn.
+ */
+const BURST_COUNT = 32;
+
+/**
  * Equal subscriptions share work: a delivery that many of them get is executed and written once for each document and
  * variables. Fields, or their types, say by their extension
  * `sharedResult` that they look at their parent only; an author's field does not, and an operation with one of them is executed for each client.
@@ -76,17 +82,20 @@ export function createSharedSubscriptions(clientError: ClientErrors): SharedSubs
     const deliveries = source[Symbol.asyncIterator]();
     const head = `{"id":${JSON.stringify(id)},"type":"next","payload":`;
     const done = { done: true, value: undefined } as const;
+    let burst = 0;
     const iterator: AsyncIterableIterator<never> = {
       async next() {
         for (;;) {
           // Nothing is taken for a client that is behind: its changes are merged meanwhile, its log is read on later.
           const wait = room();
           if (wait !== undefined) await wait;
-          const delivery = await deliveries.next();
-          if (delivery.done === true) return done;
           try {
+            const delivery = await deliveries.next();
+            if (delivery.done === true) return done;
             const text = textOf(args, key, delivery.value);
-            await send(`${head}${typeof text === 'string' ? text : await text}}`);
+            const sent = send(`${head}${typeof text === 'string' ? text : await text}}`);
+            burst = (burst + 1) % BURST_COUNT;
+            if (burst === 0) await sent;
           } catch (error) {
             // Who iterates over this does not call `return` after it threw.
             await deliveries.return?.();
