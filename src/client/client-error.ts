@@ -96,5 +96,7 @@ export function answerError(
   });
 }
 
+export const closed = (): MillraceClientError => new MillraceClientError('ABORTED', 'This client is closed.');
+
 export const aborted = (commandId?: string): MillraceClientError =>
   new MillraceClientError('ABORTED', 'It was given up before there was an answer.', { commandId });

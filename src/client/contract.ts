@@ -140,6 +140,9 @@ export interface MillraceClient {
    * `$commandId` filled in) and subscriptions that go on after a lost connection.
    */
   forward(operation: ForwardedOperation): Forwarded;
-  /** Ends every subscription and the socket. */
+  /**
+   * Ends every subscription (`sink.complete`, and loops over `iterate` end) and the sockets; what is asked of the client
+   * now or later has code ABORTED. Never rejects.
+   */
   close(): Promise<void>;
 }

@@ -1,4 +1,4 @@
-import { MillraceClientError } from './client-error.ts';
+import { closed, MillraceClientError } from './client-error.ts';
 import type { ClientOptions, MillraceClient } from './contract.ts';
 import { CursorKeeper } from './cursor-keeper.ts';
 import { type ReadDocument, readDocument } from './document.ts';
@@ -10,14 +10,12 @@ import { SocketLines } from './socket-lines.ts';
 import { sseTransport } from './sse-transport.ts';
 import { Subscription, type SubscriptionSink, type SubscriptionStatus } from './subscription.ts';
 import { TransportChoice } from './transport-choice.ts';
-import { ViewStore } from './view-store.ts';
+import { ViewStores } from './view-stores.ts';
 
 const defaultFatalCodes = [4400, 4401, 4403, 4406, 4409] as const;
 const QUERY_TIMEOUT_MS = 30_000;
 /** A command is worth waiting for a network that is away for a while. */
 const COMMAND_TIMEOUT_MS = 120_000;
-const SETTLE_MS = 10_000;
-const GRACE_MS = 1_000;
 
 /** A client of one gateway, or of many behind one address. It connects when it is asked for something. */
 export function createClient(options: ClientOptions): MillraceClient {
@@ -39,8 +37,9 @@ export function createClient(options: ClientOptions): MillraceClient {
     failuresMaxCount: options.webSocketFailuresMaxCount ?? 2,
     webSocketAgainMs: options.webSocketAgainMs ?? 60_000,
   });
-  const running = new Set<() => void>();
-  const stores = new Map<string, ViewStore<unknown>>();
+  const running = new Set<Subscription>();
+  const stores = new ViewStores();
+  const life = new AbortController();
 
   const start = (
     document: ReadDocument,
@@ -48,6 +47,7 @@ export function createClient(options: ClientOptions): MillraceClient {
     sink: SubscriptionSink<unknown>,
     keeper: CursorKeeper,
   ): (() => void) => {
+    if (life.signal.aborted) return failLater(sink);
     const status = (told: SubscriptionStatus): void => {
       sink.status?.(told);
       options.onStatus?.(told, document.operationName);
@@ -61,13 +61,9 @@ export function createClient(options: ClientOptions): MillraceClient {
       gap: (reason) => sink.gap?.(reason),
       status,
     });
-    const stop = (): void => {
-      running.delete(stop);
-      subscription.stop();
-    };
-    running.add(stop);
-    void subscription.run().finally(() => running.delete(stop));
-    return stop;
+    running.add(subscription);
+    void subscription.run().finally(() => running.delete(subscription));
+    return () => subscription.stop();
   };
   const read = (operation: AnyOperation, kind: ReadDocument['kind']) => {
     const document = readDocument(operation.query, operation.operationName);
@@ -77,42 +73,20 @@ export function createClient(options: ClientOptions): MillraceClient {
     if (kind === 'subscription') wireBody({ query: document.text, variables });
     return { document, variables };
   };
-  const watch = <TNode>(operation: AnyOperation): ViewStore<TNode> => {
-    const { document, variables } = read(operation, 'subscription');
-    for (const name of ['signal', 'id', 'node']) if (!document.selected.has(name)) throw lacks(document, name);
-    const key = `${document.text}\n${operation.operationName ?? ''}\n${stableJson(variables)}`;
-    const known = stores.get(key);
-    if (known !== undefined) return known as never;
-    const store = new ViewStore<TNode>({
-      open: (sink) => start(document, variables, sink, new CursorKeeper(undefined, undefined)),
-      root: document.root,
-      single: document.rootArguments.has('id'),
-      settleMs: SETTLE_MS,
-      graceMs: GRACE_MS,
-      onClosed: () => {
-        if (stores.get(key) === (store as never)) stores.delete(key);
-      },
-    });
-    stores.set(key, store as never);
-    return store;
-  };
 
   const client: MillraceClient = {
     async query(operation, limits = {}) {
       const { document, variables } = read(operation as AnyOperation, 'query');
       const request = { query: document.text, variables, operationName: document.operationName };
-      return (await requestUntil(http, request, { timeoutMs, ...limits })).data as never;
+      const asked = (signal: AbortSignal) => requestUntil(http, request, { timeoutMs, ...limits, signal });
+      return (await whileOpen(life.signal, limits.signal, asked)).data as never;
     },
     async send(operation, sendOptions = {}) {
       const { document, variables } = read(operation as AnyOperation, 'mutation');
       const { optimistic, ...limits } = sendOptions;
-      return (await sendCommand(
-        http,
-        document,
-        variables,
-        { ...commandLimits, ...limits },
-        optimistic as never,
-      )) as never;
+      const sent = (signal: AbortSignal) =>
+        sendCommand(http, document, variables, { ...commandLimits, ...limits, signal }, optimistic as never);
+      return (await whileOpen(life.signal, limits.signal, sent)) as never;
     },
     subscribe(operation, sink, { resumeKey } = {}) {
       const { document, variables } = read(operation as AnyOperation, 'subscription');
@@ -128,16 +102,51 @@ export function createClient(options: ClientOptions): MillraceClient {
       const keeper = new CursorKeeper(options.storage, resumeKey);
       return iterate(keeper, (sink, its) => start(document, variables, sink, its)) as never;
     },
-    watch: (operation) => watch(operation as AnyOperation),
+    watch(operation) {
+      const { document, variables } = read(operation as AnyOperation, 'subscription');
+      const open = (sink: SubscriptionSink<unknown>) =>
+        start(document, variables, sink, new CursorKeeper(undefined, undefined));
+      return stores.watch(document, variables, open) as never;
+    },
     forward: (operation) => forward(client, operation),
     async close() {
-      for (const stop of [...running]) stop();
-      for (const store of [...stores.values()]) store.close();
+      life.abort();
+      for (const subscription of [...running]) subscription.complete();
+      stores.close();
       choice.close();
       await sockets.close();
     },
   };
   return client;
+}
+
+/** `call` with a signal that aborts with the client or the caller. */
+async function whileOpen<Result>(
+  life: AbortSignal,
+  given: AbortSignal | undefined,
+  call: (signal: AbortSignal) => Promise<Result>,
+): Promise<Result> {
+  if (life.aborted) throw closed();
+  const either = new AbortController();
+  const abort = (): void => either.abort();
+  const signals = given === undefined ? [life] : [life, given];
+  if (given?.aborted === true) abort();
+  for (const one of signals) one.addEventListener('abort', abort);
+  try {
+    return await call(either.signal);
+  } finally {
+    for (const one of signals) one.removeEventListener('abort', abort);
+  }
+}
+
+function failLater(sink: SubscriptionSink<unknown>): () => void {
+  let left = false;
+  queueMicrotask(() => {
+    if (!left) sink.error(closed());
+  });
+  return () => {
+    left = true;
+  };
 }
 
 interface AnyOperation {
@@ -149,7 +158,10 @@ interface AnyOperation {
 function endpointOf(given: string): URL {
   const page = (globalThis as { readonly location?: { readonly href: string } }).location?.href;
   if (!URL.canParse(given, page)) {
-    throw new MillraceClientError('BAD_DOCUMENT', `"${given}" is no address of a gateway.`);
+    throw new MillraceClientError(
+      'BAD_DOCUMENT',
+      `"${given}" is no address of a gateway; where there is no page, it has to begin with http.`,
+    );
   }
   const url = new URL(given, page);
   url.protocol = url.protocol.replace(/^ws/, 'http');
@@ -182,15 +194,5 @@ function socketsOf(options: ClientOptions, url: URL) {
   return { open, close: async () => lines?.close() };
 }
 
-/** Equal for equal values, whatever the order of their names. */
-const stableJson = (value: unknown): string =>
-  JSON.stringify(value, (_name, inner: unknown) =>
-    typeof inner === 'object' && inner !== null && !Array.isArray(inner)
-      ? Object.fromEntries(Object.entries(inner).sort(([a], [b]) => (a < b ? -1 : 1)))
-      : inner,
-  );
-
 const wrongKind = (document: ReadDocument, wanted: string): MillraceClientError =>
   new MillraceClientError('BAD_DOCUMENT', `The document is a ${document.kind}; here a ${wanted} is wanted.`);
-const lacks = (document: ReadDocument, name: string): MillraceClientError =>
-  new MillraceClientError('BAD_DOCUMENT', `To be watched, "${document.root}" has to select "${name}".`);

@@ -62,11 +62,12 @@ export async function sendCommand(
 
 /** What the receipt says of the effect. Where it does not say `version` or `id`, only a change that names the command will. */
 function endOf(outcome: unknown): CommandEnd {
-  if (typeof outcome !== 'object' || outcome === null) return { kind: 'queued' };
+  if (typeof outcome !== 'object' || outcome === null) return { kind: 'done' };
   const kind = '__typename' in outcome ? outcome.__typename : undefined;
   if (kind !== undefined && kind !== 'CommandAccepted' && kind !== 'CommandQueued') return { kind: 'nothing' };
+  if (kind === 'CommandQueued') return { kind: 'queued' };
   if ('version' in outcome && outcome.version === null) return { kind: 'nothing' };
-  if (!('version' in outcome && 'id' in outcome)) return { kind: 'queued' };
+  if (!('version' in outcome && 'id' in outcome)) return { kind: 'done' };
   const { id, version } = outcome;
-  return typeof id === 'string' && typeof version === 'number' ? { kind: 'accepted', id, version } : { kind: 'queued' };
+  return typeof id === 'string' && typeof version === 'number' ? { kind: 'accepted', id, version } : { kind: 'done' };
 }

@@ -100,7 +100,8 @@ export class SocketTransport implements Transport {
   async close(): Promise<void> {
     // graphql-ws would wait for a socket that may never come.
     if (!this.#acknowledged) this.#client.terminate();
-    await this.#client.dispose();
+    // It would reject where the socket is lost meanwhile.
+    await Promise.resolve(this.#client.dispose()).catch(() => undefined);
     clearTimeout(this.#ackTimer);
     clearTimeout(this.#silenceTimer);
   }

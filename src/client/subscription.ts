@@ -120,8 +120,17 @@ export class Subscription {
     }
   }
 
+  /** Ends it without a word. */
   stop(): void {
     this.#controller.abort();
+  }
+
+  /** Ends it, and says so. */
+  complete(): void {
+    if (this.#over) return;
+    this.#controller.abort();
+    // Later: what one sink throws is not in the way of the others.
+    queueMicrotask(() => this.#sink.complete());
   }
 
   get #over(): boolean {

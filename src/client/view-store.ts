@@ -23,6 +23,8 @@ export interface ViewState<TNode> {
 /** How a command of a screen ended, for its optimistic change. */
 export type CommandEnd =
   | ({ readonly kind: 'accepted' } & Accepted)
+  /** Accepted, with a receipt that does not say `id` and `version`. */
+  | { readonly kind: 'done' }
   /** Accepted and to be carried out by a worker. */
   | { readonly kind: 'queued' }
   /** Refused, failed, or accepted without an event. */
@@ -34,12 +36,26 @@ export interface ViewStoreOptions {
   readonly root: string;
   /** Of one document: its snapshot is one message, and complete. */
   readonly single: boolean;
-  /** An accepted command whose effect does not show here for so long (another view's, say) leaves. */
+  /** An accepted command whose effect does not show here for so long (another view's, say) leaves; only a live view tells. */
   readonly settleMs: number;
+  /** The same for a command that waits for a worker. */
+  readonly queuedSettleMs: number;
   /** The subscription goes on for so long without a listener: a screen that is drawn again finds it there. */
   readonly graceMs: number;
   readonly onClosed: () => void;
 }
+
+const ORIGINS_KEPT_MAX_COUNT = 1_000;
+
+const loading: ViewState<never> = {
+  documents: [],
+  document: undefined,
+  isLoading: true,
+  isLive: false,
+  isStale: false,
+  error: undefined,
+  status: undefined,
+};
 
 /**
  * Folds the messages of a view subscription (of one document or a list) into what a screen shows, in the form that
@@ -55,15 +71,9 @@ export class ViewStore<TNode> {
   #staged: Map<string, ShownDocument<TNode>> | undefined;
   /** Messages that wait for the receipt of a command of ours, in order. */
   #held: ChangeMessage[] = [];
-  #state: ViewState<TNode> = {
-    documents: [],
-    document: undefined,
-    isLoading: true,
-    isLive: false,
-    isStale: false,
-    error: undefined,
-    status: undefined,
-  };
+  /** Commands that were seen in messages, the newest: one that is sent again must not be laid over its own effect. */
+  readonly #origins = new Set<string>();
+  #state: ViewState<TNode> = loading;
   #close: (() => void) | undefined;
   #graceTimer: ReturnType<typeof setTimeout> | undefined;
 
@@ -73,10 +83,15 @@ export class ViewStore<TNode> {
 
   readonly getSnapshot = (): ViewState<TNode> => this.#state;
 
+  /** For pages that are drawn on a server, and for their first drawing in a browser, which has to be the same. */
+  readonly getServerSnapshot = (): ViewState<TNode> => loading;
+
   /** The subscription runs while somebody listens. */
   readonly subscribe = (listener: () => void): (() => void) => {
     clearTimeout(this.#graceTimer);
     this.#listeners.add(listener);
+    if (this.#close === undefined && this.#state.error !== undefined)
+      this.#state = { ...this.#state, error: undefined };
     this.#close ??= this.#options.open({
       next: ({ data }) => this.#take(changeIn(data, this.#options.root)),
       error: (error) => this.#show({ error, isLive: false, isStale: !this.#state.isLoading }),
@@ -97,8 +112,8 @@ export class ViewStore<TNode> {
     this.#close = undefined;
     this.#staged = undefined;
     this.#held = [];
-    this.#state = { ...this.#state, isLive: false, isStale: !this.#state.isLoading, status: undefined };
     this.#options.onClosed();
+    this.#show({ isLive: false, isStale: !this.#state.isLoading, status: undefined });
   }
 
   /** Shows what a command will do, at once. What `apply` throws now goes to the caller, and nothing is shown. */
@@ -107,6 +122,7 @@ export class ViewStore<TNode> {
     if (after.some((node) => idOf(node) === undefined)) {
       throw new MillraceClientError('BAD_DOCUMENT', 'An optimistic change needs "id" in the documents; select it.');
     }
+    if (this.#origins.has(commandId)) return;
     this.#layer.begin(commandId, apply);
     this.#show({});
   }
@@ -117,11 +133,21 @@ export class ViewStore<TNode> {
     if (end.kind === 'nothing') this.#layer.drop(commandId);
     else {
       if (end.kind === 'accepted') this.#layer.accept(commandId, end);
-      const timer = setTimeout(() => this.#giveUp(commandId), this.#options.settleMs);
-      (timer as { unref?(): void }).unref?.();
+      const { settleMs, queuedSettleMs } = this.#options;
+      this.#giveUpAfter(end.kind === 'queued' ? queuedSettleMs : settleMs, commandId);
     }
     this.#drain();
     this.#show({});
+  }
+
+  #giveUpAfter(ms: number, commandId: string): void {
+    const timer = setTimeout(() => {
+      // While the connection is away nothing can come, so nothing is said by its absence.
+      const mayCome = this.#close !== undefined && this.#state.error === undefined && !this.#state.isLive;
+      if (mayCome && this.#layer.has(commandId)) this.#giveUpAfter(ms, commandId);
+      else this.#giveUp(commandId);
+    }, ms);
+    (timer as { unref?(): void }).unref?.();
   }
 
   #giveUp(commandId: string): void {
@@ -171,6 +197,7 @@ export class ViewStore<TNode> {
   /** Whether the screen has to be drawn again. */
   #fold(message: ChangeMessage): boolean {
     const { signal, id, node } = message;
+    this.#remember(message);
     if (signal === 'GAP') {
       this.#staged = new Map();
       this.#state = { ...this.#state, isLive: false, isStale: !this.#state.isLoading };
@@ -193,6 +220,14 @@ export class ViewStore<TNode> {
       this.#documents.set(id, shown);
     }
     return true;
+  }
+
+  #remember(message: ChangeMessage): void {
+    for (const commandId of shownOf(message).origins) this.#origins.add(commandId);
+    for (const oldest of this.#origins) {
+      if (this.#origins.size <= ORIGINS_KEPT_MAX_COUNT) break;
+      this.#origins.delete(oldest);
+    }
   }
 
   #caughtUp(): true {

@@ -28,6 +28,6 @@ export function useView<TData = Record<string, unknown>, TVariables = Record<str
     () => client.watch<TData, TVariables>({ query: document, variables: variables ?? {} } as never),
     [client, document, key],
   );
-  const state = useSyncExternalStore(store.subscribe, store.getSnapshot, store.getSnapshot);
+  const state = useSyncExternalStore(store.subscribe, store.getSnapshot, store.getServerSnapshot);
   return useMemo(() => ({ ...state, store }), [state, store]);
 }

@@ -1,9 +1,12 @@
 import { once } from 'node:events';
 import { createServer } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import { type AddressInfo, createServer as createTcpServer } from 'node:net';
+import { createElement } from 'react';
+import { renderToString } from 'react-dom/server';
 import { afterAll, describe, expect, test } from 'vitest';
 import WebSocket, { WebSocketServer } from 'ws';
-import { type ClientOptions, createClient } from '../../src/client/index.ts';
+import { type ClientOptions, createClient, type MillraceClientError } from '../../src/client/index.ts';
+import { MillraceProvider, useView } from '../../src/react/index.ts';
 import { until } from '../setup/until.ts';
 
 /*
@@ -48,6 +51,13 @@ async function answering(answers: readonly Answer[], options: Partial<ClientOpti
   closers.push(() => void client.close());
   return { client, asked };
 }
+const streaming = (messages: readonly object[]): Answer => ({
+  headers: { 'content-type': 'text/event-stream' },
+  body: [
+    ...messages.map((data) => `event: next\ndata: ${JSON.stringify({ data })}\n\n`),
+    'event: complete\ndata:\n\n',
+  ].join(''),
+});
 const refusal = (code: string, extensions: object = {}) => ({
   errors: [{ message: code, extensions: { code, ...extensions } }],
 });
@@ -106,13 +116,6 @@ test('fields of a query that did not fail reach other clients with the errors', 
 });
 
 describe('a subscription', () => {
-  const streaming = (messages: readonly object[]): Answer => ({
-    headers: { 'content-type': 'text/event-stream' },
-    body: [
-      ...messages.map((data) => `event: next\ndata: ${JSON.stringify({ data })}\n\n`),
-      'event: complete\ndata:\n\n',
-    ].join(''),
-  });
   test('is told everything where nothing says that it is a repeat', async () => {
     // Steps of a flow come as they began, and again when they change.
     const steps = ['5', '3', '5'].map((position) => ({ flow: { id: position, event: { position } } }));
@@ -168,6 +171,63 @@ describe('a subscription', () => {
     await until('it knows', () => states.find((state) => state === 'waiting'), { seen: () => states });
     expect(states.slice(0, 3)).toEqual(['connecting', 'open', 'waiting']);
   });
+});
+
+describe('a client that is closed', () => {
+  test('ends what runs, and takes nothing more', async () => {
+    const { client } = await answering([{ status: 503, body: 'later' }], { timeoutMs: 60_000 });
+    const query = 'subscription { accounts { signal id node { id } } }';
+    const waiting = client.iterate({ query }).next();
+    const told: string[] = [];
+    const sink = (name: string) => ({
+      next: () => undefined,
+      error: ({ code }: MillraceClientError) => told.push(`${name} ${code}`),
+      complete: () => told.push(`${name} complete`),
+    });
+    client.subscribe({ query }, sink('before'));
+    client.forward({ query }).subscribe(sink('forwarded'));
+    const [read, sent] = [thrown(client.query(READ)), thrown(client.send(SEND))];
+    await client.close();
+    expect(await waiting).toEqual({ done: true, value: undefined });
+    expect(await read).toMatchObject({ code: 'ABORTED' });
+    expect(await sent).toMatchObject({ code: 'ABORTED', commandId: expect.any(String) });
+    expect(await thrown(client.query(READ))).toMatchObject({ code: 'ABORTED' });
+    client.subscribe({ query }, sink('after'));
+    expect(await thrown(client.iterate({ query }).next())).toMatchObject({ code: 'ABORTED' });
+    expect(told).toEqual(['before complete', 'forwarded complete', 'after ABORTED']);
+  });
+  test('does not wait for a socket that never comes', async () => {
+    const silent = createTcpServer(() => undefined).listen(0, '127.0.0.1');
+    closers.push(() => silent.close());
+    await once(silent, 'listening');
+    const { port } = silent.address() as AddressInfo;
+    const states: string[] = [];
+    const client = createClient({
+      url: `http://127.0.0.1:${port}`,
+      transport: 'ws',
+      webSocketImpl: WebSocket,
+      ackTimeoutMs: 60_000,
+      onStatus: ({ state }) => states.push(state),
+    });
+    client.subscribe({ query: 'subscription { nothing }' }, { next() {}, error() {}, complete() {} });
+    await until('it connects', () => states.find((state) => state === 'connecting'));
+    await client.close();
+  });
+});
+
+test('a page is drawn on a server, and first in a browser, as if nothing had come', async () => {
+  const change = (signal: string, id: string | null) => ({
+    accounts: { signal, id, node: id === null ? null : { id } },
+  });
+  const messages = [change('SNAPSHOT', 'a'), change('CAUGHT_UP', null)];
+  const { client } = await answering([streaming(messages)]);
+  const query = 'subscription { accounts { signal id node { id } } }';
+  const store = client.watch({ query });
+  const leave = store.subscribe(() => undefined);
+  await until('it is there', () => store.getSnapshot().document, { seen: store.getSnapshot });
+  const Page = () => createElement('p', null, useView(query).isLoading ? 'loading' : 'there');
+  expect(renderToString(createElement(MillraceProvider, { client }, createElement(Page)))).toBe('<p>loading</p>');
+  leave();
 });
 
 test('Retry-After of a proxy is how long it waits', async () => {

@@ -7,6 +7,7 @@ import { createClient, type MillraceClient, MillraceClientError, type TypedDocum
 import { retryDelayMs } from '../../src/client/retry-delay.ts';
 import type { SubscriptionSink } from '../../src/client/subscription.ts';
 import { ViewStore } from '../../src/client/view-store.ts';
+import { ViewStores } from '../../src/client/view-stores.ts';
 import { type ErrorCode, MillraceError } from '../../src/errors.ts';
 import { clientErrors } from '../../src/gateway/client-errors.ts';
 import { createLogger } from '../../src/logger.ts';
@@ -27,6 +28,7 @@ function screen(settleMs = 60_000, single = false) {
     root: 'accounts',
     single,
     settleMs,
+    queuedSettleMs: 60_000,
     graceMs: 0,
     onClosed: () => undefined,
   });
@@ -51,7 +53,10 @@ function screen(settleMs = 60_000, single = false) {
     tell('SNAPSHOT', 'b', 20, 1);
     tell('CAUGHT_UP');
   }
-  return { store, frames, tell, add, accepted };
+  const lose = () =>
+    sink?.status?.({ state: 'waiting', error: new MillraceClientError('NETWORK', 'away'), retryInMs: 1_000 });
+  const fail = () => sink?.error(new MillraceClientError('SOCKET_REFUSED', 'for good'));
+  return { store, frames, tell, add, accepted, lose, fail };
 }
 const others = (count: number): string[] => Array.from({ length: count }, (_, n) => `other-${n}`);
 
@@ -78,6 +83,33 @@ describe('what a screen shows', () => {
     const { frames, tell } = screen();
     tell('REMOVED', 'a');
     expect(frames.at(-1)).toBe('b=20');
+  });
+});
+
+describe('a view that is not watched any more', () => {
+  test('says so to those who listen still, and forgets its error when it begins again', () => {
+    const { store, frames, fail } = screen();
+    fail();
+    expect(store.getSnapshot().error).toMatchObject({ code: 'SOCKET_REFUSED' });
+    store.close();
+    store.subscribe(() => undefined);
+    expect(store.getSnapshot()).toMatchObject({ error: undefined, isStale: true });
+    const second = screen();
+    second.store.close();
+    expect([frames.at(-1), second.frames.at(-1)]).toEqual(['a=10 b=20 stale', 'a=10 b=20 stale']);
+  });
+  test('is forgotten when nobody ever listened, and known again when somebody does', async () => {
+    const stores = new ViewStores({ unusedMs: 1 });
+    const document = readDocument('subscription { accounts { signal id node { id } } }');
+    const watch = () => stores.watch(document, {}, () => () => undefined);
+    const first = watch();
+    await expect.poll(watch).not.toBe(first);
+    const late = new ViewStores({ unusedMs: 60_000 });
+    const kept = late.watch(document, {}, () => () => undefined);
+    kept.subscribe(() => undefined);
+    kept.close();
+    kept.subscribe(() => undefined);
+    expect(late.watch(document, {}, () => () => undefined)).toBe(kept);
   });
 });
 
@@ -170,6 +202,28 @@ describe('an optimistic change', () => {
     store.begin('c1', add('a', 5));
     accepted('c1', 'z', 1);
     await expect.poll(() => frames).toEqual(['a=10 b=20', 'a=15 b=20', 'a=10 b=20']);
+  });
+  test('stays while the view is away, or the command waits for a worker: then nothing could have come', async () => {
+    const [away, queued, live] = [screen(20), screen(20), screen(20)];
+    away.lose();
+    for (const { store, add } of [away, queued, live]) store.begin('c1', add('a', 5));
+    away.accepted('c1', 'a', 2);
+    queued.store.end('c1', { kind: 'queued' });
+    // Timers of one length end in their order.
+    live.accepted('c1', 'a', 2);
+    await expect.poll(() => live.frames.at(-1)).toBe('a=10 b=20');
+    expect(away.frames.at(-1)).toBe('a=15 b=20 stale');
+    expect(queued.frames.at(-1)).toBe('a=15 b=20');
+    away.tell('UPDATE', 'a', 15, 2, ['c1']);
+    away.tell('CAUGHT_UP');
+    expect(away.frames.at(-1)).toBe('a=15 b=20');
+  });
+  test('of a command that is sent again is not laid over its own effect', () => {
+    const { store, frames, tell, add, accepted } = screen();
+    tell('UPDATE', 'a', 15, 2, ['c1']);
+    store.begin('c1', add('a', 5));
+    accepted('c1', 'a', 2);
+    expect(frames).toEqual(['a=10 b=20', 'a=15 b=20']);
   });
 });
 
