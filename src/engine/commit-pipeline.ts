@@ -8,6 +8,7 @@ import { type ViewBuild, viewCollectionName } from '../store/view-documents.ts';
 import { blockedKeyOf, parkedEvent } from './dead-letter.ts';
 import { type DocumentState, documentOf } from './document-cache.ts';
 import type { PartitionHead } from './partition-head.ts';
+import { PendingBatch } from './pending-batch.ts';
 
 /** What one batch does to one partition. */
 export interface Step {
@@ -59,9 +60,6 @@ export interface PipelineOptions {
   readonly onLost: (steps: readonly Step[], end: LostEnd) => void;
 }
 
-/** Events and bytes that wait for their transaction before handlers pause. */
-const BATCH_MAX_EVENTS = 2_000;
-const BATCH_MAX_BYTES = 8_000_000;
 /** Of one write besides documents, by estimate. */
 const SIDE_BYTES = 500;
 /** After the surroundings failed a transaction of several partitions each goes alone for a while: it may have been too much. */
@@ -73,7 +71,7 @@ const ALONE_MS = 1_000;
  */
 export class CommitPipeline {
   readonly #options: PipelineOptions;
-  #pending = new Batch();
+  #pending = new PendingBatch();
   #underWay: Promise<void> | undefined;
   #aloneUntilMs = 0;
   readonly #room: (() => void)[] = [];
@@ -108,14 +106,17 @@ export class CommitPipeline {
   }
 
   change(step: Step, key: string, state: DocumentState): void {
+    const before = step.changed.get(key);
     step.changed.set(key, state);
-    this.#pending.bytes += state.bytes;
+    if (before === undefined) this.#pending.writeCount++;
+    this.#pending.bytes += state.bytes - (before?.bytes ?? 0);
   }
 
   /** From now on the key's events are parked. */
   block(step: Step, record: DeadLetterDocument): void {
     step.side ??= new SideWrites();
     step.side.put('dead_letters', record);
+    this.#pending.writeCount++;
     step.deadLetters.push(record);
     step.head.blocked.set(record.key, blockedKeyOf(record));
     step.blockedCount = step.head.blocked.size;
@@ -127,6 +128,7 @@ export class CommitPipeline {
     step.side.put('parked_events', parkedEvent(step.head.ref, key, position));
     const parkedCount = key.parkedCount + 1;
     step.side.set('dead_letters', key._id, { parkedCount });
+    this.#pending.writeCount++;
     step.head.blocked.set(key.key, { ...key, parkedCount });
   }
 
@@ -134,7 +136,10 @@ export class CommitPipeline {
   beside(step: Step, side: SideWrites): void {
     step.side ??= new SideWrites();
     step.side.merge(side);
-    for (const [, operations] of side) this.#pending.bytes += operations.size * SIDE_BYTES;
+    for (const [, operations] of side) {
+      this.#pending.writeCount += operations.size;
+      this.#pending.bytes += operations.size * SIDE_BYTES;
+    }
   }
 
   /** The step has handled everything up to `checkpoint`. */
@@ -165,7 +170,7 @@ export class CommitPipeline {
   #takeBatch(): Promise<void> | undefined {
     const batch = this.#pending;
     if (batch.steps.size === 0) return undefined;
-    this.#pending = new Batch();
+    this.#pending = new PendingBatch();
     for (const resolve of this.#room.splice(0)) resolve();
     return this.#write([...batch.steps.values()]);
   }
@@ -205,7 +210,7 @@ export class CommitPipeline {
   }
 
   get full(): boolean {
-    return this.#pending.eventCount >= BATCH_MAX_EVENTS || this.#pending.bytes >= BATCH_MAX_BYTES;
+    return this.#pending.full;
   }
 
   /** Resolves when handlers may go on. */
@@ -283,7 +288,7 @@ export class CommitPipeline {
     head.forget();
     if (this.#pending.steps.size > 0) return;
     // What was handled for it is gone with it: nobody may wait for room that an empty batch seems to take.
-    this.#pending = new Batch();
+    this.#pending = new PendingBatch();
     for (const resolve of this.#room.splice(0)) resolve();
   }
 }
@@ -293,12 +298,6 @@ interface Prepared {
   readonly step: Step;
   readonly move: PartitionMove;
   readonly written: WrittenStep;
-}
-
-class Batch {
-  readonly steps = new Map<PartitionHead, Step>();
-  eventCount = 0;
-  bytes = 0;
 }
 
 const moveOf = ({ head, from, revision, checkpoint, failure, blockedCount }: Step): PartitionMove => ({

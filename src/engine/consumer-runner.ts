@@ -280,8 +280,11 @@ export class ConsumerRunner {
 
   async #read(after: number): Promise<readonly LogDocument[]> {
     const { reader } = this.#options;
-    const kept = this.#kept.get(after);
-    if (kept !== undefined) return kept;
+    for (const [before, events] of this.#kept) {
+      // Positions have no gaps. A partition that stopped within it, for a document that it needs, goes on with the rest.
+      if (after >= before && after < before + events.length)
+        return after === before ? events : events.slice(after - before);
+    }
     const ahead = this.#ahead?.after === after ? this.#ahead.events : undefined;
     this.#ahead = undefined;
     const events = await (ahead ?? reader.read(after, STRETCH_MAX_EVENTS));

@@ -9,6 +9,8 @@ import { type Target, targetsOf } from './key-route.ts';
 import type { PartitionHead } from './partition-head.ts';
 import type { Task } from './stretch.ts';
 
+const ASK_AHEAD_MAX_COUNT = 200;
+
 export interface HandleOptions {
   readonly logId: string;
   readonly consumer: ConsumerModel;
@@ -28,7 +30,7 @@ export function handleTasks(
   tasks: readonly Task[],
 ): { readonly handledCount: number; readonly stoppedAt?: number } {
   let handledCount = 0;
-  for (const task of tasks) {
+  for (const [index, task] of tasks.entries()) {
     const position = task.document._id;
     if (handledCount > 0 && isForLater(head, position)) return { handledCount, stoppedAt: position };
     const targets = targetsOf(options.handler, head, task.keys);
@@ -41,12 +43,32 @@ export function handleTasks(
     } catch (error) {
       if (!(error instanceof DocumentMissing)) throw error;
       head.wanted.add(error.id);
+      if (!head.isWatched) askAhead(options.handler, head, tasks.slice(index + 1, index + 1 + ASK_AHEAD_MAX_COUNT));
       return { handledCount, stoppedAt: position };
     }
     if (head.poison?.position === position) head.poison = undefined;
     handledCount++;
   }
   return { handledCount };
+}
+
+/**
+ * Runs the handlers of the next events for what they would ask for, as far as that can be told by now: it is read together, not one
+ * document after the other. They are pure: what they do and throw here is thrown away.
+ */
+function askAhead(handler: Handler, head: PartitionHead, tasks: readonly Task[]): void {
+  const read = (id: string) => head.documents.get(id);
+  for (const { event, keys } of tasks) {
+    if (event === undefined) continue;
+    for (const key of keys) {
+      if (head.blocked.has(key)) continue;
+      try {
+        handler.handle(event, { key, state: read(key) ?? ABSENT, partition: head.ref.partition, read });
+      } catch (error) {
+        if (error instanceof DocumentMissing) head.wanted.add(error.id);
+      }
+    }
+  }
 }
 
 const isForLater = ({ carefulUntil, watchedUntil, markedUntil }: PartitionHead, position: number): boolean =>

@@ -1,11 +1,14 @@
 import { describe, expect, it } from 'vitest';
 import { CommitPipeline } from '../../src/engine/commit-pipeline.ts';
+import { ABSENT } from '../../src/engine/document-cache.ts';
 import { PartitionHead } from '../../src/engine/partition-head.ts';
 import type { CommitEnd } from '../../src/store/partitions.ts';
+import { SideWrites } from '../../src/store/side-writes.ts';
 import { until } from '../setup/until.ts';
 
 const build = { view: 'v', generation: 1 };
-const ENOUGH_EVENTS = 2_000;
+const ENOUGH_EVENTS = 20_000;
+const ENOUGH_WRITES = 5_000;
 
 /** A pipeline over a store whose transactions end when and how the test says. */
 function started() {
@@ -70,6 +73,22 @@ describe('the room of the commit pipeline', () => {
       expect(transactions).toEqual([]);
     },
   );
+
+  it('is taken by documents, each once however often it changes, and by what is written beside them', () => {
+    const { pipeline } = started();
+    const step = pipeline.step(headAt(3), build);
+    for (let count = 0; count < 2 * ENOUGH_WRITES; count++) pipeline.change(step, `k${count % 10}`, ABSENT);
+    pipeline.reach(step, 2 * ENOUGH_WRITES, 2 * ENOUGH_WRITES);
+    expect(pipeline.full).toBe(false);
+    const side = new SideWrites();
+    for (let count = 0; count < ENOUGH_WRITES / 2; count++) {
+      pipeline.change(step, `n${count}`, ABSENT);
+      side.remove('timers', `t${count}`);
+    }
+    expect(pipeline.full).toBe(false);
+    pipeline.beside(step, side);
+    expect(pipeline.full).toBe(true);
+  });
 
   it('comes back when a move of checkpoints is lost', async () => {
     const { pipeline, moves } = started();
