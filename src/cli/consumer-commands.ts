@@ -2,6 +2,7 @@ import { createInterface } from 'node:readline/promises';
 import { MillraceError } from '../errors.ts';
 import { askGateway, gatewayUrl } from './ask-gateway.ts';
 import { type GatewayOptions, print } from './operation-commands.ts';
+import { generationNumber } from './rebuild-commands.ts';
 import { ago, count, duration, short, table } from './table.ts';
 
 interface ShownConsumer {
@@ -110,7 +111,7 @@ export async function resetConsumer(name: string, options: ResetOptions): Promis
   return print(
     options,
     done,
-    `${name} stands at position ${done.position}. It is paused: millrace consumers resume ${name}\n`,
+    `${name} stands at position ${done.position}. It is paused: millrace consumers resume ${name} --reason …\n`,
   );
 }
 
@@ -120,13 +121,7 @@ export async function retireConsumer(
   generation: string,
   options: GatewayOptions & { readonly reason: string; readonly yes?: boolean },
 ): Promise<number> {
-  const number = Number(generation);
-  if (!Number.isSafeInteger(number)) {
-    throw new MillraceError(
-      'SETTINGS_INVALID',
-      `The generation is "${generation}". millrace consumers --unused shows it.`,
-    );
-  }
+  const number = generationNumber(generation);
   process.stderr.write(`Removes progress, dead letters, timers and documents of ${name}, generation ${generation}.\n`);
   if (!(await confirmed(name, options))) return 1;
   const query = `mutation($name: String!, $generation: Int!, $reason: String!) {

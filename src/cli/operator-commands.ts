@@ -179,6 +179,7 @@ function addRebuilds(program: Command, keep: Keep): void {
   group
     .command('watch <projector>')
     .description('Shows progress until it is read, or somebody has to act')
+    .option('--generation <number>', 'of this one; waits until a process with that code has begun it')
     .option(...URL)
     .option(...JSON_OPTION)
     .action((projector: string, options) => keep(async () => (await commands()).watchRebuild(projector, options)));

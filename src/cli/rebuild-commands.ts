@@ -1,4 +1,5 @@
 import { setTimeout as pause } from 'node:timers/promises';
+import { MillraceError } from '../errors.ts';
 import { askGateway, gatewayUrl } from './ask-gateway.ts';
 import { type GatewayOptions, print } from './operation-commands.ts';
 import { ago, count, duration, short, table } from './table.ts';
@@ -78,28 +79,62 @@ function remark({ state, held, swappedAt, readerCount, projector, from, waitsFor
   if (held !== null) return `${ago(held.since)} ago: ${short(held.reason, 60)}`;
   if (state !== 'SWAPPED') return short(waitsFor.join('; '), 100);
   if (readerCount > 0) return `since ${ago(swappedAt)}; ${readerCount} processes still read generation ${from}`;
-  return `since ${ago(swappedAt)}; when nobody needs ${from} any more: millrace consumers retire ${projector} ${from}`;
+  return `since ${ago(swappedAt)}; when nobody needs ${from} any more: millrace consumers retire ${projector} ${from} --reason …`;
 }
 
-/** `millrace rebuild watch`: 0 when it is swapped in, 1 when it was aborted, or waits for somebody to act. */
-export async function watchRebuild(projector: string, options: GatewayOptions): Promise<number> {
+interface WatchOptions extends GatewayOptions {
+  readonly generation?: string | undefined;
+}
+
+/**
+ * `millrace rebuild watch`: 0 when it is swapped in, 1 when it was aborted, or waits for somebody to act. With a generation it waits
+ * until a process with that code has begun it.
+ */
+export async function watchRebuild(projector: string, options: WatchOptions): Promise<number> {
+  const wanted = options.generation === undefined ? undefined : generationNumber(options.generation);
   const terminal = process.stderr.isTTY === true;
-  for (;;) {
-    const found = (await rebuildsOf(options)).filter((one) => one.projector === projector).at(-1);
-    if (found === undefined) {
-      print(options, null, `No rebuild of ${projector} is under way.\n`);
-      return 1;
-    }
-    const waits = found.state === 'PAUSED' || found.deadCount > 0 || mustBeSwapped(found);
-    if (found.state === 'SWAPPED' || found.state === 'ABORTED' || waits) {
-      if (terminal) process.stderr.write('\r\u001b[K');
-      print(options, found, `${sentence(found)}\n`);
-      return found.state === 'SWAPPED' ? 0 : 1;
-    }
-    const line = sentence(found);
+  const tell = (line: string): void => {
     process.stderr.write(terminal ? `\r\u001b[K${line}` : `${line}\n`);
-    await pause(POLL_MS);
+  };
+  const end = (found: ShownRebuild | null, line: string, code: number): number => {
+    if (terminal) process.stderr.write('\r\u001b[K');
+    print(options, found, `${line}\n`);
+    return code;
+  };
+  for (; ; await pause(POLL_MS)) {
+    // Before the rebuilds: one that is level and none of those is read.
+    const known = wanted === undefined ? [] : await generationsOf(projector, options);
+    const all = (await rebuildsOf(options)).filter((one) => one.projector === projector);
+    const found = wanted === undefined ? all.at(-1) : all.find(({ to }) => to === wanted);
+    if (found !== undefined) {
+      const waits = found.state === 'PAUSED' || found.deadCount > 0 || mustBeSwapped(found);
+      if (found.state === 'SWAPPED' || found.state === 'ABORTED' || waits) {
+        return end(found, sentence(found), found.state === 'SWAPPED' ? 0 : 1);
+      }
+      tell(sentence(found));
+      continue;
+    }
+    if (wanted === undefined) return end(null, `No rebuild of ${projector} is under way.`, 1);
+    const newest = Math.max(0, ...known.map(({ generation }) => generation), ...all.map(({ to }) => to));
+    if (newest > wanted)
+      return end(null, `${projector}: generation ${wanted} is not the newest, ${newest} is there.`, 1);
+    const isRead = known.some(({ generation, caughtUp }) => generation === wanted && caughtUp);
+    if (isRead) return end(null, `${projector}: generation ${wanted} is read, and no other is kept.`, 0);
+    tell(`${projector}: no process has begun generation ${wanted} yet.`);
   }
+}
+
+export function generationNumber(text: string): number {
+  const number = Number(text);
+  if (Number.isSafeInteger(number)) return number;
+  throw new MillraceError('SETTINGS_INVALID', `The generation is "${text}". millrace consumers --unused shows it.`);
+}
+
+type ShownGeneration = Readonly<{ name: string; generation: number; caughtUp: boolean }>;
+async function generationsOf(projector: string, { url }: GatewayOptions): Promise<readonly ShownGeneration[]> {
+  const query = '{ consumers(unused: true) { name generation caughtUp } }';
+  const { consumers } = await askGateway(gatewayUrl(url), query, {});
+  return (consumers as readonly ShownGeneration[]).filter(({ name }) => name === projector);
 }
 
 const mustBeSwapped = ({ state, waitsFor }: ShownRebuild): boolean => state === 'READY' && waitsFor.length > 0;

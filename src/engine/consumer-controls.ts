@@ -235,7 +235,7 @@ async function refuseInUse(deps: ConsumerControlDeps, ref: GenerationRef): Promi
 export const aborted = (name: string, { generation, aborted: how }: ConsumerDocument): MillraceError =>
   new MillraceError(
     'REBUILD_ABORTED',
-    `The rebuild of "${name}" (generation ${generation}) was aborted${how === undefined ? '' : ` (${how.reason})`}. Build it anew with \`millrace rebuild start ${name}\`.`,
+    `The rebuild of "${name}" (generation ${generation}) was aborted${how === undefined ? '' : ` (${how.reason})`}. Build it anew with \`millrace rebuild start ${name} --reason …\`.`,
   );
 
 const unfinished = (name: string, { since, position }: Reset): MillraceError =>

@@ -8,7 +8,8 @@ export interface Rebuild {
   readonly from: number;
   readonly to: number;
   /**
-   * BUILDING: it handles the log. READY: it is level, and waits for an operator (or is about to be swapped in). PAUSED and ABORTED:
+   * BUILDING: it handles the log. READY: it is level with the log as somebody saw it in the last seconds, and waits for an operator (or
+   * is about to be swapped in). PAUSED and ABORTED:
    * by an operator. SWAPPED: it is read, and the one before is still kept.
    */
   readonly state: 'BUILDING' | 'READY' | 'PAUSED' | 'ABORTED' | 'SWAPPED';
@@ -21,7 +22,7 @@ export interface Rebuild {
   readonly percent: number;
   /** In the last seconds; where nobody asked before: since it began. Null while it does not run. */
   readonly eventsPerSecond: number | null;
-  /** Until it is level, at this speed. Null: nobody can tell. */
+  /** Until it is level, at this speed; 0 when it is. Null: nobody can tell. */
   readonly etaSeconds: number | null;
   readonly retryingCount: number;
   readonly deadCount: number;

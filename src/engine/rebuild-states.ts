@@ -7,6 +7,7 @@ import { consumerId, type GenerationRef } from '../store/partitions.ts';
 import { type ConsumerLag, consumerLag } from './delivery-health.ts';
 import { isLiving } from './membership.ts';
 import type { Rebuild } from './rebuild-contract.ts';
+import { type Pace, rebuildPaces } from './rebuild-pace.ts';
 import { servedGeneration } from './served-views.ts';
 
 export interface RebuildFound {
@@ -18,32 +19,12 @@ export interface RebuildFound {
   readonly obstacles: readonly string[];
 }
 
-/** Progress that was seen, for its speed. */
-interface Sample {
-  readonly position: number;
-  readonly atMs: number;
-}
-const SAMPLE_MIN_MS = 500;
-const SAMPLES_KEPT_MS = 15_000;
-
 type Store = Pick<DeliveryStore, 'logId' | 'log' | 'partitions' | 'operators' | 'instances'>;
 
-/** How rebuilds stand, from what MongoDB holds; only their speed is this process's own. */
+/** How rebuilds stand, from what MongoDB holds; only their pace is this process's own. */
 export function rebuildStates({ store, model }: { readonly store: Store; readonly model: Model }) {
   const { logId, operators } = store;
-  const samples = new Map<string, Sample[]>();
-
-  const speed = (id: string, position: number, startedAt: Date): number => {
-    const nowMs = Date.now();
-    const kept = (samples.get(id) ?? []).filter(({ atMs }) => nowMs - atMs <= SAMPLES_KEPT_MS);
-    const [first] = kept;
-    if (nowMs - (kept.at(-1)?.atMs ?? 0) >= SAMPLE_MIN_MS) kept.push({ position, atMs: nowMs });
-    samples.set(id, kept);
-    const from = first === undefined || nowMs - first.atMs < SAMPLE_MIN_MS ? undefined : first;
-    const { position: fromPosition, atMs } = from ?? { position: 0, atMs: startedAt.getTime() };
-    return Math.max(0, ((position - fromPosition) * 1_000) / Math.max(1, nowMs - atMs));
-  };
-
+  const paces = rebuildPaces();
   const list = async (): Promise<readonly RebuildFound[]> => {
     const [views, documents, counts, instances] = await Promise.all([
       operators.views.list(),
@@ -55,52 +36,67 @@ export function rebuildStates({ store, model }: { readonly store: Store; readonl
     const shown = pairs.map(({ document }) => ({ name: document.consumer, generation: document.generation }));
     const lags = pairs.length === 0 ? [] : await consumerLag(store, { consumers: shown });
     const living = instances.filter(isLiving);
-    return pairs.map((pair, index) => stateOf(pair, lags[index], counts, living));
+    return pairs.map((pair, index) => {
+      const { consumer, generation } = pair.document;
+      const count = counts.find((one) => one.consumer === consumer && one.generation === generation);
+      return foundOf(pair, { logId, model, lag: lags[index], count, living, pace: paceOf(pair, lags[index]) });
+    });
   };
-
-  const stateOf = (
-    { view, document, older, swap }: Pair,
-    lag: ConsumerLag | undefined,
-    counts: readonly DeadLetterCount[],
-    living: readonly Instance[],
-  ): RebuildFound => {
-    const { consumer, generation, startPosition = 0, createdAt } = document;
-    const ref = { consumer, generation };
-    const id = consumerId(logId, ref);
-    const count = counts.find((one) => one.consumer === consumer && one.generation === generation);
-    const { position = 0, end = 0, caughtUp = false } = lag ?? {};
-    const startedAt = document.startedAt ?? createdAt;
-    const held = document.aborted ?? document.paused;
-    const runnerCount = living.filter(({ consumers }) => consumers?.includes(id)).length;
-    const perSecond = held === undefined && swap === undefined ? speed(id, position, startedAt) : undefined;
-    const behind = !caughtUp;
-    const obstacles = swap === undefined ? obstaclesOf({ document, lag, count, runnerCount }) : [];
-    const waitsFor = swap === undefined ? waits(lag, behind, obstacles, byOperator(model, ref)) : [];
-    const rebuild: Rebuild = {
-      projector: consumer,
-      view,
-      from: older.generation,
-      to: generation,
-      state: stateName(document, swap !== undefined, behind),
-      held: held ?? null,
-      position,
-      logEnd: end,
-      percent: swap === undefined ? percentOf(position - startPosition, end - startPosition) : 100,
-      eventsPerSecond: perSecond === undefined ? null : Math.round(perSecond),
-      etaSeconds: perSecond === undefined || perSecond < 1 ? null : Math.round((end - position) / perSecond),
-      retryingCount: count?.retryingCount ?? 0,
-      deadCount: count?.deadCount ?? 0,
-      parkedCount: count?.parkedCount ?? 0,
-      startedAt,
-      swappedAt: swap?.at ?? null,
-      waitsFor,
-      runnerCount,
-      readerCount: living.filter(({ serves }) => serves?.includes(consumerId(logId, older))).length,
-    };
-    return { rebuild, ref, older, document, obstacles };
+  /** Undefined: it does not run, or is read. */
+  const paceOf = ({ document, swap }: Pair, { position = 0, end = 0 }: Partial<ConsumerLag> = {}): Pace | undefined => {
+    if (swap !== undefined || (document.aborted ?? document.paused) !== undefined) return undefined;
+    const { startPosition = 0, startedAt = document.createdAt } = document;
+    const began = { position: startPosition, atMs: startedAt.getTime() };
+    return paces.look(consumerId(logId, document), { position, end, atMs: Date.now() }, began);
   };
+  return { list, forget: paces.forget };
+}
 
-  return { list, forget: (id: string) => void samples.delete(id) };
+interface Facts {
+  readonly logId: string;
+  readonly model: Model;
+  readonly lag: ConsumerLag | undefined;
+  readonly count: DeadLetterCount | undefined;
+  readonly living: readonly Instance[];
+  readonly pace: Pace | undefined;
+}
+
+function foundOf({ view, document, older, swap }: Pair, facts: Facts): RebuildFound {
+  const { logId, model, lag, count, living, pace } = facts;
+  const { consumer, generation, startPosition = 0, createdAt } = document;
+  const ref = { consumer, generation };
+  const { position = 0, end = 0, caughtUp = false } = lag ?? {};
+  const runnerCount = living.filter(({ consumers }) => consumers?.includes(consumerId(logId, ref))).length;
+  const behind = !(pace?.isLevel ?? caughtUp);
+  const obstacles = swap === undefined ? obstaclesOf({ document, lag, count, runnerCount }) : [];
+  const rebuild: Rebuild = {
+    projector: consumer,
+    view,
+    from: older.generation,
+    to: generation,
+    state: stateName(document, swap !== undefined, behind),
+    held: document.aborted ?? document.paused ?? null,
+    position,
+    logEnd: end,
+    percent: swap === undefined ? percentOf(position - startPosition, end - startPosition) : 100,
+    ...progressOf(pace, end - position),
+    retryingCount: count?.retryingCount ?? 0,
+    deadCount: count?.deadCount ?? 0,
+    parkedCount: count?.parkedCount ?? 0,
+    startedAt: document.startedAt ?? createdAt,
+    swappedAt: swap?.at ?? null,
+    waitsFor: swap === undefined ? waits(ref, lag, behind, obstacles, byOperator(model, ref)) : [],
+    runnerCount,
+    readerCount: living.filter(({ serves }) => serves?.includes(consumerId(logId, older))).length,
+  };
+  return { rebuild, ref, older, document, obstacles };
+}
+
+function progressOf(pace: Pace | undefined, left: number): Pick<Rebuild, 'eventsPerSecond' | 'etaSeconds'> {
+  if (pace === undefined) return { eventsPerSecond: null, etaSeconds: null };
+  const { eventsPerSecond, isLevel } = pace;
+  const untilLevel = eventsPerSecond < 1 ? null : Math.round(left / eventsPerSecond);
+  return { eventsPerSecond: Math.round(eventsPerSecond), etaSeconds: isLevel ? 0 : untilLevel };
 }
 
 interface Pair {
@@ -143,6 +139,7 @@ function stateName({ aborted, paused }: ConsumerDocument, swapped: boolean, behi
 }
 
 function waits(
+  { consumer }: GenerationRef,
   lag: ConsumerLag | undefined,
   behind: boolean,
   obstacles: readonly string[],
@@ -150,7 +147,7 @@ function waits(
 ): readonly string[] {
   if (behind) return [`${lag?.eventCount ?? 'all'} events of the log are not handled yet`, ...obstacles];
   if (obstacles.length > 0 || !byOperator) return obstacles;
-  return ['an operator has to swap it in (millrace rebuild swap)'];
+  return [`an operator has to swap it in (millrace rebuild swap ${consumer} --reason …)`];
 }
 
 function obstaclesOf(of: {
@@ -160,6 +157,7 @@ function obstaclesOf(of: {
   readonly runnerCount: number;
 }): readonly string[] {
   const { document, lag, count, runnerCount } = of;
+  const { consumer } = document;
   const reasons: string[] = [];
   const stuck = lag?.partitions.filter(({ failure }) => failure !== undefined).length ?? 0;
   if (stuck > 0) reasons.push(`${stuck} partitions stand still (millrace consumers)`);
@@ -167,8 +165,10 @@ function obstaclesOf(of: {
     const keys = `${count.deadCount} keys are dead and ${count.retryingCount} are tried again`;
     reasons.push(`${keys}, ${count.parkedCount} events wait behind them (millrace dead-letters)`);
   }
-  if (document.aborted !== undefined) reasons.push('it was aborted by an operator (millrace rebuild start)');
-  else if (document.paused !== undefined) reasons.push('it is paused by an operator (millrace rebuild resume)');
+  if (document.aborted !== undefined)
+    reasons.push(`it was aborted by an operator (millrace rebuild start ${consumer} --reason …)`);
+  else if (document.paused !== undefined)
+    reasons.push(`it is paused by an operator (millrace rebuild resume ${consumer} --reason …)`);
   if (runnerCount === 0) reasons.push(`no process runs generation ${document.generation}`);
   return reasons;
 }

@@ -3,6 +3,7 @@ import type { Model } from '../define/model.ts';
 import { MillraceError } from '../errors.ts';
 import type { DeliveryStore } from '../store/delivery-store.ts';
 import { consumerId, type GenerationRef } from '../store/partitions.ts';
+import type { BuildPage } from '../store/rebuild-pages.ts';
 import { viewCollectionName } from '../store/view-documents.ts';
 import { auditEntry } from './audit-entry.ts';
 import { aborted } from './consumer-controls.ts';
@@ -69,13 +70,12 @@ export function createRebuilds(deps: {
       const kind = `diff ${projector} ${older.generation} ${ref.generation}`;
       let place = after == null ? null : String(decodeRecordCursor(after, logId, kind, ['string'])[0]);
       const tally = emptyTally();
-      const [oldest, newest] = [{ at: 0 }, { at: 0 }];
+      let positions = { oldPosition: 0, newPosition: 0 };
       const untilMs = Date.now() + DIFF_PART_MS;
       do {
         const page = await operators.rebuilds.page(one, other, place, DIFF_PAGE_COUNT);
         tallyPage(tally, page);
-        oldest.at = Math.min(...page.older.checkpoints);
-        newest.at = Math.min(...page.newer.checkpoints);
+        positions = { oldPosition: slowest(page.older), newPosition: slowest(page.newer) };
         place = page.last;
       } while (place !== null && Date.now() < untilMs);
       const estimates = await Promise.all([one, other].map((build) => operators.rebuilds.estimate(build)));
@@ -84,8 +84,7 @@ export function createRebuilds(deps: {
         from: older.generation,
         to: ref.generation,
         logEnd: await store.log.end(),
-        oldPosition: finite(oldest.at),
-        newPosition: finite(newest.at),
+        ...positions,
         ...tally,
         next: place === null ? null : encodeRecordCursor(logId, kind, [place]),
         totalCount: Math.max(...estimates),
@@ -135,23 +134,18 @@ export function createRebuilds(deps: {
       const document = await consumers.mark(ref);
       // Swapped in at the same moment.
       if (document?.aborted === undefined) return (await underWay(projector)).rebuild;
+      if (document.resetting === undefined) return shown(projector);
       const position = document.startPosition ?? 0;
       const documents = {
         collection: viewCollectionName({ view: rebuild.view, generation: ref.generation }),
         how: 'remove',
       } as const;
+      const of = { position, documents, deadLetters: 'all', againAfter: position } as const;
       // Nobody reads it: what it holds goes without a trace.
-      for (let partition = 0; document.resetting !== undefined && partition < document.partitionCount; partition++) {
-        const of = {
-          ref: { ...ref, partition },
-          position,
-          documents,
-          deadLetters: 'all',
-          againAfter: position,
-        } as const;
-        await consumers.resetPartition(of);
+      for (let partition = 0; partition < document.partitionCount; partition++) {
+        await consumers.resetPartition({ ...of, ref: { ...ref, partition } });
       }
-      if (document.resetting !== undefined) await consumers.endReset(ref, undefined);
+      await consumers.endReset(ref, undefined);
       return shown(projector);
     },
     async startRebuild(projector, given) {
@@ -167,7 +161,7 @@ export function createRebuilds(deps: {
   };
 }
 
-const finite = (position: number): number => (Number.isFinite(position) ? position : 0);
+const slowest = ({ checkpoints }: BuildPage): number => (checkpoints.length === 0 ? 0 : Math.min(...checkpoints));
 
 function notLevel({ rebuild, obstacles }: RebuildFound): MillraceError {
   const { projector, to, waitsFor, position, logEnd } = rebuild;
@@ -180,7 +174,7 @@ function notLevel({ rebuild, obstacles }: RebuildFound): MillraceError {
 function runs({ projector, to, state, percent }: Rebuild, isRemoving: boolean): MillraceError {
   const what =
     state === 'PAUSED'
-      ? `is paused: resume it with \`millrace rebuild resume ${projector}\``
+      ? `is paused: resume it with \`millrace rebuild resume ${projector} --reason …\``
       : isRemoving
         ? 'is being aborted: what it had built is still removed. Abort it again if nobody is at it'
         : `runs already (${percent} %)`;

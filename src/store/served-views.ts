@@ -85,7 +85,7 @@ function checkKeeper(
   if (keeper === consumer) return;
   throw new MillraceError(
     'DEFINITION_INVALID',
-    `View "${view}" is kept by projector "${keeper}"; "${consumer}" would write among its documents. Name the projector "${keeper}" again, or give the view a new name. When no process has "${keeper}" any more, retiring all its generations frees the name of the view (\`millrace consumers list --unused\`, \`millrace consumers retire\`).`,
+    `View "${view}" is kept by projector "${keeper}"; "${consumer}" would write among its documents. Name the projector "${keeper}" again, or give the view a new name. When no process has "${keeper}" any more, retiring all its generations frees the name of the view (\`millrace consumers list --unused\`, \`millrace consumers retire ${keeper} … --reason …\`).`,
   );
 }
 

@@ -102,7 +102,13 @@ test('in one process: the old version is served until an operator swaps, the dif
     text: expect.stringContaining('swap it in'),
   });
 
+  expect(await millrace(app, 'watch', 'stocks', '--generation', '1')).toMatchObject({ code: 1 });
+  expect(await millrace(app, 'watch', 'stocks', '--generation', '2')).toMatchObject({
+    code: 1,
+    text: expect.stringContaining('swap stocks --reason'),
+  });
   expect(await millrace(app, 'swap', 'stocks', '--reason', reason)).toMatchObject({ code: 0 });
+  expect(await millrace(app, 'watch', 'stocks', '--generation', '2')).toMatchObject({ code: 0 });
   const gap = (await changes.next('the gap')).data?.stockChanged;
   expect(gap).toMatchObject({ signal: 'GAP', gap: 'GENERATION', node: null });
   const snapshot = (await changes.next('the new snapshot')).data?.stockChanged;
@@ -184,6 +190,25 @@ test('a rebuild is paused, resumed, aborted and started anew, once; what it buil
     const { stock } = await again.data('{ stock(id: "b") { count changes } }');
     return stock.changes === 2 ? true : undefined;
   });
+});
+
+test('who watches a generation that no process has begun yet waits for it, and hears when it is read', async () => {
+  const servers = testServers();
+  const old = await open(servers, { version: 1 });
+  const first = await until('the first version is level', async () => {
+    const { consumers } = await old.data('{ consumers { caughtUp } }');
+    return consumers[0]?.caughtUp === true ? millrace(old, 'watch', 'stocks', '--generation', '1') : undefined;
+  });
+  expect(first).toMatchObject({ code: 0, text: expect.stringContaining('is read') });
+  await old.stock('a', 1);
+  const told = vi.spyOn(process.stderr, 'write').mockReturnValue(true);
+  const watching = millrace(old, 'watch', 'stocks', '--generation', '2');
+  await until('it waits', () =>
+    told.mock.calls.some(([text]) => String(text).includes('no process has begun generation 2')) ? true : undefined,
+  );
+  await open(servers, { version: 2, carries: true });
+  expect(await watching).toMatchObject({ code: 0, text: expect.stringContaining('stocks 1 → 2: is read since') });
+  told.mockRestore();
 });
 
 test('a projector that throws is not swapped in: its keys are counted, the rest is built, and skipping them lets it go on', async () => {
