@@ -15,6 +15,7 @@ export function AccountsPage() {
     <main data-live={view.isLive}>
       <h1>Accounts</h1>
       <p role="status">{view.isLive ? 'Live' : view.isStale ? 'Connection lost: this may be old' : 'Loading'}</p>
+      {view.error !== undefined && <p role="alert">It is over: {view.error.message}</p>}
       <ul>
         {[...view.documents].sort(byOwner).map(({ id, owner, currency, balance }) => (
           <li key={id}>

@@ -1,6 +1,6 @@
 import { GraphQLError } from 'graphql';
 import { newId } from '../engine/new-id.ts';
-import { type ErrorCode, isMillraceError } from '../errors.ts';
+import { type ErrorCode, errorTable, isMillraceError } from '../errors.ts';
 import type { Logger } from '../logger.ts';
 import { limits } from './limits.ts';
 
@@ -47,7 +47,7 @@ export function clientErrors(options: { readonly logger: Logger; readonly produc
 
 /** An error of the gateway itself. */
 export const coded = (code: ErrorCode, message: string): GraphQLError =>
-  new GraphQLError(message, { extensions: { code } });
+  new GraphQLError(message, { extensions: { code, ...(errorTable[code].retryable ? { retryable: true } : {}) } });
 
 /** An error as JSON, without what only Yoga reads. */
 export function plainError(error: GraphQLError): ReturnType<GraphQLError['toJSON']> {

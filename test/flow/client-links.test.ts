@@ -51,7 +51,11 @@ const urql = new UrqlClient({
   exchanges: [subscriptionExchange({ enableAllOperations: true, forwardSubscription: (one) => client.forward(one) })],
 });
 const apollo = new ApolloClient({
-  cache: new InMemoryCache({ possibleTypes: { CommandOutcome: ['CommandAccepted', 'CommandRejected'] } }),
+  cache: new InMemoryCache({
+    possibleTypes: {
+      CommandOutcome: ['CommandAccepted', 'CommandQueued', 'CommandRejected', 'CommandConflict', 'InvalidInput'],
+    },
+  }),
   link: new ApolloLink(
     (operation) =>
       new Observable((observer) => {

@@ -1,6 +1,7 @@
 /** The samples of docs/*.md, as they stand there, so that they compile; test/unit/docs-fresh.test.ts holds them together. */
 import { ApolloClient, ApolloLink, InMemoryCache, Observable } from '@apollo/client/core/index.js';
 import { Client, cacheExchange, subscriptionExchange } from '@urql/core';
+import { createClient as createSocketClient } from 'graphql-ws';
 import { command, customProjector, observer, saga, service, webhook } from 'millrace';
 import { createClient } from 'millrace/client';
 import { createSchemaBuilder, exposeModule } from 'millrace/graphql';
@@ -28,6 +29,13 @@ declare function charge(
   what: { readonly card: string; readonly amount: number },
   options: Once,
 ): Promise<string | undefined>;
+interface Change {
+  readonly signal: string;
+  readonly cursor: string;
+  readonly id?: string | null;
+  readonly version?: number | null;
+  readonly node?: { readonly id: string; readonly balance: number } | null;
+}
 declare function tell(transferId: string, options: Once): Promise<void>;
 
 // docs/getting-started.md
@@ -146,7 +154,11 @@ const urql = new Client({
   ],
 });
 const apollo = new ApolloClient({
-  cache: new InMemoryCache({ possibleTypes: { CommandOutcome: ['CommandAccepted', 'CommandRejected'] } }),
+  cache: new InMemoryCache({
+    possibleTypes: {
+      CommandOutcome: ['CommandAccepted', 'CommandQueued', 'CommandRejected', 'CommandConflict', 'InvalidInput'],
+    },
+  }),
   link: new ApolloLink(
     (operation) =>
       new Observable((observer) => {
@@ -156,4 +168,47 @@ const apollo = new ApolloClient({
   ),
 });
 
-export { apollo, outcome, stop, urql };
+// docs/client.md
+let cursor: string | null = null;
+const versions = new Map<string, number>();
+const socket = createSocketClient({
+  url: 'wss://bank.example/graphql',
+  retryAttempts: Infinity,
+  shouldRetry: () => true,
+});
+
+function follow(show: (change: Change) => void): () => void {
+  return socket.subscribe<{ accountsChanged: Change }>(
+    {
+      query: `subscription ($after: Cursor) {
+        accountsChanged(after: $after) { signal cursor id version node { id balance } }
+      }`,
+      // Sent again with each connect: a getter gives the cursor of that moment.
+      variables: {
+        get after() {
+          return cursor;
+        },
+      },
+    },
+    {
+      next({ data }) {
+        if (data == null) return;
+        const change = data.accountsChanged;
+        const { signal, id, version } = change;
+        if (signal === 'GAP') versions.clear();
+        if (signal === 'REMOVED') versions.delete(id ?? '');
+        const had = version != null && signal !== 'REMOVED' && version <= (versions.get(id ?? '') ?? -1);
+        if (!had) show(change); // GAP: drop the list
+        if (id != null && version != null && signal !== 'REMOVED') versions.set(id, version);
+        cursor = change.cursor; // after the message was taken
+      },
+      // Errors of the gateway, and close codes like 4403, are final for this client. What may pass is worth another try.
+      error: (errors) => {
+        if (Array.isArray(errors) && errors[0]?.extensions?.retryable) setTimeout(follow, 1_000, show);
+      },
+      complete: () => {},
+    },
+  );
+}
+
+export { apollo, follow, outcome, stop, urql };

@@ -9,7 +9,7 @@ import type { SubscriptionSink } from '../../src/client/subscription.ts';
 import { ViewStore } from '../../src/client/view-store.ts';
 import { ViewStores } from '../../src/client/view-stores.ts';
 import { type ErrorCode, MillraceError } from '../../src/errors.ts';
-import { clientErrors } from '../../src/gateway/client-errors.ts';
+import { clientErrors, coded } from '../../src/gateway/client-errors.ts';
 import { createLogger } from '../../src/logger.ts';
 
 interface Account {
@@ -315,6 +315,7 @@ test('a masked error says whether it may pass, and nothing else of itself', () =
     extensions: { code: 'INTERNAL', retryable: true, errorId },
   });
   expect(extensions('EVENT_INVALID').extensions).toEqual({ code: 'INTERNAL', errorId });
+  expect(coded('SHUTTING_DOWN', 'later').extensions).toEqual({ code: 'SHUTTING_DOWN', retryable: true });
 });
 
 test('waits grow with each failure, are never the same for all, and have a top', () => {
