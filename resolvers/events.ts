@@ -38,7 +38,8 @@ export function exposeEvents(builder: MillraceBuilder): true {
     t.field({
       type: delivery,
       nullable: false,
-      description: 'Every event of the log, once and in order: after a cursor, or from now on.',
+      description:
+        'Every event of the log, once and in order: after a cursor, else from `filter.since`, else from now on.',
       args: { filter: t.arg({ type: filter, required: false }), after: t.arg({ type: 'Cursor', required: false }) },
       subscribe: (_root, args, { runtime, signal: client, lastEventId }) => {
         const wanted = eventFilterInput(args.filter);
@@ -55,7 +56,8 @@ export function exposeEvents(builder: MillraceBuilder): true {
 function eventFilter(builder: MillraceBuilder) {
   claim(builder, 'type EventFilter', 'a type of the platform');
   return builder.inputType('EventFilter', {
-    description: 'All that is given must match. What no index serves is refused with INDEX_MISSING.',
+    description:
+      'All that is given must match. The query refuses what no index serves (INDEX_MISSING); the subscription takes any.',
     fields: (t) => ({
       types: t.stringList(),
       aggregate: t.string(),

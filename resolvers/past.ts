@@ -30,7 +30,7 @@ export function asOfType(builder: MillraceBuilder) {
   return builder.inputType('AsOf', {
     isOneOf: true,
     description:
-      'Which past of a document is meant. It is folded from the log, from its first event on; at most HISTORY_MAX_EVENTS (10,000) events are looked at, else the error is HISTORY_TOO_LONG.',
+      'Which past of a document is meant. It is folded from the log, from its first event on; at most HISTORY_MAX_EVENTS (default 10,000) events are looked at, else the error is HISTORY_TOO_LONG.',
     fields: (t) => ({
       position: t.string({ description: 'After the event at this position of the log and all before it.' }),
       time: t.field({
@@ -111,7 +111,7 @@ export function exposePast(builder: MillraceBuilder, exposed: ExposedView): void
       type: connection,
       nullable: false,
       ...described(
-        `What changed one document of the view "${view.name}", oldest first. Every page is folded from the document's first event on; at most HISTORY_MAX_EVENTS (10,000) events are looked at, else the error is HISTORY_TOO_LONG.`,
+        `What changed one document of the view "${view.name}", oldest first. Every page is folded from the document's first event on; at most HISTORY_MAX_EVENTS (default 10,000) events are looked at, else the error is HISTORY_TOO_LONG.`,
       ),
       args: {
         id: t.arg.id({ required: true }),

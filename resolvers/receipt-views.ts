@@ -20,7 +20,9 @@ export function receiptViewsType(builder: MillraceBuilder) {
     description: 'Documents as they are once a command is applied, never older.',
   });
   const args = builder.args((t) => ({
-    timeoutMs: t.int({ description: 'How long each document may be waited for; default 5,000.' }),
+    timeoutMs: t.int({
+      description: 'How long each document may be waited for, 60,000 at most; default AT_LEAST_TIMEOUT_MS.',
+    }),
   }));
   const about =
     'Documents as this command left them, or newer: each field waits for its view like a read with `atLeast: token`. ' +

@@ -279,7 +279,7 @@ export const readArguments = (builder: MillraceBuilder) =>
       type: 'Token',
       description: 'Token of a receipt: the answer holds what that command wrote, or is the error VIEW_BEHIND.',
     }),
-    timeoutMs: t.int({ description: 'How long `atLeast` may wait; default 5,000.' }),
+    timeoutMs: t.int({ description: 'How long `atLeast` may wait, 60,000 at most; default AT_LEAST_TIMEOUT_MS.' }),
   }));
 /** They end with `signal`: nobody waits for what a client that left has asked. */
 export const readOptions = (

@@ -1,4 +1,4 @@
-/** The only door for authors: everything public is exported here (and in `millrace/graphql`, `millrace/testing`). */
+/** The door for authors. The others: `millrace/graphql`, `millrace/testing`, `millrace/client`, `millrace/react`. */
 export type {
   Aggregate,
   AggregateSpec,
@@ -67,6 +67,7 @@ export type {
   ServiceSpec,
 } from './define/service.ts';
 export { service } from './define/service.ts';
+export type { SnapshotOptions } from './define/snapshot-rule.ts';
 export type { StartFrom } from './define/start-from.ts';
 export { streamKey } from './define/stream-key.ts';
 export type { Doc, IndexSpec, View } from './define/view.ts';

@@ -2,12 +2,13 @@
 import { ApolloClient, ApolloLink, InMemoryCache, Observable } from '@apollo/client/core/index.js';
 import { Client, cacheExchange, subscriptionExchange } from '@urql/core';
 import { createClient as createSocketClient } from 'graphql-ws';
-import { command, customProjector, observer, saga, service, webhook } from 'millrace';
+import { aggregate, command, customProjector, observer, saga, service, start, webhook } from 'millrace';
 import { createClient } from 'millrace/client';
 import { createSchemaBuilder, exposeModule } from 'millrace/graphql';
 import { spec } from 'millrace/testing';
 import { z } from 'zod';
 import { account, amount } from '../../examples/bank/account.ts';
+import { accountView } from '../../examples/bank/balances.ts';
 import { bank } from '../../examples/bank/module.ts';
 import { transfer } from '../../examples/bank/transfer.ts';
 import { leagueView, player } from '../setup/league.ts';
@@ -20,6 +21,7 @@ interface Moving {
   readonly failed?: string;
 }
 const nothing: Moving = { from: '', to: '', amount: 0, step: 'ASKED' };
+const priceOf = (units: number): number => units * 3;
 const builder = createSchemaBuilder();
 interface Once {
   readonly idempotencyKey: string;
@@ -128,6 +130,25 @@ export const partners = webhook({
   url: process.env.PARTNER_URL!,
   secret: process.env.PARTNER_SECRET!,
 });
+
+// docs/handlers.md
+export const meter = aggregate({
+  name: 'meter',
+  snapshot: { every: 1_000, version: 1 },
+  events: { UnitsRead: z.object({ units: z.int() }) },
+  commands: { ReadUnits: z.object({ units: z.int() }) },
+  initial: () => ({ cents: 0 }),
+  evolve: { UnitsRead: ({ cents }, { units }) => ({ cents: cents + priceOf(units) }) },
+  decide: { ReadUnits: (_state, data) => ({ type: 'UnitsRead', data }) },
+});
+
+// docs/getting-started.md
+const running = await start({ modules: [bank] });
+let last: string | undefined;
+for await (const { document, cursor } of running.watch(accountView, 'ada', { after: last })) {
+  console.log(document?.balance);
+  last = cursor;
+}
 
 // docs/client.md
 const client = createClient({ url: 'https://bank.example/graphql' });

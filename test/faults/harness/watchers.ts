@@ -12,20 +12,25 @@ class DroppedSocket extends WebSocket {
   }
 }
 
-/** The WebSocket of a client, and how to break its connection: nothing is said, the socket is gone. False: it was not open. */
+/** The WebSocket of a client, and how to break its connection: nothing is said, the socket is gone. False: it did not stand yet. */
 export function cuttable(): { readonly WebSocket: typeof DroppedSocket; cut(): boolean } {
   let open: WebSocket | undefined;
+  let acknowledged: WebSocket | undefined;
   return {
     WebSocket: class extends DroppedSocket {
       constructor(...args: ConstructorParameters<typeof WebSocket>) {
         super(...args);
         open = this;
+        // The first message of a gateway is connection_ack.
+        this.once('message', () => {
+          acknowledged = this;
+        });
       }
     },
     cut() {
-      const wasOpen = open?.readyState === WebSocket.OPEN;
+      const stood = open?.readyState === WebSocket.OPEN && acknowledged === open;
       open?.terminate();
-      return wasOpen;
+      return stood;
     },
   };
 }
