@@ -2,7 +2,18 @@
 import { ApolloClient, ApolloLink, InMemoryCache, Observable } from '@apollo/client/core/index.js';
 import { Client, cacheExchange, subscriptionExchange } from '@urql/core';
 import { createClient as createSocketClient } from 'graphql-ws';
-import { aggregate, command, customProjector, observer, saga, service, start, webhook } from 'millrace';
+import {
+  aggregate,
+  command,
+  customProjector,
+  observer,
+  projector,
+  saga,
+  service,
+  start,
+  view,
+  webhook,
+} from 'millrace';
 import { createClient } from 'millrace/client';
 import { createSchemaBuilder, exposeModule } from 'millrace/graphql';
 import { spec } from 'millrace/testing';
@@ -149,6 +160,32 @@ for await (const { document, cursor } of running.watch(accountView, 'ada', { aft
   console.log(document?.balance);
   last = cursor;
 }
+
+// docs/operations.md
+// As it was deployed; the module does not name it.
+const totalsV1 = projector({
+  name: 'totals',
+  version: 1,
+  from: [account],
+  into: view('total', z.object({ id: z.string(), sum: z.int() })),
+  on: { MoneyDeposited: (doc, { stream, data }) => ({ id: stream.id, sum: (doc?.sum ?? 0) + data.amount }) },
+});
+// The parts of the module: one field more.
+export const totalView = view('total', z.object({ id: z.string(), sum: z.int(), count: z.int() }));
+export const totals = projector({
+  name: 'totals',
+  version: 2,
+  previous: totalsV1,
+  from: [account],
+  into: totalView,
+  on: {
+    MoneyDeposited: (doc, { stream, data }) => ({
+      id: stream.id,
+      sum: (doc?.sum ?? 0) + data.amount,
+      count: (doc?.count ?? 0) + 1,
+    }),
+  },
+});
 
 // docs/client.md
 const client = createClient({ url: 'https://bank.example/graphql' });
