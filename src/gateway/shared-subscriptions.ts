@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import {
   createSourceEventStream,
   type DocumentNode,
@@ -15,7 +16,7 @@ import { type ClientErrors, plainError } from './client-errors.ts';
 export interface Subscriber {
   /** What its client calls the operation. */
   readonly id: string;
-  readonly send: (text: string) => Promise<void>;
+  readonly push: (text: string) => void;
   /** Resolves when its client has read enough of what was sent; undefined when it has. */
   readonly room: () => Promise<void> | undefined;
 }
@@ -32,10 +33,10 @@ export interface SharedSubscriptions {
   ): Promise<AsyncIterableIterator<never> | ExecutionResult> | undefined;
 }
 
-/**
- * Messages of a subscription that leave in one write, where so many wait: one that waited for each of its writes would send one
- * message in a turn of the event loop. How many are under way is bounded by `room`; here others get their turn.
- */
+/** The text of a message, or what is still being executed for it. */
+type Made = string | Promise<ExecutionResult>;
+
+/** How many are under way to a client is bounded by `room`. After so many of one subscription it is the turn of others. */
 const BURST_COUNT = 32;
 
 /**
@@ -45,7 +46,7 @@ const BURST_COUNT = 32;
  */
 export function createSharedSubscriptions(clientError: ClientErrors): SharedSubscriptions {
   const kinds = new WeakMap<DocumentNode, DocumentKind & { readonly number: number }>();
-  const texts = new WeakMap<object, Map<string, string>>();
+  const texts = new WeakMap<object, Map<string, Made>>();
   let documentCount = 0;
 
   const kindOf = ({ schema, document }: ExecutionArgs) => {
@@ -56,25 +57,33 @@ export function createSharedSubscriptions(clientError: ClientErrors): SharedSubs
     kinds.set(document, kind);
     return kind;
   };
-  const make = async (args: ExecutionArgs, key: string, delivered: unknown): Promise<string> => {
-    const result = await execute({ ...args, rootValue: delivered });
-    if (result.errors !== undefined) {
+  const remember = (delivered: unknown, key: string, made: Made): void => {
+    if (typeof delivered !== 'object' || delivered === null) return;
+    const known = texts.get(delivered);
+    if (known === undefined) texts.set(delivered, new Map([[key, made]]));
+    else known.set(key, made);
+  };
+  const write = (result: ExecutionResult): string =>
+    JSON.stringify(
       // Each client gets an id of its own for an error.
-      return JSON.stringify({ ...result, errors: result.errors.map((error) => plainError(clientError(error))) });
-    }
-    const text = JSON.stringify(result);
-    if (typeof delivered !== 'object' || delivered === null) return text;
-    const made = texts.get(delivered);
-    if (made === undefined) texts.set(delivered, new Map([[key, text]]));
-    else made.set(key, text);
+      result.errors ? { ...result, errors: result.errors.map((error) => plainError(clientError(error))) } : result,
+    );
+  const finish = (delivered: unknown, key: string, result: ExecutionResult): string => {
+    const text = write(result);
+    if (result.errors === undefined) remember(delivered, key, text);
     return text;
   };
-  /** What is sent of a delivery, but for the id of its operation. */
+  /** What is sent of a delivery, but for the id of its operation. Thousands may ask in one turn: the first one's work is theirs. */
   const textOf = (args: ExecutionArgs, key: string, delivered: unknown): Promise<string> | string => {
-    const made = typeof delivered === 'object' && delivered !== null ? texts.get(delivered) : undefined;
-    return made?.get(key) ?? make(args, key, delivered);
+    const made = typeof delivered === 'object' && delivered !== null ? texts.get(delivered)?.get(key) : undefined;
+    if (typeof made === 'string') return made;
+    if (made !== undefined) return made.then(write);
+    const result = execute({ ...args, rootValue: delivered });
+    if (!(result instanceof Promise)) return finish(delivered, key, result);
+    remember(delivered, key, result);
+    return result.then((all) => finish(delivered, key, all));
   };
-  const begin = async (args: ExecutionArgs, key: string, { id, send, room }: Subscriber) => {
+  const begin = async (args: ExecutionArgs, key: string, { id, push, room }: Subscriber) => {
     const source = await createSourceEventStream(args);
     if (!(Symbol.asyncIterator in source)) {
       return { ...source, ...(source.errors && { errors: source.errors.map((error) => clientError(error) as never) }) };
@@ -93,9 +102,9 @@ export function createSharedSubscriptions(clientError: ClientErrors): SharedSubs
             const delivery = await deliveries.next();
             if (delivery.done === true) return done;
             const text = textOf(args, key, delivery.value);
-            const sent = send(`${head}${typeof text === 'string' ? text : await text}}`);
+            push(`${head}${typeof text === 'string' ? text : await text}}`);
             burst = (burst + 1) % BURST_COUNT;
-            if (burst === 0) await sent;
+            if (burst === 0) await nextTurn();
           } catch (error) {
             // Who iterates over this does not call `return` after it threw.
             await deliveries.return?.();

@@ -15,6 +15,8 @@ export interface Connection {
   readonly socket: WebSocket;
   /** The one way to send: what goes past it is not under flow control. */
   readonly send: (data: string) => Promise<void>;
+  /** The same, for those who do not wait until it is written. */
+  readonly push: (data: string) => void;
   /** Resolves when the client has read enough of what was sent; undefined when it has. For messages that may wait. */
   readonly room: () => Promise<void> | undefined;
   readonly principal: string;
@@ -128,7 +130,7 @@ async function prepare(
     connection.onKindKnown?.();
   }
   const contextValue = await enveloped.contextFactory();
-  envelopes.set(contextValue, { enveloped, subscriber: { id, send: connection.send, room: connection.room } });
+  envelopes.set(contextValue, { enveloped, subscriber: { id, push: connection.push, room: connection.room } });
   return {
     schema: enveloped.schema,
     document,

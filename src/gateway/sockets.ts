@@ -128,10 +128,18 @@ function liveSocket(
       window.sent(data.length);
       control();
     });
+  const push = (data: string): void => {
+    if (socket.readyState !== socket.OPEN) return;
+    corkForTurn(wire);
+    socket.send(data);
+    window.sent(data.length);
+    control();
+  };
   const window = new SendWindow((mark) => socket.ping(mark), limits.heartbeatIntervalMs);
   const connection: Connection = {
     socket,
     send,
+    push,
     room: () => window.room(),
     principal: principalOf(request),
     headers: request.headers,
@@ -213,6 +221,7 @@ function liveSocket(
     alive = true;
     window.read(String(mark));
   });
+  wire.on('drain', () => control());
   // The peer broke the protocol (1002, 1007, 1009) or is gone; ws closes the socket itself.
   socket.on('error', (error) => logger.debug({ err: error }, 'a WebSocket failed'));
   socket.once('close', (code, reason) => {

@@ -53,9 +53,9 @@ function clientsOf(text: string) {
   const document = parse(text);
   return async (client: string, variableValues: Record<string, unknown> = {}) => {
     const got: string[] = [];
-    const send = async (message: string): Promise<void> => void got.push(message);
+    const push = (message: string): void => void got.push(message);
     const args = { schema, document, variableValues, contextValue: { client } };
-    const messages = await shared.subscribe(args, { id: client, room: () => undefined, send });
+    const messages = await shared.subscribe(args, { id: client, room: () => undefined, push });
     if (messages === undefined || !(Symbol.asyncIterator in messages)) return undefined;
     expect(await messages.next()).toEqual({ done: true, value: undefined });
     return got.map((message) => JSON.parse(message));
