@@ -3,8 +3,8 @@
  *
  *     node --conditions=millrace-source --import tsx test/acceptance/rebuild.ts [EVENTS]
  *
- * The log is inserted raw, in bulk (appending so many takes longer than what this is about). A process with the old code and, for the
- * rebuild, one with the new code beside it, both with the settings of production, on MongoDB and Redis of their own; 50 commands a
+ * The log is inserted raw, in bulk (appending so many takes longer than what this is about). A gateway and a worker with the old code
+ * and, for the rebuild, two with the new code beside them, all with the settings of production, on MongoDB and Redis of their own; 50 commands a
  * second and two clients that read without a pause. Prints queries' p99 before and during, events a second, the diff, the swap, and
  * whether what was built is what a fold of the log by itself gives. Ends with 1 when a read failed or was empty, or when it is not.
  */
@@ -37,20 +37,24 @@ async function startServers() {
   closers.push(() => redis.kill());
   const connection = await connect({ url: mongo.url, database: 'rebuild', appName: 'acceptance' });
   closers.push(() => connection.client.close());
+  /** A gateway and a worker; the port of the gateway. */
   const start = async (version: 1 | 2): Promise<{ readonly port: number; readonly stop: () => Promise<unknown> }> => {
     const port = await freePort();
-    const args = ['start', '--role', 'all', '--app', 'test/acceptance/rebuild-app.ts'];
-    const source = startSource('test/setup/processes/cli.ts', args, {
-      ...{ PATH: process.env.PATH, NODE_ENV: 'production', LOG_LEVEL: 'error', LOG_PRETTY: 'false' },
-      ...{ MONGODB_URL: mongo.url, MONGODB_DATABASE: 'rebuild', REDIS_URL: redis.url, REDIS_PREFIX: 'rebuild' },
-      ...{ PORT: String(port), REBUILD_VERSION: String(version) },
+    const sources = (['worker', 'gateway'] as const).map((role) => {
+      const args = ['start', '--role', role, '--app', 'test/acceptance/rebuild-app.ts'];
+      return startSource('test/setup/processes/cli.ts', args, {
+        ...{ PATH: process.env.PATH, NODE_ENV: 'production', LOG_LEVEL: 'error', LOG_PRETTY: 'false' },
+        ...{ MONGODB_URL: mongo.url, MONGODB_DATABASE: 'rebuild', REDIS_URL: redis.url, REDIS_PREFIX: 'rebuild' },
+        ...{ PORT: role === 'gateway' ? String(port) : '0', REBUILD_VERSION: String(version) },
+      });
     });
-    closers.push(async () => source.child.kill('SIGKILL'));
+    for (const { child } of sources) closers.push(async () => child.kill('SIGKILL'));
     const answers = async () => (await fetch(`http://127.0.0.1:${port}/ready`).catch(() => undefined))?.ok || undefined;
-    await until(`version ${version} answers`, answers, { timeoutMs: 60_000, seen: () => source.errors() });
+    const errors = () => sources.map((one) => one.errors()).join('\n');
+    await until(`version ${version} answers`, answers, { timeoutMs: 60_000, seen: errors });
     const stop = async (): Promise<unknown> => {
-      source.child.kill('SIGTERM');
-      return source.exited;
+      for (const { child } of sources) child.kill('SIGTERM');
+      return Promise.all(sources.map(({ exited }) => exited));
     };
     return { port, stop };
   };
