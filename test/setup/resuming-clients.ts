@@ -1,3 +1,4 @@
+import { setTimeout as wait } from 'node:timers/promises';
 import { type Client, createClient } from 'graphql-ws';
 import WebSocket from 'ws';
 
@@ -65,7 +66,13 @@ export class ResumingClient {
 
   constructor(
     watched: Watched,
-    options: { readonly ports: readonly number[]; readonly turn?: number; readonly onCommands?: OnCommands },
+    options: {
+      readonly ports: readonly number[];
+      readonly turn?: number;
+      readonly onCommands?: OnCommands;
+      /** Before each try to connect again; default: what the client waits by itself, seconds. */
+      readonly retryWaitMs?: number;
+    },
   ) {
     this.watched = watched;
     this.#turn = options.turn ?? 0;
@@ -77,6 +84,7 @@ export class ResumingClient {
       retryAttempts: Number.POSITIVE_INFINITY,
       // That a connect is refused is no close event, and final without this.
       shouldRetry: () => true,
+      ...(options.retryWaitMs !== undefined && { retryWait: () => wait(options.retryWaitMs) }),
     });
     this.#client.on('connected', () => {
       this.connected = true;
