@@ -29,6 +29,8 @@ const RANGE_PAGE_COUNT = 500;
 const TOLD_COUNT = 1_000;
 /** Single documents are read instead of a range when so few are wanted. */
 const WANTED_MAX_COUNT = 1_000;
+/** After a read the next one waits so long: what changes meanwhile is read together. The first after a pause comes at once. */
+const READ_EVERY_MS = 5;
 const RETRY_MIN_MS = 50;
 const RETRY_MAX_MS = 2_000;
 /** Waits before what is older than a hint is read again: after a failover a read may lag for a moment. */
@@ -51,6 +53,7 @@ export class FeedRun {
   #looksLater = false;
   #stopped = false;
   #failures = 0;
+  #readAtMs = 0;
   #place: string | undefined;
   #builtAtMs: number | undefined;
 
@@ -181,6 +184,8 @@ export class FeedRun {
     this.#running = true;
     try {
       while (this.#again && !this.#stopped) {
+        const waitMs = this.#readAtMs + READ_EVERY_MS - performance.now();
+        if (waitMs > 0) await this.#sleep(waitMs);
         this.#again = false;
         if (await this.#round()) this.#again = true;
         this.#failures = 0;
@@ -218,6 +223,7 @@ export class FeedRun {
       for (const change of step.kind === 'changes' ? step.changes : []) this.#collect(change, documents, wanted);
     }
     const entries = [...wanted];
+    if (entries.length > 0) this.#readAtMs = performance.now();
     while (entries.length > 0) {
       documents.push(...(await this.readAtLeast(new Map(entries.splice(0, TOLD_COUNT)))));
       if (entries.length > 0) for (const document of documents.splice(0)) this.#tell(document);
