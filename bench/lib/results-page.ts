@@ -19,6 +19,7 @@ ${machine.map((line) => `- ${line}`).join('\n')}
 - Reads: one account a request over four sockets. A token is *known* when this gateway has waited for it before; it remembers 5,000.
 - End to end: one client sends deposits over HTTP (64 connections) and watches every account over graphql-ws (50 on a socket). A time runs from sending a mutation to the first push that shows its effect, so merged pushes count once for each event they show; events/s is all events until the last was pushed. Loads start after every account has sent its snapshot, and after a round of warm-up. The hand-written stack keeps versions in memory and decides nothing; it is measured in one process and in two.
 - Realtime: sockets without a library, the same for all contenders, in a process of their own. Fan-out: a time runs from when the news is on Redis until a socket has the message; the bare server sends the bytes that Millrace sent before; a round is the mean of five changes. Many changes: of bare graphql-ws whole documents come over Redis in batches; Millrace reads them, and may merge changes, so figures are by message.
+- Resume: one subscriber over a socket, from asking until CAUGHT_UP; beside it a cursor of the driver over as many documents of the same collection.
 - Memory: a fresh server each round (of Millrace the gateway process), measured after a garbage collection before and after the subscribers came.
 
 ## Figures
