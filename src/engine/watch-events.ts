@@ -10,6 +10,7 @@ import type { LogReader } from './log-reader.ts';
 import { FIRST_PAGE_COUNT, nextPageCount, PAGE_COUNT } from './page-size.ts';
 import type { PullSource } from './pull-stream.ts';
 import { TIME_TOLERANCE_MS } from './read-events.ts';
+import type { Recent } from './recent.ts';
 
 export interface WatchEventsDeps {
   readonly model: Model;
@@ -17,8 +18,11 @@ export interface WatchEventsDeps {
   readonly pages: EventPages;
   readonly logReader: LogReader;
   readonly toEvent: ToEvent;
-  /** Messages are the same objects for all who watch the log here, so that what is made of them is made once. */
-  readonly delivered: WeakMap<LogDocument, EventDelivery>;
+  /**
+   * The newest messages, as the same objects for all who watch the log here, so that what is made of them is made once. Few: what
+   * is made of them lives as long.
+   */
+  readonly delivered: Recent<LogDocument, EventDelivery>;
 }
 
 /** What to watch. */

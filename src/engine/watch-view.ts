@@ -4,6 +4,7 @@ import type { GapReason, ViewChange } from './contract.ts';
 import { type ViewCursor, withScope } from './cursor.ts';
 import { type FeedRun, nowS } from './feed-run.ts';
 import type { PullSource } from './pull-stream.ts';
+import { Recent } from './recent.ts';
 import { holds, isAhead, isTooOld, misfit } from './resume.ts';
 import type { ViewFeed } from './view-feed.ts';
 import { toRecord, type ViewHandle } from './view-handles.ts';
@@ -87,7 +88,8 @@ interface Told {
   readonly seen: number;
   readonly change: ViewChange;
 }
-const told = new WeakMap<ViewDocument, Told[]>();
+/** Of the newest few documents only: the texts of messages live as long as these. */
+const told = new Recent<ViewDocument, readonly Told[]>(64);
 /** Messages of a document that are kept for equal subscribers: some watch it by itself, some in lists of different filters. */
 const TOLD_MAX_COUNT = 8;
 
