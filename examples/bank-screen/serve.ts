@@ -13,6 +13,8 @@ export interface ServedScreen {
   stop(): Promise<void>;
 }
 
+const ofDirective = new Set<string | undefined>(['MODULE_LEVEL_DIRECTIVE', 'SOURCEMAP_ERROR']);
+
 /** The page as users get it: bundled, from one origin with the gateway. */
 export async function serveScreen(options: {
   readonly gatewayUrl: string;
@@ -31,7 +33,12 @@ export async function serveScreen(options: {
     // This repository's own sources; a project of your own has the package and needs no condition.
     resolve: { conditions: ['millrace-source', 'module', 'browser', 'production'] },
     esbuild: { jsx: 'automatic', jsxDev: false },
-    build: { outDir: options.outDir, emptyOutDir: true },
+    build: {
+      outDir: options.outDir,
+      emptyOutDir: true,
+      // 'use client' is for frameworks that render on a server; here it says nothing, and has no place in a source map.
+      rollupOptions: { onwarn: (warning, warn) => (ofDirective.has(warning.code) ? undefined : warn(warning)) },
+    },
     preview: {
       host: '127.0.0.1',
       port: options.port,
