@@ -1,3 +1,4 @@
+import { LRUCache } from 'lru-cache';
 import type { Model } from '../define/model.ts';
 import type { Logger } from '../logger.ts';
 import type { LogDocument } from '../store/documents.ts';
@@ -16,7 +17,6 @@ import { createOpenStreams } from './open-streams.ts';
 import { runQuery } from './query-runner.ts';
 import { readEvents } from './read-events.ts';
 import { createViewReads, type Ready, readiness } from './read-view.ts';
-import { Recent } from './recent.ts';
 import type { ServedViews } from './served-views.ts';
 import { createViewFeed, type ViewFeed } from './view-feed.ts';
 import { checkFilter } from './view-filter.ts';
@@ -152,7 +152,7 @@ function createWatches(deps: ReadsDeps, views: ViewHandles, toEvent: ToEvent): W
       return { view, feed };
     },
   });
-  const delivered = new Recent<LogDocument, EventDelivery>(64);
+  const delivered = new LRUCache<LogDocument, EventDelivery>({ max: 64 });
   const sources = new Map<string, Set<WatchSource>>();
   const open = (name: string, signal: AbortSignal, start: (wake: () => void) => WatchSource) =>
     streams.open<ViewChange>(signal, (wake) => {

@@ -1,3 +1,4 @@
+import type { LRUCache } from 'lru-cache';
 import type { Model } from '../define/model.ts';
 import { MillraceError } from '../errors.ts';
 import type { LogDocument } from '../store/documents.ts';
@@ -10,7 +11,6 @@ import type { LogReader } from './log-reader.ts';
 import { FIRST_PAGE_COUNT, nextPageCount, PAGE_COUNT } from './page-size.ts';
 import type { PullSource } from './pull-stream.ts';
 import { TIME_TOLERANCE_MS } from './read-events.ts';
-import type { Recent } from './recent.ts';
 
 export interface WatchEventsDeps {
   readonly model: Model;
@@ -22,7 +22,7 @@ export interface WatchEventsDeps {
    * The newest messages, as the same objects for all who watch the log here, so that what is made of them is made once. Few: what
    * is made of them lives as long.
    */
-  readonly delivered: Recent<LogDocument, EventDelivery>;
+  readonly delivered: LRUCache<LogDocument, EventDelivery>;
 }
 
 /** What to watch. */

@@ -1,10 +1,10 @@
 import { setTimeout as pause } from 'node:timers/promises';
+import { LRUCache } from 'lru-cache';
 import type { ViewDocument } from '../store/documents.ts';
 import type { GapReason, ViewChange } from './contract.ts';
 import { type ViewCursor, withScope } from './cursor.ts';
 import { type FeedRun, nowS } from './feed-run.ts';
 import type { PullSource } from './pull-stream.ts';
-import { Recent } from './recent.ts';
 import { holds, isAhead, isTooOld, misfit } from './resume.ts';
 import type { ViewFeed } from './view-feed.ts';
 import { toRecord, type ViewHandle } from './view-handles.ts';
@@ -89,7 +89,7 @@ interface Told {
   readonly change: ViewChange;
 }
 /** Of the newest few documents only: the texts of messages live as long as these. */
-const told = new Recent<ViewDocument, readonly Told[]>(64);
+const lastTold = new LRUCache<ViewDocument, readonly Told[]>({ max: 64 });
 /** Messages of a document that are kept for equal subscribers: some watch it by itself, some in lists of different filters. */
 const TOLD_MAX_COUNT = 8;
 
@@ -100,7 +100,7 @@ export function changeOf(
   seen: number,
   cursor: string,
 ): ViewChange {
-  const known = document === undefined ? undefined : told.get(document);
+  const known = document === undefined ? undefined : lastTold.get(document);
   const equal = known?.find((one) => one.seen === seen && one.change.signal === signal && one.change.cursor === cursor);
   if (equal !== undefined) return equal.change;
   const present = document !== undefined && document._deleted === undefined && signal !== 'REMOVED';
@@ -113,7 +113,7 @@ export function changeOf(
     // The store keeps the last few; that is the cap.
     origins: (document?._origins ?? []).filter(({ revision }) => revision > seen).map(({ commandId }) => commandId),
   };
-  if (document !== undefined) told.set(document, [{ seen, change }, ...(known ?? [])].slice(0, TOLD_MAX_COUNT));
+  if (document !== undefined) lastTold.set(document, [{ seen, change }, ...(known ?? [])].slice(0, TOLD_MAX_COUNT));
   return change;
 }
 

@@ -1,6 +1,6 @@
+import { LRUCache } from 'lru-cache';
 import { expect, test } from 'vitest';
 import type { LogReader } from '../../src/engine/log-reader.ts';
-import { Recent } from '../../src/engine/recent.ts';
 import { EventSource, planWatch } from '../../src/engine/watch-events.ts';
 import { buildModel, module } from '../../src/index.ts';
 import type { EventPages } from '../../src/store/event-pages.ts';
@@ -28,7 +28,7 @@ async function pagesOf(dataBytes: number): Promise<{ readonly asked: readonly nu
     pages: {} as EventPages,
     logReader: logReader as LogReader,
     toEvent: () => null,
-    delivered: new Recent(64),
+    delivered: new LRUCache({ max: 64 }),
   };
   const source = new EventSource(deps as never, planWatch(model, {}), Promise.resolve(0), () => undefined);
   let signals = '';
