@@ -1,7 +1,11 @@
-// node scripts/count-tests.mjs REPORT…: the closing line of .ci/run, from vitest's JSON reports. Fails when one is missing,
-// when no test ran in one, and when a test failed.
+// node scripts/count-tests.mjs REPORT…: the end of what .ci/run prints, from vitest's JSON reports: each failure by its file, name and
+// message (a log is often cut to its end), then the closing line. Fails when a report is missing, when no test ran in one, and when
+// a test failed.
 import { readFileSync } from 'node:fs';
+import { relative } from 'node:path';
+import { stripVTControlCharacters } from 'node:util';
 
+const MESSAGE_LINES = 12;
 let [passed, failed, skipped] = [0, 0, 0];
 let whole = true;
 for (const file of process.argv.slice(2)) {
@@ -12,6 +16,11 @@ for (const file of process.argv.slice(2)) {
     console.log('the test run left no report');
     failed += 1;
     continue;
+  }
+  for (const { name, message, assertionResults } of report.testResults) {
+    const tests = assertionResults.filter((test) => test.status === 'failed');
+    for (const test of tests) tell(name, test.fullName, test.failureMessages.join('\n'));
+    if (tests.length === 0 && message) tell(name, 'the file as a whole', message);
   }
   const broken = report.testResults.filter(
     ({ status, assertionResults }) => status === 'failed' && !assertionResults.some((test) => test.status === 'failed'),
@@ -24,3 +33,9 @@ for (const file of process.argv.slice(2)) {
 }
 console.log(`${passed} passed, ${failed} failed${skipped > 0 ? `, ${skipped} skipped` : ''}`);
 process.exit(failed > 0 || passed === 0 || !whole ? 1 : 0);
+
+/** @param {string} file @param {string} test @param {string} message */
+function tell(file, test, message) {
+  const lines = stripVTControlCharacters(message).split('\n');
+  console.log(`FAILED ${relative(process.cwd(), file)} › ${test}\n  ${lines.slice(0, MESSAGE_LINES).join('\n  ')}`);
+}

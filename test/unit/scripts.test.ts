@@ -15,19 +15,28 @@ afterEach(() => rm(folder, { recursive: true, force: true }));
 describe('the closing line of .ci/run', () => {
   const counts = { numPassedTests: 3, numFailedTests: 0, numPendingTests: 0, numTodoTests: 0, success: true };
   const file = (status: string, tests: readonly string[]) => ({
+    name: join(process.cwd(), 'test', 'a.test.ts'),
     status,
-    assertionResults: tests.map((one) => ({ status: one })),
+    assertionResults: tests.map((one) => ({ status: one, fullName: 'a', failureMessages: [] })),
   });
 
   async function count(
     report: unknown,
     others: readonly string[] = [],
   ): Promise<{ readonly line: string | undefined; readonly code: number }> {
+    const { lines, code } = await run(report, others);
+    return { line: lines.at(-1), code };
+  }
+
+  async function run(
+    report: unknown,
+    others: readonly string[] = [],
+  ): Promise<{ readonly lines: readonly string[]; readonly code: number }> {
     const path = join(folder, 'report.json');
     if (report !== undefined) await writeFile(path, JSON.stringify(report));
     return new Promise((resolve) => {
       execFile(process.execPath, [join(root, 'scripts', 'count-tests.mjs'), path, ...others], (error, stdout) => {
-        resolve({ line: stdout.trimEnd().split('\n').at(-1), code: error === null ? 0 : Number(error.code) });
+        resolve({ lines: stdout.trimEnd().split('\n'), code: error === null ? 0 : Number(error.code) });
       });
     });
   }
@@ -53,6 +62,35 @@ describe('the closing line of .ci/run', () => {
     expect(await count(failing)).toEqual({ line: '3 passed, 1 failed', code: 1 });
     const broken = { ...counts, success: false, testResults: [file('passed', ['passed']), file('failed', [])] };
     expect(await count(broken)).toEqual({ line: '3 passed, 1 failed', code: 1 });
+  });
+
+  test('is preceded by every failure: its file, its name, and how its message begins', async () => {
+    const assertionResults = [
+      { status: 'passed', fullName: 'a holds', failureMessages: [] },
+      {
+        status: 'failed',
+        fullName: 'a breaks',
+        failureMessages: [`\u001b[31mexpected 1 to be 2\u001b[39m\n${'  at x\n'.repeat(50)}`],
+      },
+    ];
+    const testResults = [
+      { name: join(process.cwd(), 'test', 'a.test.ts'), status: 'failed', assertionResults },
+      {
+        name: join(process.cwd(), 'test', 'b.test.ts'),
+        status: 'failed',
+        assertionResults: [],
+        message: 'cannot load',
+      },
+    ];
+    const { lines } = await run({ ...counts, numFailedTests: 1, success: false, testResults });
+    expect(lines.filter((line) => !line.includes('at x'))).toEqual([
+      'FAILED test/a.test.ts › a breaks',
+      '  expected 1 to be 2',
+      'FAILED test/b.test.ts › the file as a whole',
+      '  cannot load',
+      '3 passed, 2 failed',
+    ]);
+    expect(lines.length).toBeLessThan(20);
   });
 
   test('adds up several reports, and fails when one of them is missing or empty', async () => {
