@@ -82,7 +82,7 @@ test(`after ${CUTS} cuts, over two gateways: versions only rise, nothing is miss
     await until(
       'it has what the read model has',
       () => (differences(follower, balances, events).length === 0 ? true : undefined),
-      { timeoutMs: 15_000, seen: () => [random.seed, differences(follower, balances, events).slice(0, 5)] },
+      { seen: () => [random.seed, differences(follower, balances, events).slice(0, 5)] },
     );
     expect(follower.counts.cuts).toBeGreaterThan(1);
     // It went on each time, and did not just begin again.

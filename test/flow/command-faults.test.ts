@@ -75,7 +75,7 @@ test('a worker that is killed in the middle of a command leaves it to another: o
   await first.exited;
   await startCommandApp(servers, parts, { role: 'worker' });
   expect(await end(token, gateway)).toMatchObject({ status: 'ACCEPTED', attempts: 1, receipt: { version: 1 } });
-  expect(performance.now() - killedAt).toBeLessThan(10_000);
+  expect(performance.now() - killedAt).toBeLessThan(25_000);
   expect(new Set(requestsFor(commandId).map(({ idempotencyKey }) => idempotencyKey)).size).toBe(1);
   expect(requestsFor(commandId)).toHaveLength(2);
   expect(await commitsOf(commandId)).toHaveLength(1);
@@ -120,7 +120,7 @@ test('a process that dies between its answer and the work leaves no command behi
   await until('all that was stored is accepted', async () =>
     (await queued.countDocuments({ state: 'ACCEPTED' })) === stored ? true : undefined,
   );
-  expect(performance.now() - diedAt).toBeLessThan(10_000);
+  expect(performance.now() - diedAt).toBeLessThan(25_000);
   const [one] = await queued.find().toArray();
   expect(await other.runtime.findCommand('sum', one!.id, one!.commandId)).toMatchObject({ receipt: { version: 1 } });
 }, 40_000);

@@ -22,7 +22,7 @@ async function startWorker(fixture: DeliveryFixture, ...args: Parameters<Deliver
 }
 
 /** All partitions of all consumers have handled everything up to the end of the log. */
-async function untilLevel(fixture: DeliveryFixture, end: number, timeoutMs = 10_000): Promise<void> {
+async function untilLevel(fixture: DeliveryFixture, end: number, timeoutMs = 30_000): Promise<void> {
   let seen: unknown;
   const look = async () => {
     const lag = await consumerLag(fixture.store, model);
@@ -185,7 +185,7 @@ describe('effect once', async () => {
       fixture.count(`c${i % 200}`, i % 7, `g${i % 11},g${i % 13}`),
     );
     for (let start = 0; start < commits.length; start += 100) await fixture.append(commits.slice(start, start + 100));
-    await untilLevel(fixture, 6_000, 15_000);
+    await untilLevel(fixture, 6_000);
     const want = expected(commits.map((commit) => ({ ...commit, events: commit.events.map(distinctGroups) })));
     expect(totals(await fixture.documents())).toEqual(want.counters);
     expect(totals(await fixture.documents('group'))).toEqual(want.groups);

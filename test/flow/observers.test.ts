@@ -36,7 +36,7 @@ const consumerOf = async (fixture: DeliveryFixture) =>
   fixture.connection.db.collection<ConsumerDocument>('consumers').findOne({ _id: 'main/notify/1' });
 
 /** Every partition has passed the end of the log. */
-async function level(fixture: DeliveryFixture, end: number, timeoutMs = 10_000): Promise<void> {
+async function level(fixture: DeliveryFixture, end: number, timeoutMs = 30_000): Promise<void> {
   let seen: unknown;
   await until(
     `the observer is level with ${end}`,

@@ -36,12 +36,8 @@ test('an operation goes on when its worker leaves; what it counts is what was do
   await until('it is under way', async () => ((await operation()).doneCount > 20 ? true : undefined));
   const second = await open('worker');
   await first.app.stop();
-  await until(
-    'the second one has done the rest',
-    async () => ((await operation()).state === 'DONE' ? true : undefined),
-    {
-      timeoutMs: 15_000,
-    },
+  await until('the second one has done the rest', async () =>
+    (await operation()).state === 'DONE' ? true : undefined,
   );
   expect(await operation()).toEqual({ state: 'DONE', doneCount: COUNT, totalCount: COUNT });
   await until('all are healed', async () => ((await gateway.letters.countDocuments()) === 0 ? true : undefined));

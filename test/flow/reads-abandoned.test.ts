@@ -51,7 +51,7 @@ describe('reads with atLeast whose client left', () => {
         if (count !== seen.count) seen = { count, at: Date.now() };
         return Date.now() - seen.at >= 1_000 ? true : undefined;
       },
-      { timeoutMs: 5_000, seen: () => seen },
+      { seen: () => seen },
     );
     expect(log.records.filter(({ msg }) => msg === 'unexpected error in an operation')).toEqual([]);
   });

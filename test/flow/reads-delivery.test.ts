@@ -138,7 +138,7 @@ describe('subscribers of both gateways', () => {
           const handled = stored.reduce((sum, { _version }) => sum + _version, 0) === 3_000;
           return handled && expected.every((id) => state.get(id) === versions.get(id)) ? true : undefined;
         },
-        { timeoutMs: 15_000, seen: () => [...state] },
+        { seen: () => [...state] },
       );
     }
     controller.abort();

@@ -25,14 +25,10 @@ async function eventsOf(id: string): Promise<readonly string[]> {
   return found.map(({ type }) => type);
 }
 const ended = (app: RunningApp, id: string) =>
-  until(
-    `the saga of ${id} to end`,
-    async () => {
-      const record = await app.runtime.saga('fulfilment', id);
-      return record?.status === 'ENDED' ? record : undefined;
-    },
-    { timeoutMs: 10_000 },
-  );
+  until(`the saga of ${id} to end`, async () => {
+    const record = await app.runtime.saga('fulfilment', id);
+    return record?.status === 'ENDED' ? record : undefined;
+  });
 const shown = ({ kind, name, sent }: SagaTimelineStep) => ({
   kind,
   name,

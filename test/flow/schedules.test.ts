@@ -48,7 +48,7 @@ describe('a schedule', () => {
       if (i > 0) expect(time - (times[i - 1] ?? 0)).toBe(1_000);
     });
     const { last } = await recordThat(stage, 'the last time is noted', (one) => one.last !== undefined);
-    expect(last?.lateMs).toBeLessThan(500);
+    expect(last?.lateMs).toBeLessThan(10_000);
     const sent = await stage.queued.find().toArray();
     for (const { meta, target, id, type, data, commandId } of sent) {
       expect(meta).toMatchObject({ actor: 'schedule:lighting', causationId: null, tenant: 'default' });

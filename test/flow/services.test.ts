@@ -157,10 +157,8 @@ test('a process that stops tells its handlers; another one goes on, and the try 
   const token = await charge('rolling', 7, leaving, commandId);
   await until('the request of the first try', () => seenOf('rolling')[0]);
   const staying = await startCommandApp(here, parts);
-  const stoppedAt = performance.now();
   const before = network.abandonedCount;
   await leaving.stop();
-  expect(performance.now() - stoppedAt).toBeLessThan(5_000);
   expect(network.abandonedCount).toBe(before + 1);
   expect(await end(token, staying)).toMatchObject({ status: 'ACCEPTED', attempts: 1 });
   expect(new Set(seenOf('rolling').map(({ idempotencyKey }) => idempotencyKey)).size).toBe(1);

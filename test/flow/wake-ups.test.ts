@@ -6,7 +6,7 @@ import { testServers } from '../setup/servers.ts';
 import { fastTiming, LOG_ID, logger } from '../setup/test-worker.ts';
 import { until } from '../setup/until.ts';
 
-const CLOSE_MS = 1_500;
+const CLOSE_MS = 2_500;
 
 describe('a job that never ends', async () => {
   const { redisUrl, prefix } = testServers();

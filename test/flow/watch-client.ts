@@ -103,7 +103,7 @@ export function watching(fixture: ReadsFixture, gateway: Gateway) {
     until(
       'the client has what the view has',
       () => (String(versionsOf(client.documents)) === String(versionsOf(living(filter))) ? true : undefined),
-      { timeoutMs: 15_000, seen: () => difference(client, living(filter)) },
+      { seen: () => difference(client, living(filter)) },
     );
   const difference = (client: Client, expected: Map<string, ViewChange['node']>): unknown => {
     const [mine, theirs] = [new Set(versionsOf(client.documents)), new Set(versionsOf(expected))];

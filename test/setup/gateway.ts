@@ -102,7 +102,7 @@ export async function answerOf(response: Response): Promise<GraphqlAnswer> {
 }
 
 /** The values of a subscription, one at a time; rejects when the next one takes too long. */
-export function values<T>(iterable: AsyncIterable<T>, timeoutMs = 10_000) {
+export function values<T>(iterable: AsyncIterable<T>, timeoutMs = 30_000) {
   const iterator = iterable[Symbol.asyncIterator]();
   return {
     async next(what: string): Promise<T> {

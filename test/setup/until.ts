@@ -4,7 +4,7 @@ export async function until<Value>(
   look: () => Promise<Value | undefined> | Value | undefined,
   options: { readonly timeoutMs?: number; readonly seen?: () => unknown } = {},
 ): Promise<Value> {
-  const { timeoutMs = 10_000, seen } = options;
+  const { timeoutMs = 30_000, seen } = options;
   const deadline = Date.now() + timeoutMs;
   for (;;) {
     const value = await look();

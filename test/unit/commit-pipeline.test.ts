@@ -52,7 +52,7 @@ async function goesOn(room: Promise<void>): Promise<void> {
   void room.then(() => {
     gone = true;
   });
-  await until('room for handlers', () => gone || undefined, { timeoutMs: 2_000 });
+  await until('room for handlers', () => gone || undefined);
 }
 
 describe('the room of the commit pipeline', () => {

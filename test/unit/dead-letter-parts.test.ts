@@ -36,7 +36,7 @@ describe('the fingerprint of an error', () => {
     const startedAt = performance.now();
     const { message } = storedError(new Error('"'.repeat(20_000_000)));
     expect(message).toHaveLength(2_000);
-    expect(performance.now() - startedAt).toBeLessThan(1_000);
+    expect(performance.now() - startedAt).toBeLessThan(10_000);
   });
 
   it('keeps the issues of a schema', () => {

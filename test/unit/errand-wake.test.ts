@@ -68,7 +68,7 @@ async function settles(errand: Promise<unknown>): Promise<unknown> {
   void errand.then((value) => {
     result = value;
   });
-  return until('the errand is done', () => result, { timeoutMs: 3_000 });
+  return until('the errand is done', () => result);
 }
 
 describe('an errand that waits', () => {

@@ -10,7 +10,7 @@ const ended = (work: Promise<void>): Promise<true> => {
   void work.then(() => {
     over = true;
   });
-  return until('the watch has stopped', () => over || undefined, { timeoutMs: 3_000 });
+  return until('the watch has stopped', () => over || undefined);
 };
 
 it('a watch of pauses stops while MongoDB is silent: what was handled must still be written', async () => {
