@@ -19,7 +19,7 @@ export const gatewayKilledBeforeReply: Fault = {
         const env = { MILLRACE_CRASH: `${point}#${1 + stage.random.below(10)}` };
         const armed = await stage.start('gateway', { env, mayEnd: true });
         const sending = stage.clients.send(60, 6, 0);
-        const ended = await Promise.race([armed.exited, pause(20_000).then(() => 'nothing')]);
+        const ended = await Promise.race([armed.exited, pause(stage.mostMs(20_000)).then(() => 'nothing')]);
         expectEqual(`the gateway at ${point} ended with`, ended, 'SIGKILL');
         kills++;
         const again = await stage.start('gateway', { port: armed.port });

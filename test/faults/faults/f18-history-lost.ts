@@ -42,7 +42,7 @@ export const historyLost: Fault = {
     await stage.clients.send(100, 8, 0);
     const againMs = await stage.drained(10_000);
     const attemptsAgain = worker.logged(OPENED_AGAIN) - attempts;
-    expectAtMost('caught up in ms', caughtUpMs, 5_000);
+    expectAtMost('caught up in ms', caughtUpMs, stage.mostMs(5_000));
     expectAtMost('attempts to open', attempts, 3);
     expectAtMost('attempts to open under a running sequencer', attemptsAgain, 3);
     return {

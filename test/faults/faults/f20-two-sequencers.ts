@@ -28,7 +28,7 @@ export const twoSequencers: Fault = {
       }
     });
     const drainMs = await stage.drained(20_000);
-    expectAtMost('taken over and shown in ms', Math.max(...takenOverMs), 10_000);
+    expectAtMost('taken over and shown in ms', Math.max(...takenOverMs), stage.mostMs(10_000));
     return {
       'stops of the leader': takenOverMs.length,
       'positions twice': 0,
