@@ -37,6 +37,16 @@ export function consumerKind(builder: MillraceBuilder) {
   });
 }
 
+function projectorMode(builder: MillraceBuilder) {
+  claim(builder, 'type ProjectorMode', platform);
+  return builder.enumType('ProjectorMode', {
+    values: {
+      ASYNC: { value: 'async', description: 'Commands are answered before the view shows them.' },
+      INLINE: { value: 'inline', description: 'The answer of a command waits until the view shows it, within limits.' },
+    } as const,
+  });
+}
+
 function consumerState(builder: MillraceBuilder) {
   claim(builder, 'type ConsumerState', platform);
   return builder.enumType('ConsumerState', {
@@ -54,6 +64,7 @@ export function consumerType(builder: MillraceBuilder) {
   const failure = once(builder, failureType);
   const kind = once(builder, consumerKind);
   const state = once(builder, consumerState);
+  const mode = once(builder, projectorMode);
   const pause = builder.objectRef<NonNullable<ConsumerState['paused']>>('ConsumerPause').implement({
     fields: (t) => ({
       since: t.expose('since', { type: 'DateTime', nullable: false }),
@@ -67,6 +78,11 @@ export function consumerType(builder: MillraceBuilder) {
     fields: (t) => ({
       name: t.exposeString('name', { nullable: false }),
       kind: t.expose('kind', { type: kind, nullable: false }),
+      mode: t.expose('mode', {
+        type: mode,
+        nullable: true,
+        description: 'Of projectors that these modules have. Live ones are no consumers.',
+      }),
       version: t.exposeInt('version', { nullable: false }),
       generation: t.exposeInt('generation', { nullable: false }),
       state: t.expose('state', { type: state, nullable: false }),

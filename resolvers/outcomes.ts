@@ -51,6 +51,12 @@ export function acceptedReceiptType(builder: MillraceBuilder) {
       }),
       token: t.expose('token', { type: 'Token', nullable: false }),
       events: t.field({ type: [event], nullable: { list: false, items: false }, resolve: (parent) => parent.events }),
+      behind: t.stringList({
+        nullable: { list: false, items: false },
+        description:
+          'Inline views (`mode` of their projectors) that did not show the command yet when it was answered; it is accepted all the same. Empty in receipts that are looked up later.',
+        resolve: (parent) => [...parent.behind],
+      }),
     }),
   });
 }

@@ -1,5 +1,12 @@
 import type { GatewayContext } from '../src/gateway/context.ts';
-import { type AsOf, type FieldChange, type HistoryStep, MillraceError, type ViewRecord } from '../src/index.ts';
+import {
+  type AsOf,
+  type FieldChange,
+  type HistoryStep,
+  MillraceError,
+  type View,
+  type ViewRecord,
+} from '../src/index.ts';
 import type { MillraceBuilder } from './builder.ts';
 import { connectionOf } from './connections.ts';
 import { described, type PlainObject } from './derive.ts';
@@ -19,10 +26,15 @@ function countPast(context: GatewayContext): void {
   if (count > OPERATION_MAX_COUNT) {
     throw new MillraceError(
       'QUERY_TOO_COMPLEX',
-      `One operation may ask ${OPERATION_MAX_COUNT} times about the past ("asOf" and histories): each folds a document from the log. Ask the rest in other operations.`,
+      `One operation may ask ${OPERATION_MAX_COUNT} times about the past ("asOf" and histories) and for documents of live views: each folds a document from the log. Ask the rest in other operations.`,
     );
   }
   asked.set(context, count);
+}
+
+/** Counts a read of a document that is folded, too, since its view is live. Throws QUERY_TOO_COMPLEX. */
+export function countFold({ name }: Pick<View, 'name'>, context: GatewayContext): void {
+  if (context.runtime.model.liveProjectorOf.has(name)) countPast(context);
 }
 
 export function asOfType(builder: MillraceBuilder) {

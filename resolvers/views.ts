@@ -13,7 +13,7 @@ import { connectionOf, pageArguments, pageInput } from './connections.ts';
 import { described, type FieldExposures, implementObject, OF_PARENT_ONLY, type PlainObject } from './derive.ts';
 import { filterInput, operatorsOf } from './filters.ts';
 import { camelCase, checkedName, pascalCase, plural } from './names.ts';
-import { asOfType, exposePast, readPast } from './past.ts';
+import { asOfType, countFold, exposePast, readPast } from './past.ts';
 import { receiptViewsType } from './receipt-views.ts';
 import { claim, once, registryOf } from './registry.ts';
 import { type ObjectShape, type Shape, shapeOf } from './shape.ts';
@@ -118,6 +118,7 @@ function exposeReads(builder: MillraceBuilder, exposed: ExposedView, filter: Ret
       },
       resolve: async (_root, { id, asOf, ...options }, context) => {
         if (asOf != null) return readPast(exposed, id, asOf, options.atLeast, context);
+        countFold(view, context);
         const record = await context.runtime.document(view.name, id, readOptions(options, context.signal));
         return record === undefined ? null : node(record);
       },
@@ -160,10 +161,11 @@ function exposeAfterCommand(builder: MillraceBuilder, { view, ref, one, place, n
       nullable: true,
       description: `One document of the view "${view.name}"; null when there is none.`,
       args: { id: t.arg.id({ description: 'Default: the id in the receipt.' }) },
-      resolve: async (receipt, args, { runtime, signal }) => {
+      resolve: async (receipt, args, context) => {
         const { token, timeoutMs } = receipt;
-        const options = readOptions({ atLeast: token, timeoutMs }, signal);
-        const record = await runtime.document(view.name, args.id ?? receipt.id, options);
+        const options = readOptions({ atLeast: token, timeoutMs }, context.signal);
+        countFold(view, context);
+        const record = await context.runtime.document(view.name, args.id ?? receipt.id, options);
         return record === undefined ? null : node(record);
       },
     }),

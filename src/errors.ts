@@ -70,6 +70,7 @@ export const errorTable = {
   INDEX_MISSING: { retryable: false, exposed: true },
   NOT_SETTLED: { retryable: true, exposed: true },
   VIEW_BEHIND: { retryable: true, exposed: true },
+  VIEW_NOT_STORED: { retryable: false, exposed: true },
   VIEW_DOCUMENT_INVALID: { retryable: false, exposed: false },
   QUERY_OUTPUT_INVALID: { retryable: false, exposed: false },
 

@@ -37,7 +37,7 @@ export type { Module, Part } from './define/module.ts';
 export { module } from './define/module.ts';
 export type { ObserveContext, Observer, ObserverOptions, ObserverSpec } from './define/observer.ts';
 export { observer } from './define/observer.ts';
-export type { Projector, ProjectorSpec, SwapRule } from './define/projector.ts';
+export type { Projector, ProjectorMode, ProjectorSpec, SwapRule } from './define/projector.ts';
 export { projector } from './define/projector.ts';
 export type {
   AnyQuery,

@@ -59,10 +59,12 @@ export const environmentSchema = z.object({
     .default(86_400)
     .describe('how long a refused commandId keeps its refusal'),
   AGGREGATE_CACHE_COUNT: wholeNumber(0, 10_000_000).default(20_000).describe('aggregate states kept in memory'),
-  AT_LEAST_TIMEOUT_MS: wholeNumber(0, 60_000).default(5_000).describe('default wait of reads with atLeast'),
+  AT_LEAST_TIMEOUT_MS: wholeNumber(0, 60_000)
+    .default(5_000)
+    .describe('default wait of reads with atLeast, and of commands for inline views'),
   HISTORY_MAX_EVENTS: wholeNumber(1, 10_000_000)
     .default(10_000)
-    .describe('events that one question about the past of a document may fold'),
+    .describe('events that one question about the past of a document, or a read of a live one, may fold'),
   JOB_LOCK_MS: wholeNumber(500, 600_000).default(5_000).describe('BullMQ job lock'),
   JOB_STALLED_CHECK_MS: wholeNumber(250, 600_000).default(2_000).describe('BullMQ stalled check'),
   SWEEP_INTERVAL_MS: wholeNumber(100, 60_000).default(1_000),

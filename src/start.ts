@@ -30,6 +30,7 @@ import { createFlowReader } from './engine/flow.ts';
 import { createCommandFollow } from './engine/follow-command.ts';
 import { createCommandHandler } from './engine/handle-command.ts';
 import { createHintBus } from './engine/hint-bus.ts';
+import { awaitInlineViews } from './engine/inline-views.ts';
 import { onHookFailed } from './engine/intercept.ts';
 import { interceptModel } from './engine/intercept-model.ts';
 import { createLogReader } from './engine/log-reader.ts';
@@ -236,7 +237,13 @@ async function assemble(parts: Assembly): Promise<RunningApp> {
   closers.push(async () => operators.close());
   const runtime: Runtime = {
     model,
-    handle: receiver.handle,
+    handle: awaitInlineViews({
+      model,
+      handle: receiver.handle,
+      shows: reads.shows,
+      timeoutMs: settings.atLeastTimeoutMs,
+      logger,
+    }),
     commandByToken: desk.commandByToken,
     findCommand: desk.findCommand,
     watchCommand: desk.watchCommand,

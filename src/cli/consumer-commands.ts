@@ -8,6 +8,7 @@ import { ago, count, duration, short, table } from './table.ts';
 interface ShownConsumer {
   readonly name: string;
   readonly kind: string;
+  readonly mode: string | null;
   readonly generation: number;
   readonly state: string;
   readonly paused: { readonly since: string; readonly reason: string } | null;
@@ -27,7 +28,7 @@ interface ShownReset {
   readonly effects: readonly string[];
 }
 
-const CONSUMER = `name kind version generation state paused { since reason actor } position logEnd lag lagSeconds caughtUp
+const CONSUMER = `name kind mode version generation state paused { since reason actor } position logEnd lag lagSeconds caughtUp
   retryingCount deadCount parkedCount failingSince failures { partition position eventType code message attempts since }`;
 const RESET = 'position logEnd eventCount skippedCount documentCount deadLetterCount effects';
 
@@ -38,7 +39,8 @@ export async function listConsumers(options: GatewayOptions & { readonly unused?
   const found = answer.consumers as readonly ShownConsumer[];
   const rows = found.map((one) => [
     one.name,
-    one.kind.toLowerCase(),
+    // Async is how most are kept: only the other mode is worth a word.
+    one.mode === 'INLINE' ? 'inline projector' : one.kind.toLowerCase(),
     String(one.generation),
     one.state.toLowerCase(),
     one.position,

@@ -81,6 +81,8 @@ function base(part: ConsumerPart, place: string, defaultStart: StartFrom): Consu
 export function projectorModel(projector: Projector, place: string): ProjectorModel {
   if (projector.into?.kind !== 'view') throw invalid(place, '`into` is no view. Make it with `view(…)`.');
   if (!swapRules.has(projector.swap)) throw invalid(place, "`swap` must be 'whenLevel' or 'byOperator'.");
+  if (!modes.has(projector.mode)) throw invalid(place, "`mode` must be 'async', 'inline' or 'live'.");
+  if (projector.mode === 'live') checkLive(projector, place);
   const own = base(projector, place, 'start');
   // The handlers of a custom one write any documents, and a document belongs to one partition.
   const partitionCount = projector.write === undefined ? own.partitionCount : 1;
@@ -88,6 +90,30 @@ export function projectorModel(projector: Projector, place: string): ProjectorMo
 }
 
 const swapRules: ReadonlySet<unknown> = new Set(['whenLevel', 'byOperator']);
+const modes: ReadonlySet<unknown> = new Set(['async', 'inline', 'live']);
+
+/** What only a stored view can have. */
+function checkLive({ write, previous, options }: Projector, place: string): void {
+  const cure = "set `mode` to 'async' or 'inline'.";
+  if (write !== undefined) {
+    throw invalid(
+      place,
+      `is a custom projector with mode 'live': any event may change any of its documents, so none can be folded alone. Use \`projector\`, or ${cure}`,
+    );
+  }
+  if (previous !== undefined) {
+    throw invalid(
+      place,
+      `has mode 'live' and a \`previous\`: nothing is stored that a version before could be read from. Leave \`previous\` out, or ${cure}`,
+    );
+  }
+  if (options.startFrom !== undefined && options.startFrom !== 'start') {
+    throw invalid(
+      place,
+      `has mode 'live' and a \`startFrom\`: its documents are folded from the start of the log. Leave \`startFrom\` out, or ${cure}`,
+    );
+  }
+}
 
 function previousModel(projector: Projector, place: string): ProjectorModel | undefined {
   const { previous } = projector;
@@ -99,6 +125,9 @@ function previousModel(projector: Projector, place: string): ProjectorModel | un
   }
   if (previous.into?.name !== projector.into.name) {
     throw invalid(place, `\`previous\` keeps view "${previous.into?.name}". Both keep the same view, by one name.`);
+  }
+  if (previous.mode === 'live') {
+    throw invalid(place, "`previous` has mode 'live': nothing of it is stored or kept level. Leave it out.");
   }
   if (!(previous.version < projector.version)) {
     throw invalid(
@@ -178,7 +207,7 @@ export function checkSources(
 export function connectView(
   consumer: ProjectorModel,
   views: ReadonlyMap<string, View>,
-  projectorOf: Map<string, ProjectorModel>,
+  keeperOf: Map<string, ProjectorModel>,
 ): void {
   const { projector } = consumer;
   const place = placeOf(consumer);
@@ -192,14 +221,14 @@ export function connectView(
   if (view !== projector.into) {
     throw invalid(place, `writes another view "${view.name}" than the one in the module. Use the same value in both.`);
   }
-  const other = projectorOf.get(view.name);
+  const other = keeperOf.get(view.name);
   if (other !== undefined) {
     throw new MillraceError(
       'NAME_TAKEN',
       `View "${view.name}" has two projectors, "${other.name}" and "${projector.name}". One view has one projector.`,
     );
   }
-  projectorOf.set(view.name, consumer);
+  keeperOf.set(view.name, consumer);
 }
 
 const placeOf = ({ kind, name }: ConsumerModel): string => `${kind.charAt(0).toUpperCase()}${kind.slice(1)} "${name}"`;

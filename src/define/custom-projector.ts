@@ -2,7 +2,7 @@ import { type Contract, handlerNames } from './aggregate.ts';
 import { type ConsumerOptions, consumerOptionsOf, type EventNamed, type EventsFrom } from './consumer-spec.ts';
 import type { Recorded } from './event.ts';
 import type { DeepReadonly } from './frozen.ts';
-import type { Projector, SwapRule } from './projector.ts';
+import type { Projector, ProjectorMode, SwapRule } from './projector.ts';
 import type { Doc, View } from './view.ts';
 
 /** Documents of the view, with what the handler has done so far. Only while the handler runs. */
@@ -25,6 +25,8 @@ export interface CustomProjectorSpec<A extends readonly Contract[], V extends Vi
   /** As in `projector`. */
   readonly previous?: Projector;
   readonly swap?: SwapRule;
+  /** As in `projector`, but never `live`: no document of it can be folded without all the others. */
+  readonly mode?: Exclude<ProjectorMode, 'live'>;
   /** What waits behind an event that fails: later events with the same key. Default: the id of the event's aggregate. */
   readonly key?: (event: Recorded<EventsFrom<A>>) => string;
   readonly on: {
@@ -59,6 +61,7 @@ export function customProjector<const A extends readonly Contract[], V extends V
     options: consumerOptionsOf(spec),
     previous: spec.previous,
     swap: spec.swap ?? 'whenLevel',
+    mode: spec.mode ?? 'async',
     routesById: spec.key === undefined,
     keysOf: (event) => [spec.key === undefined ? event.stream.id : spec.key(event as never)],
     handles: handlerNames(spec.on),

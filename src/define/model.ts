@@ -98,10 +98,12 @@ export interface Model {
   readonly queries: ReadonlyMap<string, AnyQuery>;
   /** By name; a service and an aggregate never share one. */
   readonly services: ReadonlyMap<string, ServiceModel>;
-  /** All kinds, in the order of the modules. */
+  /** All kinds, in the order of the modules; without live projectors, which nobody runs. */
   readonly consumers: readonly ConsumerModel[];
-  /** The projector that keeps a view, by view name. */
+  /** The projector that keeps a view, by view name; of stored views. */
   readonly projectorOf: ReadonlyMap<string, ProjectorModel>;
+  /** The projector that a view is folded with when it is read, by view name; of views that are not stored. */
+  readonly liveProjectorOf: ReadonlyMap<string, ProjectorModel>;
   readonly schedules: ReadonlyMap<string, Schedule>;
   /** In the order of the modules. */
   readonly interceptors: readonly Interceptor[];
@@ -167,16 +169,16 @@ export function buildModel(modules: readonly Module[]): Model {
     }
   }
 
-  const projectorOf = new Map<string, ProjectorModel>();
+  const keeperOf = new Map<string, ProjectorModel>();
   for (const consumer of consumers.values()) {
     checkSources(consumer, partOf(consumer), aggregates, services);
     if (consumer.kind !== 'projector') continue;
-    connectView(consumer, views, projectorOf);
+    connectView(consumer, views, keeperOf);
     const { previous } = consumer;
     if (previous !== undefined) checkSources(previous, previous.projector, aggregates, services);
   }
   for (const name of views.keys()) {
-    if (projectorOf.has(name)) continue;
+    if (keeperOf.has(name)) continue;
     throw invalid(`View "${name}"`, 'has no projector. Add a projector with `into` this view, or remove the view.');
   }
   return {
@@ -186,13 +188,16 @@ export function buildModel(modules: readonly Module[]): Model {
     events,
     views,
     queries,
-    consumers: [...consumers.values()],
-    projectorOf,
+    consumers: [...consumers.values()].filter((one) => !isLive(one)),
+    projectorOf: new Map([...keeperOf].filter(([, one]) => !isLive(one))),
+    liveProjectorOf: new Map([...keeperOf].filter(([, one]) => isLive(one))),
     schedules,
     interceptors: [...interceptors.values()],
     alerts,
   };
 }
+
+const isLive = (one: ConsumerModel): boolean => one.kind === 'projector' && one.projector.mode === 'live';
 
 const taken = (kind: string, name: string, place: string): MillraceError =>
   new MillraceError(

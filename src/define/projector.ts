@@ -25,6 +25,7 @@ export interface Projector<A extends readonly Contract[] = readonly Contract[], 
   readonly previous: Projector | undefined;
   /** When reads go over from the version before to this one. */
   readonly swap: SwapRule;
+  readonly mode: ProjectorMode;
   /** True when the spec has no `key`: an event concerns the document with its aggregate's id. */
   readonly routesById: boolean;
   /** Document ids that an event concerns; default: the id of the event's aggregate. */
@@ -39,6 +40,12 @@ export interface Projector<A extends readonly Contract[] = readonly Contract[], 
 
 /** `whenLevel`: by itself, as soon as it has handled the log and no key of it waits. `byOperator`: when an operator says so. */
 export type SwapRule = 'whenLevel' | 'byOperator';
+
+/**
+ * How the view is kept. `async`: by workers, soon after the command was answered. `inline`: by workers too, and the answer of a
+ * command waits for them, AT_LEAST_TIMEOUT_MS at most. `live`: not at all; a document is folded from the log when it is read.
+ */
+export type ProjectorMode = 'async' | 'inline' | 'live';
 
 export interface ProjectorSpec<A extends readonly Contract[], V extends View> extends ConsumerOptions {
   readonly name: string;
@@ -57,6 +64,12 @@ export interface ProjectorSpec<A extends readonly Contract[], V extends View> ex
   readonly previous?: Projector;
   /** Default `whenLevel`. */
   readonly swap?: SwapRule;
+  /**
+   * Default `async`. What a document holds is the same in each, and so is the schema. A `live` view answers for single documents
+   * (of at most HISTORY_MAX_EVENTS events), with their past; its lists, counts and subscriptions are VIEW_NOT_STORED. It takes
+   * no `previous`, and no `startFrom` but the start.
+   */
+  readonly mode?: ProjectorMode;
   /** Ids of the documents that an event concerns; a document's id may have up to 1,024 characters. */
   readonly key?: (event: Recorded<EventsFrom<A>>) => string | readonly string[];
   readonly on: { readonly [K in EventsFrom<A>['type']]?: Project<EventNamed<EventsFrom<A>, K>, V> };
@@ -91,6 +104,7 @@ export function projector<const A extends readonly Contract[], V extends View>(
     options: consumerOptionsOf(spec),
     previous: spec.previous,
     swap: spec.swap ?? 'whenLevel',
+    mode: spec.mode ?? 'async',
     routesById: key === undefined,
     keysOf: keysFunction(key),
     handles,

@@ -247,8 +247,12 @@ const unfinished = (name: string, { since, position }: Reset): MillraceError =>
 function unknownConsumer(name: string, model: Model, generation?: number): MillraceError {
   const known = model.consumers.map((one) => one.name).join(', ') || 'none';
   const which = generation === undefined ? '' : ` of generation ${generation}`;
+  const isLive = [...model.liveProjectorOf.values()].some((one) => one.name === name);
+  const live = isLive
+    ? " It is a projector with mode 'live': its view is folded when it is read, and nothing runs it."
+    : '';
   return new MillraceError(
     'UNKNOWN_CONSUMER',
-    `There is no consumer "${String(name).slice(0, 100)}"${which}. There are: ${known}.`,
+    `There is no consumer "${String(name).slice(0, 100)}"${which}.${live} There are: ${known}.`,
   );
 }

@@ -1,4 +1,4 @@
-import type { Model } from '../define/model.ts';
+import type { ConsumerModel, Model } from '../define/model.ts';
 import type { DeadLetterCount } from '../store/dead-letter-reads.ts';
 import type { DeliveryStore } from '../store/delivery-store.ts';
 import type { ConsumerDocument } from '../store/documents.ts';
@@ -19,10 +19,15 @@ export async function consumerStates(
   const [documents, counts] = await Promise.all([operators.consumers.list(), operators.deadLetters.counts()]);
   const inUse = new Set(model.consumers.map(({ name, generation }) => `${name}/${generation}`));
   const known = new Map(documents.map((document) => [`${document.consumer}/${document.generation}`, document]));
-  const used = model.consumers.map(({ name, version, generation, kind }) => ({ name, version, generation, kind }));
+  const used = model.consumers.map((consumer) => {
+    const { name, version, generation, kind } = consumer;
+    return { name, version, generation, kind, mode: modeOf(consumer) };
+  });
   const unused = documents
     .filter(({ consumer, generation }) => !inUse.has(`${consumer}/${generation}`))
-    .map(({ consumer, version, generation, kind = 'projector' }) => ({ name: consumer, version, generation, kind }));
+    .map(({ consumer, version, generation, kind = 'projector' }) => {
+      return { name: consumer, version, generation, kind, mode: null };
+    });
   const shown = options.unused === true ? [...used, ...unused] : used;
   const lags = await consumerLag(store, { consumers: shown });
   const waiting = lags.filter(({ caughtUp }) => !caughtUp).map(({ position }) => position + 1);
@@ -37,8 +42,13 @@ export async function consumerStates(
   });
 }
 
+function modeOf(consumer: ConsumerModel): ConsumerState['mode'] {
+  if (consumer.kind !== 'projector') return null;
+  return consumer.projector.mode === 'inline' ? 'inline' : 'async';
+}
+
 function stateOf(
-  consumer: Pick<ConsumerState, 'name' | 'version' | 'generation' | 'kind'>,
+  consumer: Pick<ConsumerState, 'name' | 'version' | 'generation' | 'kind' | 'mode'>,
   { position, end, eventCount, caughtUp, partitions }: ConsumerLag,
   document: ConsumerDocument | undefined,
   count: DeadLetterCount | undefined,

@@ -59,6 +59,11 @@ export interface CommandAccepted {
   readonly dryRun?: true;
   readonly token: string;
   readonly events: readonly ReceiptEvent[];
+  /**
+   * Names of inline views that take from these events and did not show them when the command was answered: not within
+   * AT_LEAST_TIMEOUT_MS, or because their key waits behind a failed event. Empty in receipts that are looked up later.
+   */
+  readonly behind: readonly string[];
 }
 export interface CommandRejected {
   readonly kind: 'rejected';
@@ -203,6 +208,8 @@ export interface ConsumerFailure {
 export interface ConsumerState {
   readonly name: string;
   readonly kind: 'projector' | 'saga' | 'observer';
+  /** Of projectors; live ones are no consumers. Null where these modules do not say: of an unused generation. */
+  readonly mode: 'async' | 'inline' | null;
   readonly version: number;
   readonly generation: number;
   /** RESETTING: a reset was begun and is not done. UNUSED: an earlier generation that these modules have no more. */
@@ -254,6 +261,10 @@ export type { SagaFilter, SagaReads, SagaRecord, SagaSent, SagaTimelineStep } fr
 
 export interface Runtime extends TimerReads, FlowReader, SagaReads, WatchReads, PastReads {
   readonly model: Model;
+  /**
+   * The outcome of a command. An acceptance with events waits for the inline views that take from them (`behind`); whatever becomes
+   * of those, it is an acceptance.
+   */
   handle(request: CommandRequest): Promise<CommandOutcome>;
   /** Undefined when nothing is known of that command. Throws BAD_TOKEN. */
   commandByToken(token: string): Promise<CommandStatus | undefined>;
@@ -283,7 +294,12 @@ export interface Runtime extends TimerReads, FlowReader, SagaReads, WatchReads, 
     token: string,
     options: { readonly reason: string; readonly actor?: string | null },
   ): Promise<CommandStatus>;
-  /** Equal reads at the same time share one round trip. */
+  /**
+   * Equal reads at the same time share one round trip. Of a live view it is folded from the log: its version is the number of its
+   * steps, `atLeast` waits until the command's events are in the log, and it throws HISTORY_TOO_LONG, VIEW_BEHIND with reason PARKED
+   * at an event that the projector fails at, and what decoding throws. What lists, counts or watches such a view throws
+   * VIEW_NOT_STORED.
+   */
   document(view: string, id: string, options?: ReadOptions): Promise<ViewRecord | undefined>;
   documents(
     view: string,

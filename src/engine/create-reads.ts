@@ -12,6 +12,7 @@ import { type DecodeOnce, decodeOnce } from './decode-once.ts';
 import { createPastReads } from './document-past.ts';
 import type { FeedTiming } from './feed-run.ts';
 import type { HintBus, ViewHint } from './hint-bus.ts';
+import { createLiveViews, notStored } from './live-views.ts';
 import type { LogReader } from './log-reader.ts';
 import { createOpenStreams } from './open-streams.ts';
 import { runQuery } from './query-runner.ts';
@@ -64,6 +65,11 @@ export interface Reads
     | 'events'
     | 'watchEvents'
   > {
+  /**
+   * Whether a view comes to show what a token's command caused, by a time (epoch); false at once when an event of it waits behind a
+   * failed one.
+   */
+  shows(view: string, token: string, deadlineMs: number): Promise<boolean>;
   /** Every open subscription of the view gets GAP with this reason, and a snapshot of what is served then. */
   restartWatches(view: string, reason: GapReason): void;
   /** What is open now; for tests of leaks and for metrics. */
@@ -81,11 +87,12 @@ const TIMING: FeedTiming = { pollMs: 1_000, holeWaitMs: 20, graceMs: 5_000 };
 export function createReads(deps: ReadsDeps): Reads {
   const { model } = deps;
   const { logId, atLeastTimeoutMs, historyMaxEvents } = deps.settings;
-  const views = createViewHandles(model, deps.views, deps.served);
+  const decode = deps.decode ?? decodeOnce(model);
+  const past = { model, pages: deps.events, decode, maxEvents: historyMaxEvents };
+  const views = createViewHandles(model, deps.views, deps.served, createLiveViews(past));
   // Hints are heard from the beginning.
   for (const name of model.projectorOf.keys()) views.get(name);
   const reads = createViewReads({ logId });
-  const decode = deps.decode ?? decodeOnce(model);
   const atLeast = createAtLeast({ ...deps, logId, decode });
   const toEvent = decodeEvent(decode);
   const ready = (options: ReadOptions | undefined): Ready => readiness(atLeast, options, atLeastTimeoutMs);
@@ -111,12 +118,13 @@ export function createReads(deps: ReadsDeps): Reads {
     document: async (name, id, options) => reads.document(views.get(name), id, ready(options)),
     documents: async (name, query) => reads.documents(views.get(name), query, ready(query)),
     countDocuments: async (name, query) => reads.count(views.get(name), query, ready(query)),
-    ...createPastReads({ ...deps, logId, views, pages: deps.events, decode, maxEvents: historyMaxEvents }),
+    ...createPastReads({ ...past, logId, views, past: deps.past }),
     ask: async (name, input, options) => runQuery({ model, views, reads }, name, input, ready(options)),
     events: async (filter, page) => readEvents({ model, logId, pages: deps.events, toEvent }, filter, page),
     watchDocument: watches.watchDocument,
     watchDocuments: watches.watchDocuments,
     watchEvents: watches.watchEvents,
+    shows: async (name, token, deadlineMs) => atLeast.reached(views.get(name).progress, token, deadlineMs),
     restartWatches: watches.restartWatches,
     get state() {
       return watches.state;
@@ -169,7 +177,8 @@ function createWatches(deps: ReadsDeps, views: ViewHandles, toEvent: ToEvent): W
     });
   return {
     watchDocument(name, id, after, signal) {
-      views.get(name);
+      const { isStored, progress } = views.get(name);
+      if (!isStored) throw notStored(progress.consumer);
       checkDocumentId(id);
       const from = cursorOf(after);
       return open(name, signal, (wake) => new DocumentSource(watched(name), id, from, wake));
@@ -207,4 +216,5 @@ const cursorOf = (after: string | undefined): ViewCursor | undefined =>
 const feedKey = ({ view, generation }: Pick<ViewHint, 'view' | 'generation'>): string => `${view}/${generation}`;
 
 /** What a runtime offers of them. */
-export const callsOf = ({ state: _state, close: _close, restartWatches: _restart, ...calls }: Reads) => calls;
+export const callsOf = ({ state: _state, close: _close, restartWatches: _restart, shows: _shows, ...calls }: Reads) =>
+  calls;

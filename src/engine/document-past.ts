@@ -10,6 +10,7 @@ import type { Page } from './contract.ts';
 import { decodeRecordCursor, encodeRecordCursor } from './cursor.ts';
 import type { DecodeOnce } from './decode-once.ts';
 import { type PastDocument, type PastStep, StepFailed, type StepsInput, stepsOf } from './document-steps.ts';
+import { LIVE_BASIS } from './live-views.ts';
 import { checkCount, PAGE_DEFAULT_COUNT } from './page.ts';
 import type { AsOf, FieldChange, HistoryStep, PastReads, PastRecord } from './past-contract.ts';
 import { checkDocumentId, type ViewHandles } from './view-handles.ts';
@@ -51,6 +52,8 @@ export function createPastReads(deps: PastDeps): PastReads {
 interface Subject {
   readonly id: string;
   readonly steps: StepsInput;
+  /** Nothing is stored: its versions are its steps. */
+  readonly isLive: boolean;
   /** As the view has it; tombstones too. */
   readonly stored: () => Promise<ViewDocument | undefined>;
 }
@@ -61,9 +64,13 @@ async function subjectOf(deps: PastDeps, name: string, id: string, signal: Abort
   const key = checkDocumentId(id);
   const { consumer, projector } = projectorOf(model, handle.build);
   const { generation } = handle.build;
-  const [basis, end] = await Promise.all([deps.past.basis({ consumer: consumer.name, generation }, key), pages.end()]);
+  const isLive = !handle.isStored;
+  const [basis, end] = await Promise.all([
+    isLive ? LIVE_BASIS : deps.past.basis({ consumer: consumer.name, generation }, key),
+    pages.end(),
+  ]);
   const steps = { model, consumer, projector, decode, pages, basis, key, end, maxEvents, signal };
-  return { id: key, steps, stored: () => handle.read(key) };
+  return { id: key, steps, isLive, stored: () => handle.read(key) };
 }
 
 /**
@@ -74,7 +81,7 @@ function projectorOf(
   model: Model,
   { view, generation }: ViewBuild,
 ): { consumer: ProjectorModel; projector: Projector } {
-  const newest = model.projectorOf.get(view);
+  const newest = model.projectorOf.get(view) ?? model.liveProjectorOf.get(view);
   const isPrevious = newest?.previous?.generation === generation;
   const consumer = isPrevious ? newest.previous : newest;
   const parts = model.modules.flatMap((module) => module.parts);
@@ -174,7 +181,8 @@ async function historyPage(
 }
 
 /** Versions count steps, except that a reset counts too, and that a removal is forgotten with its tombstone. */
-const isNumbered = ({ steps }: Subject, step: PastStep): boolean => !steps.basis.wasReset && !step.isAfterRemoval;
+const isNumbered = ({ steps, isLive }: Subject, step: PastStep): boolean =>
+  isLive || (!steps.basis.wasReset && !step.isAfterRemoval);
 
 /** How far the view's version is ahead of the number of steps; undefined: nobody can tell. */
 async function numbersAhead({ steps, stored }: Subject): Promise<number | undefined> {

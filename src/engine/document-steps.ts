@@ -73,9 +73,11 @@ function project(projector: Projector, state: PastDocument | undefined, event: A
   try {
     return projectDocument(projector, state, event, key);
   } catch (cause) {
+    // Nothing runs a live projector, so it has no dead letters.
+    const cure = projector.mode === 'live' ? 'Mend it.' : "Mend it, or skip the event's dead letter.";
     throw new StepFailed(
       'VIEW_BEHIND',
-      `The document is known up to the event at position ${event.position}: projector "${projector.name}" fails at that. Mend it, or skip the event's dead letter.`,
+      `The document is known up to the event at position ${event.position}: projector "${projector.name}" fails at that. ${cure}`,
       { cause, details: { reason: 'PARKED', retryAfterMs: 1_000, position: String(event.position) } },
     );
   }

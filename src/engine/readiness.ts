@@ -94,6 +94,12 @@ function checkReadyAfter(model: Model, names: readonly string[]): void {
   const known = [...model.projectorOf.values()].map(({ name }) => name);
   const unknown = names.find((name) => name !== 'all' && !known.includes(name));
   if (unknown === undefined) return;
+  if ([...model.liveProjectorOf.values()].some(({ name }) => name === unknown)) {
+    throw new MillraceError(
+      'SETTINGS_INVALID',
+      `READY_AFTER names "${unknown}", whose mode is 'live': it is folded when it is read, so there is nothing to wait for. Leave it out.`,
+    );
+  }
   throw new MillraceError(
     'SETTINGS_INVALID',
     `READY_AFTER names "${unknown}", which is no projector. There are: ${known.join(', ') || 'none'}; or say "all".`,

@@ -40,6 +40,7 @@ export function acceptedReceipt(
     ...(!written && { dryRun: true as const }),
     token: encodeToken({ logId, stream, commandId: command.id, ...waitsFor }),
     events: receiptEvents(aggregate, commit),
+    behind: [],
   };
 }
 

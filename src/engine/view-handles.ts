@@ -22,6 +22,8 @@ export interface ViewHandle {
   readonly progress: ViewProgress;
   /** False: of an older generation than this code's, which is read until the new one is built. */
   readonly isOwn: boolean;
+  /** False: of a live view. Each read folds; everything else throws VIEW_NOT_STORED. */
+  readonly isStored: boolean;
   /**
    * How a list of it is read. Throws like `planList`; VIEW_BEHIND with reason REBUILDING where only this code's own generation has the
    * index, as the reads of lists do.
@@ -42,7 +44,7 @@ export interface ViewHandle {
 }
 
 export interface ViewHandles {
-  /** The generation that is read now. Throws UNKNOWN_VIEW. */
+  /** The generation that is read now, or the live view. Throws UNKNOWN_VIEW. */
   get(name: string): ViewHandle;
   /** Undefined when this process has no such view. */
   of(name: string, generation: number): ViewHandle | undefined;
@@ -54,6 +56,7 @@ export function createViewHandles(
   model: Model,
   store: ViewStore,
   served?: Pick<ServedViews, 'generationOf'>,
+  live: ReadonlyMap<string, ViewHandle> = new Map(),
 ): ViewHandles {
   const handles = new Map<string, ViewHandle>();
   const known = (name: string, generation: number): ViewHandle | undefined => handles.get(`${name}/${generation}`);
@@ -68,7 +71,8 @@ export function createViewHandles(
   return {
     get(name) {
       const consumer = model.projectorOf.get(name);
-      const handle = consumer && of(name, served?.generationOf(name) ?? consumer.generation);
+      const stored = consumer && of(name, served?.generationOf(name) ?? consumer.generation);
+      const handle = stored ?? live.get(name);
       if (handle !== undefined) return handle;
       throw new MillraceError('UNKNOWN_VIEW', `There is no view "${String(name).slice(0, 100)}".`);
     },
@@ -116,6 +120,7 @@ function handleOf(
     build,
     progress: createViewProgress(store, consumer, { exact }),
     isOwn,
+    isStored: true,
     plan(filter, sort) {
       try {
         return planList(view, filter, sort);

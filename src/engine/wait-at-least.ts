@@ -33,6 +33,10 @@ interface Need {
   readonly events: readonly (EventAt & { readonly partition: number })[];
 }
 const NOTHING: Need = { partitions: new Map(), events: [] };
+/** A need that is not met: its partitions are not there, or (`isParked`) an event of it waits behind a failed one. */
+interface Unmet extends Need {
+  readonly isParked: boolean;
+}
 
 export interface AtLeast {
   /** Whether `wait` would resolve at once, as far as this process knows. */
@@ -44,6 +48,11 @@ export interface AtLeast {
    * nothing more and throws VIEW_BEHIND.
    */
   wait(progress: ViewProgress, token: string, deadlineMs: number, signal?: AbortSignal): Promise<void>;
+  /**
+   * Whether the view comes to that by `deadlineMs`; false at once when an event waits behind a failed one. Throws BAD_TOKEN and
+   * what reads of MongoDB throw.
+   */
+  reached(progress: ViewProgress, token: string, deadlineMs: number): Promise<boolean>;
   /**
    * The answer of a read that followed `wait`. Throws VIEW_BEHIND soon after `deadlineMs` when MongoDB is cut off; a read
    * that only takes long is waited for.
@@ -73,17 +82,27 @@ export function createAtLeast(deps: AtLeastDeps): AtLeast {
   setMaxListeners(0, closing.signal);
   const needs = needFinder(deps);
 
-  const look = async (progress: ViewProgress, token: string, ask: boolean) => {
+  const look = async (
+    progress: ViewProgress,
+    token: string,
+    ask: boolean,
+  ): Promise<Unmet | 'REACHED' | 'PLACING' | 'LAGGING'> => {
     const need = await needs.find(progress, token);
     if (typeof need === 'string') return need;
     if (ask && !reached(progress, need)) await progress.refresh();
-    return reached(progress, need) && !(await parked(progress, need)) ? 'REACHED' : need;
+    if (!reached(progress, need)) return { ...need, isParked: false };
+    return (await parked(progress, need)) ? { ...need, isParked: true } : 'REACHED';
   };
   const satisfied: AtLeast['satisfied'] = (progress, token) => {
     const kept = needs.kept(progress, token);
     return kept !== undefined && reached(progress, kept) && mayBeParked(progress, kept).length === 0;
   };
-  const wait: AtLeast['wait'] = async (progress, token, deadlineMs, signal) => {
+  const waiting = async (
+    progress: ViewProgress,
+    token: string,
+    deadlineMs: number,
+    { signal, untilParked = false }: { readonly signal?: AbortSignal | undefined; readonly untilParked?: boolean },
+  ): Promise<void> => {
     if (satisfied(progress, token)) return;
     const waker = wakeable(closing.signal);
     const stops = [deps.logReader.onAdvance(waker.wake), progress.onChange(waker.wake)];
@@ -96,6 +115,7 @@ export function createAtLeast(deps: AtLeastDeps): AtLeast {
         // A hint says all it knows; only when time has passed the partitions themselves are asked.
         const found = await unlessCutOff(look(progress, token, looked === 'time'), deadlineMs);
         if (found === 'REACHED') return;
+        if (untilParked && typeof found !== 'string' && found.isParked) throw behind(progress, 'PARKED');
         const remainingMs = deadlineMs - Date.now();
         if (remainingMs <= 0) {
           const reason = await unlessCutOff(reasonOf(progress, found), deadlineMs);
@@ -106,6 +126,17 @@ export function createAtLeast(deps: AtLeastDeps): AtLeast {
       }
     } finally {
       for (const stop of stops) stop();
+    }
+  };
+  const wait: AtLeast['wait'] = (progress, token, deadlineMs, signal) =>
+    waiting(progress, token, deadlineMs, { signal });
+  const untilReached: AtLeast['reached'] = async (progress, token, deadlineMs) => {
+    try {
+      await waiting(progress, token, deadlineMs, { untilParked: true });
+      return true;
+    } catch (error) {
+      if (isMillraceError(error, 'VIEW_BEHIND') || isMillraceError(error, 'SHUTTING_DOWN')) return false;
+      throw error;
     }
   };
   const overdue = new Overdue();
@@ -128,7 +159,7 @@ export function createAtLeast(deps: AtLeastDeps): AtLeast {
         },
       );
     });
-  return { satisfied, wait, answer, close: () => closing.abort() };
+  return { satisfied, wait, reached: untilReached, answer, close: () => closing.abort() };
 }
 
 const lookMs = (deadlineMs: number): number => Math.max(LOOK_MIN_MS, deadlineMs - Date.now());

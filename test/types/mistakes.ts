@@ -2,7 +2,7 @@
  * What must not compile, each mistake in its place. `npm run typecheck` is the test; test/types.test.ts reads the
  * error that each gives: it is short and holds what stands after the arrow.
  */
-import { aggregate, command, event, projector, query, saga, service, view } from 'millrace';
+import { aggregate, command, customProjector, event, projector, query, saga, service, view } from 'millrace';
 import { spec } from 'millrace/testing';
 import { z } from 'zod';
 
@@ -131,6 +131,11 @@ projector({
   // @ts-expect-error a projector has nothing to send with → provides too few arguments
   on: { Opened: (_doc, _event, _key, { send }) => send(thing, 'x', { type: 'Open', data: { owner: 'x' } }) },
 });
+
+// @ts-expect-error a mode that there is not → '"lazy"' is not assignable
+projector({ name: 'p', version: 1, from, into: things, mode: 'lazy', on: { Opened: () => null } });
+// @ts-expect-error a custom projector cannot be folded alone → '"live"' is not assignable
+customProjector({ name: 'p', version: 1, from, into: things, mode: 'live', on: { Opened: () => undefined } });
 
 /* Sagas */
 const reacting = { name: 's', from, initial: () => ({ count: 0 }) } as const;

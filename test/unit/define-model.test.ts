@@ -305,6 +305,23 @@ describe('views, projectors and queries', () => {
     expect(refused(counter(), totals, keep({ from: [undefined] }))).toEqual(invalid(/`from` holds something/));
     expect(refused(counter(), totals, keep({ into: undefined }))).toEqual(invalid(/`into` is no view/));
   });
+  test('a projector has a mode; a live one is stored by nobody, so it has nothing that only a stored one can have', () => {
+    expect(refused(counter(), totals, keep({ mode: 'lazy' }))).toEqual(invalid(/`mode` must be 'async', 'inline' or/));
+    const built = (mode?: string) => buildModel([of(counter(), totals, keep({ mode }))]);
+    expect(built().consumers).toMatchObject([{ name: 'totals', projector: { mode: 'async' } }]);
+    expect(built('inline').projectorOf.get('total')).toMatchObject({ projector: { mode: 'inline' } });
+    const live = built('live');
+    expect([live.consumers, [...live.projectorOf], [...live.liveProjectorOf.keys()]]).toEqual([[], [], ['total']]);
+    const keepLive = (change: object) => refused(counter(), totals, keep({ mode: 'live', ...change }));
+    expect(keepLive({ version: 2, previous: keep() })).toEqual(invalid(/has mode 'live' and a `previous`/));
+    expect(keepLive({ startFrom: 'now' })).toEqual(invalid(/has mode 'live' and a `startFrom`/));
+    const stored = keep({ version: 2, previous: keep({ mode: 'live' }) });
+    expect(refused(counter(), totals, stored)).toEqual(invalid(/`previous` has mode 'live'/));
+    const custom = { ...keep({ mode: 'live' }), write: () => undefined };
+    expect(refused(counter(), totals, custom)).toEqual(invalid(/custom projector with mode 'live'/));
+    const again = keep({ name: 'again' });
+    expect(refused(counter(), totals, keep({ mode: 'live' }), again)).toMatchObject({ code: 'NAME_TAKEN' });
+  });
   test('a query has schemas that can be derived and something to run', () => {
     type AnyQuerySpec = Parameters<typeof query>[0];
     const ask = (change: object) =>
