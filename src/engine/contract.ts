@@ -61,7 +61,8 @@ export interface CommandAccepted {
   readonly events: readonly ReceiptEvent[];
   /**
    * Names of inline views that take from these events and did not show them when the command was answered: not within
-   * AT_LEAST_TIMEOUT_MS, or because their key waits behind a failed event. Empty in receipts that are looked up later.
+   * AT_LEAST_TIMEOUT_MS, or because their key waits behind a failed event or their projector is paused. Empty in receipts that are
+   * looked up later.
    */
   readonly behind: readonly string[];
 }

@@ -66,8 +66,8 @@ export interface Reads
     | 'watchEvents'
   > {
   /**
-   * Whether a view comes to show what a token's command caused, by a time (epoch); false at once when an event of it waits behind a
-   * failed one.
+   * Whether a view comes to show what a token's command caused, by a time (epoch); false as soon as it is seen that it will not by
+   * itself.
    */
   shows(view: string, token: string, deadlineMs: number): Promise<boolean>;
   /** Every open subscription of the view gets GAP with this reason, and a snapshot of what is served then. */

@@ -11,6 +11,8 @@ export const MISSED_EVENTS_CAP = 100;
 /** An aggregate or service, as the events of its streams know it. */
 type Emitter = Pick<AggregateModel, 'name' | 'events'>;
 
+const NONE: readonly string[] = [];
+
 interface ReceiptOptions {
   /** True when this is the receipt of an earlier try. */
   readonly duplicate: boolean;
@@ -40,7 +42,7 @@ export function acceptedReceipt(
     ...(!written && { dryRun: true as const }),
     token: encodeToken({ logId, stream, commandId: command.id, ...waitsFor }),
     events: receiptEvents(aggregate, commit),
-    behind: [],
+    behind: NONE,
   };
 }
 

@@ -6,7 +6,7 @@ import { atMost } from '../queue/at-most.ts';
 import type { LogDocument } from '../store/documents.ts';
 import type { EventPages } from '../store/event-pages.ts';
 import { inTime } from '../store/in-time.ts';
-import type { EventAt } from '../store/view-documents.ts';
+import type { EventAt, PartitionState } from '../store/view-documents.ts';
 import type { DecodeOnce } from './decode-once.ts';
 import type { LogReader } from './log-reader.ts';
 import { Overdue } from './overdue.ts';
@@ -33,9 +33,10 @@ interface Need {
   readonly events: readonly (EventAt & { readonly partition: number })[];
 }
 const NOTHING: Need = { partitions: new Map(), events: [] };
-/** A need that is not met: its partitions are not there, or (`isParked`) an event of it waits behind a failed one. */
+/** A need that is not met yet. */
 interface Unmet extends Need {
-  readonly isParked: boolean;
+  /** Time alone will not do it: an event of it waits behind a failed one, or a partition of it stands still or is paused. */
+  readonly isHeld: boolean;
 }
 
 export interface AtLeast {
@@ -49,8 +50,8 @@ export interface AtLeast {
    */
   wait(progress: ViewProgress, token: string, deadlineMs: number, signal?: AbortSignal): Promise<void>;
   /**
-   * Whether the view comes to that by `deadlineMs`; false at once when an event waits behind a failed one. Throws BAD_TOKEN and
-   * what reads of MongoDB throw.
+   * Whether the view comes to that by `deadlineMs`; false as soon as it is seen that it will not by itself: an event waits behind
+   * a failed one, or the projector is paused. Throws BAD_TOKEN and what reads of MongoDB throw.
    */
   reached(progress: ViewProgress, token: string, deadlineMs: number): Promise<boolean>;
   /**
@@ -89,9 +90,14 @@ export function createAtLeast(deps: AtLeastDeps): AtLeast {
   ): Promise<Unmet | 'REACHED' | 'PLACING' | 'LAGGING'> => {
     const need = await needs.find(progress, token);
     if (typeof need === 'string') return need;
-    if (ask && !reached(progress, need)) await progress.refresh();
-    if (!reached(progress, need)) return { ...need, isParked: false };
-    return (await parked(progress, need)) ? { ...need, isParked: true } : 'REACHED';
+    const states = ask && !reached(progress, need) ? await progress.refresh() : [];
+    if (!reached(progress, need)) {
+      return {
+        ...need,
+        isHeld: standStill(states, need) || lagging(states, need).some(({ paused }) => paused === true),
+      };
+    }
+    return (await parked(progress, need)) ? { ...need, isHeld: true } : 'REACHED';
   };
   const satisfied: AtLeast['satisfied'] = (progress, token) => {
     const kept = needs.kept(progress, token);
@@ -101,7 +107,7 @@ export function createAtLeast(deps: AtLeastDeps): AtLeast {
     progress: ViewProgress,
     token: string,
     deadlineMs: number,
-    { signal, untilParked = false }: { readonly signal?: AbortSignal | undefined; readonly untilParked?: boolean },
+    { signal, untilHeld = false }: { readonly signal?: AbortSignal | undefined; readonly untilHeld?: boolean },
   ): Promise<void> => {
     if (satisfied(progress, token)) return;
     const waker = wakeable(closing.signal);
@@ -115,7 +121,7 @@ export function createAtLeast(deps: AtLeastDeps): AtLeast {
         // A hint says all it knows; only when time has passed the partitions themselves are asked.
         const found = await unlessCutOff(look(progress, token, looked === 'time'), deadlineMs);
         if (found === 'REACHED') return;
-        if (untilParked && typeof found !== 'string' && found.isParked) throw behind(progress, 'PARKED');
+        if (untilHeld && typeof found !== 'string' && found.isHeld) throw behind(progress, 'PARKED');
         const remainingMs = deadlineMs - Date.now();
         if (remainingMs <= 0) {
           const reason = await unlessCutOff(reasonOf(progress, found), deadlineMs);
@@ -132,7 +138,7 @@ export function createAtLeast(deps: AtLeastDeps): AtLeast {
     waiting(progress, token, deadlineMs, { signal });
   const untilReached: AtLeast['reached'] = async (progress, token, deadlineMs) => {
     try {
-      await waiting(progress, token, deadlineMs, { untilParked: true });
+      await waiting(progress, token, deadlineMs, { untilHeld: true });
       return true;
     } catch (error) {
       if (isMillraceError(error, 'VIEW_BEHIND') || isMillraceError(error, 'SHUTTING_DOWN')) return false;
@@ -249,11 +255,15 @@ async function reasonOf(progress: ViewProgress, need: Need | 'PLACING' | 'LAGGIN
   const states = await progress.refresh();
   if (await parked(progress, need)) return 'PARKED';
   if (reached(progress, need)) return 'REACHED';
-  const standsStill = states.some(
-    ({ partition, checkpoint, failure }) => failure !== undefined && checkpoint < (need.partitions.get(partition) ?? 0),
-  );
-  return standsStill ? 'PARKED' : 'LAGGING';
+  return standStill(states, need) ? 'PARKED' : 'LAGGING';
 }
+
+/** Partitions that have not come to what is needed of them. */
+const lagging = (states: readonly PartitionState[], { partitions }: Need): readonly PartitionState[] =>
+  states.filter(({ partition, checkpoint }) => checkpoint < (partitions.get(partition) ?? 0));
+
+const standStill = (states: readonly PartitionState[], need: Need): boolean =>
+  lagging(states, need).some(({ failure }) => failure !== undefined);
 
 const causes: Readonly<Record<Reason, string>> = {
   PLACING: 'the events of that command are not placed in the log yet, or it waits in its queue',

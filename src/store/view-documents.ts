@@ -61,7 +61,7 @@ export interface IndexScan {
 /** What a reader needs to know of a partition. */
 export type PartitionState = Pick<
   PartitionDocument,
-  'partition' | 'checkpoint' | 'revision' | 'failure' | 'blockedCount'
+  'partition' | 'checkpoint' | 'revision' | 'failure' | 'blockedCount' | 'paused'
 >;
 
 /** An event that concerns a document. */
@@ -201,7 +201,15 @@ export function createViewStore(client: MongoClient, db: Db, logId: string): Vie
         const prefix = `${logId}/${consumer}/${generation}`;
         return partitions
           .find({ _id: { $gte: `${prefix}/`, $lt: `${prefix}0` } }, { session, batchSize: 1_000 })
-          .project<PartitionState>({ _id: 0, partition: 1, checkpoint: 1, revision: 1, failure: 1, blockedCount: 1 })
+          .project<PartitionState>({
+            _id: 0,
+            partition: 1,
+            checkpoint: 1,
+            revision: 1,
+            failure: 1,
+            blockedCount: 1,
+            paused: 1,
+          })
           .toArray();
       }),
     isParked: (consumer, generation, events) =>

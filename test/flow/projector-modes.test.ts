@@ -312,12 +312,21 @@ describe('inline', () => {
     await Promise.all([gateway, worker].map(stop));
   });
 
-  test('a key that waits behind a failed event is not waited for', async () => {
+  test('a key that waits behind a failed event is not waited for, nor a projector that is paused', async () => {
     const app = await open({ servers, parts, env: { AT_LEAST_TIMEOUT_MS: '60000' } });
     expect((await ask(app, move, { id: 'a', to: POISON })).moveCrate.behind).toEqual(['Crate']);
     expect((await ask(app, move, { id: 'a', to: 's1' })).moveCrate.behind).toEqual(['Crate']);
     await app.send(crate, 'b', { type: 'MakeCrate', data: { shelf: 's1' } });
     expect((await ask(app, move, { id: 'b', to: 's2' })).moveCrate.behind).toEqual([]);
+    const call = { reason: 'test', actor: null };
+    await app.runtime.operators.pauseConsumer('Shelves', call);
+    expect((await ask(app, move, { id: 'b', to: 's3' })).moveCrate.behind).toEqual(['Shelf']);
+    await app.runtime.operators.resumeConsumer('Shelves', call);
+    expect((await ask(app, move, { id: 'b', to: 's4' })).moveCrate.behind).toEqual([]);
+    expect(await ask(app, '{ s3: shelf(id: "s3") { id } shelf(id: "s4") { crates } }')).toEqual({
+      s3: null,
+      shelf: { crates: ['b'] },
+    });
     await stop(app);
   });
 });
