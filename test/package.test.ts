@@ -87,7 +87,7 @@ afterAll(async () => {
   await rm(folder, { recursive: true, force: true });
 });
 
-describe('the package', { timeout: 60_000 }, () => {
+describe('the package', { timeout: 120_000 }, () => {
   test('holds what runs, its sources and its papers, and nothing else', () => {
     const rooms = ['dist', 'bin', 'src', 'resolvers', 'workers', 'docs'];
     expect(packed).toEqual(
@@ -131,7 +131,7 @@ describe('the package', { timeout: 60_000 }, () => {
   });
 });
 
-describe("the README's module", { timeout: 60_000 }, () => {
+describe("the README's module", { timeout: 120_000 }, () => {
   test('has 30 lines at most', async () => {
     const lines = (await readmeModule()).trimEnd().split('\n');
     expect(lines.length).toBeLessThanOrEqual(30);

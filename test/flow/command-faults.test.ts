@@ -79,7 +79,7 @@ test('a worker that is killed in the middle of a command leaves it to another: o
   expect(new Set(requestsFor(commandId).map(({ idempotencyKey }) => idempotencyKey)).size).toBe(1);
   expect(requestsFor(commandId)).toHaveLength(2);
   expect(await commitsOf(commandId)).toHaveLength(1);
-}, 40_000);
+});
 
 test('a worker that stands still loses its command, and changes nothing when it goes on', async () => {
   const { servers, startProcess, commitsOf, queued } = await stage();
@@ -101,7 +101,7 @@ test('a worker that stands still loses its command, and changes nothing when it 
   expect(await end(await charge(gateway, 'still', next), gateway)).toMatchObject({ status: 'ACCEPTED' });
   expect(await commitsOf(commandId)).toEqual([before]);
   expect(await queued.findOne({ commandId })).toMatchObject({ state: 'ACCEPTED' });
-}, 40_000);
+});
 
 test('a process that dies between its answer and the work leaves no command behind', async () => {
   const { servers, startProcess, queued } = await stage();
@@ -123,7 +123,7 @@ test('a process that dies between its answer and the work leaves no command behi
   expect(performance.now() - diedAt).toBeLessThan(25_000);
   const [one] = await queued.find().toArray();
   expect(await other.runtime.findCommand('sum', one!.id, one!.commandId)).toMatchObject({ receipt: { version: 1 } });
-}, 40_000);
+});
 
 test('a handler that kills its process again and again is found', async () => {
   const { servers, queued } = await stage();
@@ -164,7 +164,7 @@ test('a decision that kills its process is found, and what was in hand beside it
   // Mended: this process has other code.
   expect(await gateway.runtime.retryCommand(deadly, { reason: 'mended' })).toMatchObject({ status: 'RECEIVED' });
   expect(await end(deadly, gateway)).toMatchObject({ status: 'ACCEPTED', attempts: 1 });
-}, 40_000);
+});
 
 test('a command whose process died twice runs with none beside it, and only deaths count against it', async () => {
   const { servers, queued } = await stage();

@@ -153,7 +153,7 @@ describe('several gateways', () => {
       const outcome = await second.send(account, id, { type: 'Withdraw', data: { amount: 1 } });
       if (outcome.kind !== 'accepted') expect.fail(`round ${i}: ${JSON.stringify(outcome)}`);
     }
-  }, 60_000);
+  }, 120_000);
 
   it('racing withdrawals never overdraw, and versions have no gap', async () => {
     const id = await open(a, 100);
@@ -285,4 +285,4 @@ it('50,000 events of one stream are appended and folded by a cold gateway', asyn
   const cold = await start('gateway');
   const outcome = await cold.send(lamp, id, { type: 'Flicker', data: { count: 1, pin: '' } });
   expect(outcome).toMatchObject({ kind: 'accepted', version: 50_001 });
-}, 60_000);
+}, 120_000);

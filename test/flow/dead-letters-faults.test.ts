@@ -123,14 +123,14 @@ describe('handlers that fail by chance, while events keep coming', () => {
       seen = { seed, counted, blocked: await dead.letters.countDocuments() };
       return counted >= commits.length ? true : undefined;
     };
-    await until('all events', look, { timeoutMs: 40_000, seen: () => seen });
+    await until('all events', look, { timeoutMs: 90_000, seen: () => seen });
     const found = await fixture.connection.db.collection<ViewDocument>('view_list_g1').find().toArray();
     expect(new Map(found.map(({ _id, all }) => [_id, all])), `seed ${seed}`).toEqual(want);
     await until('nothing is blocked', async () => ((await dead.letters.countDocuments()) === 0 ? true : undefined));
     expect(await dead.parkedEvents.countDocuments()).toBe(0);
     const partitions = await fixture.store.partitions.read([{ consumer: 'lists', generation: 1 }]);
     expect(partitions.map(({ blockedCount }) => blockedCount)).toEqual(partitions.map(() => 0));
-  }, 60_000);
+  }, 120_000);
 });
 
 /** Random numbers that a seed repeats. */

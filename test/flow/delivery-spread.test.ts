@@ -44,7 +44,7 @@ async function underLoad<Value>(
   };
   const loads = [load(), load()];
   try {
-    return await until(awaited, look, { timeoutMs: 20_000, seen });
+    return await until(awaited, look, { timeoutMs: 60_000, seen });
   } finally {
     enough = true;
     await Promise.all(loads);
@@ -106,7 +106,7 @@ describe('while events come', () => {
 });
 
 describe('a partition whose job a dead process has', () => {
-  it('is run by the process that sweeps, which stays with it while events come', { timeout: 60_000 }, async () => {
+  it('is run by the process that sweeps, which stays with it while events come', { timeout: 120_000 }, async () => {
     const own = testServers();
     const fixture = await deliveryFixture(own);
     const id = 'lone';

@@ -34,7 +34,7 @@ describe('a stop while MongoDB is silent', () => {
       seen = lag.map(({ consumer, position }) => ({ consumer, position, appended }));
       return lag.every(({ position }) => position === appended) || undefined;
     };
-    await until(`all consumers at ${appended}`, look, { timeoutMs: 20_000, seen: () => seen });
+    await until(`all consumers at ${appended}`, look, { timeoutMs: 60_000, seen: () => seen });
   }
 
   async function untilBegun(): Promise<void> {
@@ -51,7 +51,7 @@ describe('a stop while MongoDB is silent', () => {
   it.each([
     ['with nothing to do', untilLevel],
     ['with transactions under way', untilBegun],
-  ])('ends in its time, %s, and nothing is lost', { timeout: 60_000 }, async (_what, reach) => {
+  ])('ends in its time, %s, and nothing is lost', { timeout: 120_000 }, async (_what, reach) => {
     const worker = await fixture.startWorker();
     await append();
     await reach();

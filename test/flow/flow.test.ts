@@ -161,11 +161,11 @@ describe('a flow', () => {
   test('of 300 commands is whole, and what is beyond 2,000 steps is said to be missing', async () => {
     const correlationId = randomUUID();
     await Promise.all(Array.from({ length: 300 }, (_, n) => place(`c${n}`, `i${n}`, correlationId)));
-    const whole = await app.settled(correlationId, { timeoutMs: 20_000 });
+    const whole = await app.settled(correlationId, { timeoutMs: 60_000 });
     expect(whole.steps).toHaveLength(300 * 5);
     expect(whole.truncated).toBe(false);
     await Promise.all(Array.from({ length: 200 }, (_, n) => place(`d${n}`, `i${n}`, correlationId)));
-    const cut = await app.settled(correlationId, { timeoutMs: 20_000 });
+    const cut = await app.settled(correlationId, { timeoutMs: 60_000 });
     expect(cut.steps).toHaveLength(2_000);
     expect([cut.truncated, cut.steps.at(-1)?.truncated, cut.steps.at(-2)?.truncated]).toEqual([true, true, false]);
     const query = `{ flow(correlationId: "${correlationId}") { settled truncated

@@ -44,7 +44,7 @@ it.each([
 
     await expectExact(servers, sums);
     await until('the reader saw the last position', () => tail.seen.at(-1) === TOTAL || undefined, {
-      timeoutMs: 20_000,
+      timeoutMs: 60_000,
       seen: () => tail.seen.at(-1),
     });
     expect(tail.seen).toEqual(Array.from({ length: TOTAL }, (_, i) => i + 1));
@@ -119,7 +119,7 @@ async function expectExact(servers: TestServers, sums: ReadonlyMap<string, numbe
       placed = await db.collection('events').countDocuments();
       return placed === TOTAL || undefined;
     },
-    { timeoutMs: 20_000, seen: () => placed },
+    { timeoutMs: 60_000, seen: () => placed },
   );
   await until(
     'the view is level',
@@ -129,7 +129,7 @@ async function expectExact(servers: TestServers, sums: ReadonlyMap<string, numbe
         (documents.length === WRITERS && documents.every(({ _id, balance }) => sums.get(_id) === balance)) || undefined
       );
     },
-    { timeoutMs: 20_000 },
+    { timeoutMs: 60_000 },
   );
   expect(await verifyLog(createDeliveryStore(client, db, 'main'))).toMatchObject({
     ok: true,

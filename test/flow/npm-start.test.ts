@@ -63,7 +63,7 @@ async function serverPid(name: 'mongo' | 'redis'): Promise<number> {
 }
 
 test('serves, shows a curl line that works, stops on SIGINT, and keeps its data', {
-  timeout: 90_000,
+  timeout: 120_000,
 }, async () => {
   const first = npmStart();
   const url = await first.url();
@@ -89,7 +89,7 @@ test('serves, shows a curl line that works, stops on SIGINT, and keeps its data'
   expect((await answer.json()).data.events.edges).toHaveLength(1);
 });
 
-test('stops in order when its launcher is killed', { timeout: 60_000 }, async () => {
+test('stops in order when its launcher is killed', { timeout: 120_000 }, async () => {
   const killed = npmStart();
   const url = await killed.url();
   const pid = await serverPid('mongo');
@@ -105,14 +105,14 @@ test('stops in order when its launcher is killed', { timeout: 60_000 }, async ()
   await until('the application is gone', () => (stampOf(application) === undefined ? true : undefined));
 });
 
-test('a second start in the same folder is refused', { timeout: 60_000 }, async () => {
+test('a second start in the same folder is refused', { timeout: 120_000 }, async () => {
   await npmStart().url();
   const second = npmStart();
   expect(await second.exited).toBe(1);
   expect(second.output()).toContain('DATA_DIR_IN_USE');
 });
 
-test('nothing is embedded in production', { timeout: 60_000 }, async () => {
+test('nothing is embedded in production', { timeout: 120_000 }, async () => {
   const refused = npmStart([], { NODE_ENV: 'production' });
   expect(await refused.exited).toBe(1);
   expect(refused.output()).toContain('SETTINGS_INVALID');

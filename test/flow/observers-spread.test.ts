@@ -55,7 +55,7 @@ it('events are handled once, in order, while partitions go back and forth betwee
   const order = new Map<string, number[]>();
   for (const { id, by } of seen) order.set(id, [...(order.get(id) ?? []), by]);
   for (const numbers of order.values()) expect(numbers).toEqual([...numbers].sort((a, b) => a - b));
-}, 60_000);
+}, 120_000);
 
 it('a process that stops gives its partitions back as soon as the handlers in hand have ended', async () => {
   const fixture = await deliveryFixture();
@@ -86,4 +86,4 @@ it('a process that stops gives its partitions back as soon as the handlers in ha
   expect(ofFirst() - before).toBeLessThanOrEqual(3);
   await until('all by the other', () => (seen.length >= 60 ? true : undefined), { timeoutMs: 30_000 });
   expect(new Set(seen.map(({ by }) => by)).size).toBe(60);
-}, 60_000);
+}, 120_000);

@@ -160,4 +160,4 @@ test('a group is given up with a reason, one entry in the audit each', async () 
   // What waited behind them was handled.
   await until('nothing of the group is left', async () => ((await groups()).length === 1 ? true : undefined));
   expect((await data('{ place(id: "parcel-2") { place } }')).place).toEqual({ place: 'shelf' });
-}, 60_000);
+}, 120_000);

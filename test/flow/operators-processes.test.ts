@@ -57,7 +57,7 @@ test('an operation goes on when its worker leaves; what it counts is what was do
     (await gateway.db.collection('view_place_g1').countDocuments({ place: 'home' })) === 50 ? true : undefined,
   );
   await second.app.stop();
-}, 60_000);
+}, 120_000);
 
 test('a retry or skip is done by the process that runs the version, whoever came first; what none runs is said to be left', async () => {
   const rolling: Bugs = { trouble: () => new Error('bad') };
@@ -96,4 +96,4 @@ test('a retry or skip is done by the process that runs the version, whoever came
     error: expect.stringMatching(/no process runs .*: 2 of "places" \(generation 1\)/),
   });
   expect(await now.letters.countDocuments({ generation: 1 })).toBe(2);
-}, 30_000);
+});

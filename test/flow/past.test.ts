@@ -264,7 +264,7 @@ beforeAll(async () => {
   app = await start({ modules: [parts], schema, settings, logger });
   for (let count = 0; count < 220; count++) await act(app, crate);
   await levelled();
-}, 60_000);
+}, 120_000);
 afterAll(async () => {
   await app?.stop();
   await connection?.client.close();
@@ -292,7 +292,7 @@ describe('a document as of a position', () => {
     }
     expect(seen.there).toBeGreaterThan(50);
     expect(seen.gone).toBeGreaterThan(10);
-  }, 60_000);
+  }, 120_000);
   test('at the end of the log equals what the view holds', async () => {
     const position = await end();
     for (const id of CRATES) {
@@ -519,7 +519,7 @@ test('a past that would take too many events is refused, naming the limit; what 
   expect(page.pageInfo.hasNextPage).toBe(true);
   const next = app.runtime.documentHistory('crate', 'long', { after: page.pageInfo.endCursor });
   expect(await codeOf(next)).toBe('HISTORY_TOO_LONG');
-}, 30_000);
+});
 
 test('while a new version is built beside it, the past is that of the version that is read', async () => {
   await app.send(crate, 'kept', { type: 'MakeCrate', data: { shelf: 's1' } });

@@ -75,4 +75,4 @@ test('a rebuild whose process is killed in the middle goes on in the next one, a
   expect(new Map(found.map(({ _id, count, changes }) => [_id, { count, changes }]))).toEqual(expected);
   // Each event once: the version of a document is the number of its changes.
   expect(found.every(({ _version, changes }) => _version === changes)).toBe(true);
-}, 90_000);
+}, 120_000);

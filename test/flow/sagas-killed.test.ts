@@ -75,7 +75,7 @@ test('orders whose worker is killed at every step are paid, shipped and complete
       const over = found.filter(({ type }) => type === 'OrderCompleted' || type === 'OrderFailed');
       return over.length === ids.length ? found : undefined;
     },
-    { timeoutMs: 20_000 },
+    { timeoutMs: 60_000 },
   );
   const of = (id: string): readonly string[] =>
     events

@@ -260,7 +260,7 @@ describe('commits that were left behind', async () => {
 describe('when placing takes long', async () => {
   const fixture = await deliveryFixture();
 
-  it('what waits for room all goes on, and a stop ends', { timeout: 70_000 }, async () => {
+  it('what waits for room all goes on, and a stop ends', { timeout: 120_000 }, async () => {
     await leaveBehind(fixture, [fixture.count('left'), fixture.count('left'), fixture.count('left')]);
     const { seen, store } = watched(fixture);
     const [placing, searching] = [gate(), gate()];

@@ -63,7 +63,7 @@ describe('a webhook', () => {
       order.set(subject, [...(order.get(subject) ?? []), data.by]);
     }
     for (const seen of order.values()) expect(seen).toEqual([...seen].sort((a, b) => a - b));
-  }, 60_000);
+  }, 120_000);
 
   it('comes again under the same id when its process was killed between sending and writing that down', async () => {
     const fixture = await deliveryFixture();
@@ -91,7 +91,7 @@ describe('a webhook', () => {
     expect(receiver.received).toHaveLength(2);
     expect(new Set(receiver.received.map(idOf)).size).toBe(1);
     expect(new Set(receiver.received.map(({ body }) => body)).size).toBe(1);
-  }, 60_000);
+  }, 120_000);
 
   it('waits as long as the receiver asks for', async () => {
     const fixture = await deliveryFixture();
@@ -144,7 +144,7 @@ describe('an alert', () => {
     expect(text).toMatch(/^\*1 dead letter\* in consumer \*hook\*\n/);
     expect(text).toContain('&lt;gone&gt; &amp;');
     expect(text).not.toContain(receiver.url);
-  }, 60_000);
+  }, 120_000);
 
   it('that is not taken is told again', async () => {
     const fixture = await deliveryFixture();
@@ -163,7 +163,7 @@ describe('an alert', () => {
       return slack.received[1];
     });
     await until('its record', async () => (await alerts.findOne({ toldAt: { $exists: true } })) ?? undefined);
-  }, 60_000);
+  }, 120_000);
 
   it('that hangs holds up no delivery', async () => {
     const fixture = await deliveryFixture();
@@ -178,5 +178,5 @@ describe('an alert', () => {
     await until('the next event', () => receiver.received.find((one) => eventOf(one).subject === 'good'), {
       timeoutMs: 3_000,
     });
-  }, 60_000);
+  }, 120_000);
 });

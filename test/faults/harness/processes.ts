@@ -152,7 +152,7 @@ export class Processes {
 }
 
 /** Resolves when the process serves (a gateway) or says that it works (a worker). */
-export async function ready(one: RoleProcess, timeoutMs = 30_000): Promise<void> {
+export async function ready(one: RoleProcess, timeoutMs = 60_000): Promise<void> {
   const look = async (): Promise<true | undefined> => {
     if (one.ended !== undefined) throw new Error(`${one.role} ended at its start (${one.ended}): ${one.log()}`);
     if (one.role === 'worker') return one.log().includes('worker started') || undefined;
