@@ -13,7 +13,7 @@ export function tillService(url: string) {
     rejections: ['DECLINED'],
     attempts: 3,
     backoff: { delayMs: 100 },
-    timeoutMs: 1_000,
+    timeoutMs: 3_000,
     exclusive: ({ data }) => cardOf(data),
     handle: {
       Charge: async ({ card, amount }, { idempotencyKey, signal, reject }) => {
