@@ -26,7 +26,7 @@ function raw(bytes: string, port = portOf(bank.url)): Promise<string> {
   return new Promise((resolve, reject) => {
     let text = '';
     const socket = connect(port, '127.0.0.1', () => socket.write(bytes));
-    socket.setTimeout(10_000, () => reject(new Error(`no end of the connection within 10 s; saw ${text}`)));
+    socket.setTimeout(30_000, () => reject(new Error(`no end of the connection within 30 s; saw ${text}`)));
     socket.on('data', (data) => {
       text += data.toString('latin1');
     });
