@@ -161,6 +161,32 @@ for await (const { document, cursor } of running.watch(accountView, 'ada', { aft
   last = cursor;
 }
 
+// docs/response-models.md
+const answer = await running.send(account, 'ada', { type: 'Withdraw', data: { amount: 100 } });
+if (answer.kind === 'rejected') console.log(answer.code); // 'INSUFFICIENT_FUNDS'
+
+const queued = await running.send(account, 'ada', { type: 'Deposit', data: { amount: 100 } }, { mode: 'QUEUED' });
+if (queued.kind === 'queued') {
+  const states = running.runtime.watchCommand(queued.token, AbortSignal.timeout(60_000));
+  for await (const { status } of states) console.log(status);
+}
+
+export const ledgerMail = observer({
+  name: 'ledgerMail',
+  from: [account, transfer],
+  on: {
+    MoneyDeposited: async ({ id }, context) => tell(id, context), // yours
+    TransferCompleted: async ({ id }, context) => tell(id, context),
+  },
+});
+
+export const reviewOfLargeSums = observer({
+  name: 'reviewOfLargeSums',
+  from: [account],
+  key: (event) => (event.type === 'MoneyDeposited' && event.data.amount > 1_000_000 ? event.stream.id : undefined),
+  on: { MoneyDeposited: async ({ id }, context) => tell(id, context) },
+});
+
 // docs/operations.md
 // As it was deployed; the module does not name it.
 const totalsV1 = projector({
