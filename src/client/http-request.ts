@@ -29,9 +29,21 @@ export function wireBody(request: WireRequest): string {
   try {
     return JSON.stringify(request);
   } catch (error) {
-    throw new MillraceClientError('BAD_DOCUMENT', `The variables cannot be sent: ${messageOf(error)}.`, {
-      cause: error,
-    });
+    const names = Object.entries(request.variables).flatMap(([name, value]) => (isJson(value) ? [] : [`$${name}`]));
+    throw new MillraceClientError(
+      'BAD_DOCUMENT',
+      `The variables cannot be sent (${names.join(', ')}): ${messageOf(error)}. Give them as JSON has them, a BigInt as a number or text.`,
+      { cause: error },
+    );
+  }
+}
+
+function isJson(value: unknown): boolean {
+  try {
+    JSON.stringify(value);
+    return true;
+  } catch {
+    return false;
   }
 }
 

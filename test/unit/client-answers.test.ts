@@ -252,6 +252,10 @@ test('variables that JSON cannot hold are refused at once', async () => {
   const sink = { next() {}, error() {}, complete() {} };
   expect(() => client.subscribe(watched, sink)).toThrow(expect.objectContaining({ code: 'BAD_DOCUMENT' }));
   expect(() => client.watch(watched)).toThrow(expect.objectContaining({ code: 'BAD_DOCUMENT' }));
+  const Page = () => createElement('p', null, String(useView(watched.query, variables).isLoading));
+  const page = createElement(MillraceProvider, { client }, createElement(Page));
+  const refused = { code: 'BAD_DOCUMENT', message: expect.stringMatching(/\(\$amount\).*BigInt/) };
+  expect(() => renderToString(page)).toThrow(expect.objectContaining(refused));
   expect(asked).toEqual([]);
 });
 
