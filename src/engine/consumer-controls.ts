@@ -4,12 +4,14 @@ import { MillraceError } from '../errors.ts';
 import type { Reset } from '../store/consumer-controls.ts';
 import type { AuditDocument, ConsumerDocument } from '../store/documents.ts';
 import type { InstanceStore } from '../store/instances.ts';
+import type { LeaseStore } from '../store/leases.ts';
 import type { OperatorStore } from '../store/operator-store.ts';
 import { consumerId, type GenerationRef, type PartitionReading, type PartitionStore } from '../store/partitions.ts';
 import { viewCollectionName } from '../store/view-documents.ts';
 import { auditEntry } from './audit-entry.ts';
 import type { HintBus } from './hint-bus.ts';
 import { isLiving } from './membership.ts';
+import { oneAtATime } from './one-at-a-time.ts';
 import type { OperatorCall, Operators, ResetOptions, ResetPreview } from './operator-contract.ts';
 import { checkCall } from './operator-input.ts';
 import { checkStart, effectsOf, planReset, type ResetPlan } from './reset-plan.ts';
@@ -26,6 +28,7 @@ export interface ConsumerControlDeps {
   readonly store: OperatorStore;
   readonly partitions: Pick<PartitionStore, 'read'>;
   readonly instances: Pick<InstanceStore, 'list'>;
+  readonly leases: Pick<LeaseStore, 'acquire' | 'release'>;
   readonly end: () => Promise<number>;
   readonly hints: Pick<HintBus, 'publish'>;
 }
@@ -98,21 +101,29 @@ export function createConsumerControls(deps: ConsumerControlDeps): ConsumerContr
     async retireConsumer(name, generation, given) {
       const call = checkCall(given);
       const ref = { consumer: name, generation };
-      const document = await consumers.find(ref);
-      const isGone = document?.retiredAt !== undefined && document.removing === undefined;
-      if (document === undefined || isGone) throw unknownConsumer(name, model, generation);
-      const collections = collectionsOf(ref, document, await consumers.list());
-      // Else whoever retired it may have died in between; nobody runs it until all is removed.
-      if (document.retiredAt === undefined) {
-        await refuseInUse(deps, ref);
-        const after = { state: 'RETIRED', removed: collections };
-        const audit = auditOf(deps, 'consumer.retire', ref, call, document, after);
-        await written(() => consumers.retire(ref, new Date(), audit), { refusedIsFine: true });
-      }
-      if (document.view !== undefined) await store.views.forget(document.view, ref);
-      await consumers.removeAll(ref, collections);
+      const id = consumerId(deps.logId, ref);
+      const who = `Consumer "${name}" (generation ${generation}) is being retired by somebody else.`;
+      // Whoever is slower would remove what is built anew after the other is done.
+      await oneAtATime(deps.leases, { id: `${id}/retire`, who }, () => retire(deps, ref, call));
     },
   };
+}
+
+async function retire(deps: ConsumerControlDeps, ref: GenerationRef, call: OperatorCall): Promise<void> {
+  const { consumers, views } = deps.store;
+  const document = await consumers.find(ref);
+  const isGone = document?.retiredAt !== undefined && document.removing === undefined;
+  if (document === undefined || isGone) throw unknownConsumer(ref.consumer, deps.model, ref.generation);
+  const collections = collectionsOf(ref, document, await consumers.list());
+  // Else whoever retired it died in between; nobody runs it until all is removed.
+  if (document.retiredAt === undefined) {
+    await refuseInUse(deps, ref);
+    const after = { state: 'RETIRED', removed: collections };
+    const audit = auditOf(deps, 'consumer.retire', ref, call, document, after);
+    await written(() => consumers.retire(ref, new Date(), audit), { refusedIsFine: true });
+  }
+  if (document.view !== undefined) await views.forget(document.view, ref);
+  await consumers.removeAll(ref, collections);
 }
 
 async function previewOf(store: OperatorStore, ref: GenerationRef, planned: ResetPlan): Promise<ResetPreview> {

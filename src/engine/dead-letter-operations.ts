@@ -9,14 +9,11 @@ import { consumerId, type GenerationRef } from '../store/partitions.ts';
 import { auditEntry } from './audit-entry.ts';
 import { isLiving } from './membership.ts';
 import { newId } from './new-id.ts';
+import { oneAtATime } from './one-at-a-time.ts';
 import type { DeadLetterFilter, Operation, OperatorCall, Operators } from './operator-contract.ts';
 import { checkCall, checkRate, operationMatch, RATE_DEFAULT } from './operator-input.ts';
 import { deadLetterOf, filterOf, operationOf } from './operator-reads.ts';
 import { written } from './written.ts';
-
-const LEASE_MS = 5_000;
-const LEASE_TRIES = 100;
-const LEASE_PAUSE_MS = 50;
 
 export type DeadLetterOperations = Pick<
   Operators,
@@ -57,7 +54,10 @@ export function createDeadLetterOperations(deps: Deps): DeadLetterOperations {
       return operationOf(operation);
     };
     // One alone is safe beside others: whoever comes second finds it changed.
-    return single ? begin() : alone(deps, begin);
+    if (single) return begin();
+    // Two that overlap cannot both begin.
+    const id = `${logId}/operations-start`;
+    return oneAtATime(deps.leases, { id, who: 'Another operation is being started.' }, begin);
   };
 
   return {
@@ -253,24 +253,4 @@ function newOperation(of: {
     updatedAt: now,
     finishedAt: of.totalCount === 0 ? now : null,
   };
-}
-
-/** One after the other over all processes, so that two that overlap cannot both begin. */
-async function alone(
-  { logId, leases }: Pick<Deps, 'logId' | 'leases'>,
-  work: () => Promise<Operation>,
-): Promise<Operation> {
-  const id = `${logId}/operations-start`;
-  const holder = newId();
-  for (let attempt = 0; !(await leases.acquire(id, holder, LEASE_MS)); attempt++) {
-    if (attempt >= LEASE_TRIES) {
-      throw new MillraceError('OPERATION_RUNNING', 'Another operation is being started. Try again in a second.');
-    }
-    await pause(LEASE_PAUSE_MS);
-  }
-  try {
-    return await work();
-  } finally {
-    await leases.release(id, holder).catch(() => undefined);
-  }
 }

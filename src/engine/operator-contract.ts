@@ -157,7 +157,8 @@ export interface Operators extends Rebuilds {
   resetConsumer(name: string, to: StartFrom, call: OperatorCall, options?: ResetOptions): Promise<ResetPreview>;
   /**
    * Removes what a consumer left behind that is in no module of this process and that no living process runs. Throws
-   * CONSUMER_RUNNING otherwise. A process with that code that starts later begins it anew.
+   * CONSUMER_RUNNING otherwise, OPERATION_RUNNING while somebody else does it. A process with that code that starts later begins it
+   * anew.
    */
   retireConsumer(name: string, generation: number, call: OperatorCall): Promise<void>;
 }

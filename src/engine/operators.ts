@@ -52,7 +52,7 @@ export function createOperators(deps: OperatorDeps): Operators & { readonly clos
     previewRetry,
     ...createDeadLetterOperations({ logId, store, leases, instances }),
     ...createRebuilds({ model, store: deps.store, hints }),
-    ...createConsumerControls({ logId, model, store, partitions, instances, end: log.end, hints }),
+    ...createConsumerControls({ logId, model, store, partitions, instances, leases, end: log.end, hints }),
     close,
   };
 }

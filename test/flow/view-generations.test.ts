@@ -1,7 +1,8 @@
+import { EventEmitter, once } from 'node:events';
 import { expect, test } from 'vitest';
 import { z } from 'zod';
 import type { ConsumerModel } from '../../src/define/model.ts';
-import { createConsumerControls } from '../../src/engine/consumer-controls.ts';
+import { type ConsumerControlDeps, createConsumerControls } from '../../src/engine/consumer-controls.ts';
 import { buildModel, module, projector, type StartFrom, view } from '../../src/index.ts';
 import { deadLetterId } from '../../src/store/dead-letters.ts';
 import type { AuditDocument, ConsumerDocument, LogDocument, ServedViewDocument } from '../../src/store/documents.ts';
@@ -37,15 +38,17 @@ const swapsOf = async (name: string) =>
   (await views.findOne({ _id: `${logId}/${name}` }))?.swaps.map(({ generation }) => generation);
 /** As if nobody had written for it for a minute. */
 const age = () => db.collection('partitions').updateMany({}, { $set: { updatedAt: new Date(Date.now() - 60_000) } });
-const controls = () =>
+const controls = (other: Partial<ConsumerControlDeps> = {}) =>
   createConsumerControls({
     logId,
     model: projectorOf('other', { into: 'other' }),
     store: store.operators,
     partitions: store.partitions,
     instances: store.instances,
+    leases: store.leases,
     end: store.log.end,
     hints: { publish: () => undefined },
+    ...other,
   });
 const call = { actor: null, reason: 'test' };
 const exists = async (name: string) => (await db.listCollections({ name }).toArray()).length > 0;
@@ -105,6 +108,38 @@ test('a retirement that was cut short is finished by the next one, and nothing i
   await expect(controls().retireConsumer('cut', 1, call)).rejects.toMatchObject({ code: 'UNKNOWN_CONSUMER' });
   await store.consumers.ensure(model);
   expect(await swapsOf('cuts')).toEqual([1]);
+});
+
+test('of two retirements at once the slower one leaves alone what is built anew after the other', async () => {
+  const model = only(projectorOf('twice', { into: 'twices' }));
+  await store.consumers.ensure(model);
+  await age();
+  const turns = new EventEmitter();
+  const [removes, rebuilt, waits] = ['removes', 'rebuilt', 'waits'].map((name) => once(turns, name));
+  const { consumers: controlled } = store.operators;
+  const removeAll: typeof controlled.removeAll = async (...given) => {
+    turns.emit('removes');
+    await rebuilt;
+    await controlled.removeAll(...given);
+  };
+  const slow = { store: { ...store.operators, consumers: { ...controlled, removeAll } } };
+  const slower = controls(slow).retireConsumer('twice', 1, call);
+  await removes;
+  const acquire: typeof store.leases.acquire = async (...given) => {
+    const isHeld = await store.leases.acquire(...given);
+    if (!isHeld) turns.emit('waits');
+    return isHeld;
+  };
+  const other = controls({ leases: { ...store.leases, acquire } }).retireConsumer('twice', 1, call);
+  const anew = other.catch(({ code }) => code).then(async (code) => [code, await store.consumers.ensure(model)]);
+  await Promise.race([anew, waits]);
+  turns.emit('rebuilt');
+  await slower;
+  const [refusal] = await anew;
+  expect(await exists('view_twices_g1')).toBe(true);
+  expect(await swapsOf('twices')).toEqual([1]);
+  expect(await db.collection('partitions').countDocuments({ consumer: 'twice' })).toBe(16);
+  expect(refusal).toBe('UNKNOWN_CONSUMER');
 });
 
 test('a rebuild that was swapped in at the same moment is not paused: what it keeps is read', async () => {
