@@ -245,7 +245,7 @@ describe('a read with atLeast', () => {
     const early = gateway.reads.document('item', 'long', { atLeast: encodeToken(token), timeoutMs: 300 });
     await expect(early).rejects.toMatchObject(behind('PLACING'));
     for (const one of forged) {
-      const read = gateway.reads.document('item', 'long', { atLeast: encodeToken(one), timeoutMs: 300 });
+      const read = gateway.reads.document('item', 'long', { atLeast: encodeToken(one), timeoutMs: 20_000 });
       expect(await codeOf(() => read)).toBe('BAD_TOKEN');
     }
     await db.command({ profile: 0 });

@@ -242,12 +242,13 @@ test('a process is ready when READY_AFTER is read; an old version that nobody ru
   expect(waiting.status).toBe(503);
   expect(waiting.text).toContain('waits for \\"stocks\\" (READY_AFTER)');
   expect(waiting.text).toContain('stands still');
-  const query = 'query($token: Token) { stock(id: "a", atLeast: $token, timeoutMs: 300) { count } }';
-  expect(await app.code(query, { token })).toBe('VIEW_BEHIND');
+  const query =
+    'query($token: Token, $timeoutMs: Int) { stock(id: "a", atLeast: $token, timeoutMs: $timeoutMs) { count } }';
+  expect(await app.code(query, { token, timeoutMs: 300 })).toBe('VIEW_BEHIND');
   for (const one of [BY_CHANGES, CHANGES_OF]) await isRebuilding(app, one);
   await app.data(actOn('swap'), { reason });
   await until('it is ready', async () => ((await app.ready()).status === 200 ? true : undefined));
-  expect((await app.data(query, { token })).stock).toEqual({ count: 2 });
+  expect((await app.data(query, { token, timeoutMs: 20_000 })).stock).toEqual({ count: 2 });
   await expect(startStock(servers, { version: 2, env: { READY_AFTER: 'nobody' } })).rejects.toMatchObject({
     code: 'SETTINGS_INVALID',
   });

@@ -176,8 +176,8 @@ describe('the sweep', () => {
       (await readings()).find(({ partition }) => partition === own)?.checkpoint === 1 || undefined;
     await until('the partition of "a" has nothing to do', rest);
     await rested();
-    await logged(['a']);
     const cameMs = performance.now();
+    await logged(['a']);
     const push = await until('it is pushed after all', () => pushes.find(({ partitions }) => partitions.includes(own)));
     expect(push.atMs - cameMs).toBeGreaterThan(1_500);
   });
