@@ -2,7 +2,7 @@ import { partitionOf } from '../define/partition.ts';
 import { MillraceError } from '../errors.ts';
 import type { Logger } from '../logger.ts';
 import type { ViewDocument } from '../store/documents.ts';
-import type { PartitionState, ViewBuild, ViewStore } from '../store/view-documents.ts';
+import type { ChangePlace, PartitionState, ViewBuild, ViewStore } from '../store/view-documents.ts';
 import { encodeViewPlace } from './cursor.ts';
 import type { ViewHint } from './hint-bus.ts';
 import { type PartitionChange, type PartitionStep, PartitionTrack } from './partition-track.ts';
@@ -30,7 +30,7 @@ const TOLD_COUNT = 1_000;
 /** Single documents are read instead of a range when so few are wanted. */
 const WANTED_MAX_COUNT = 1_000;
 /** After a read the next one waits so long: what changes meanwhile is read together. The first after a pause comes at once. */
-const READ_EVERY_MS = 5;
+const READ_EVERY_MS = 20;
 const RETRY_MIN_MS = 50;
 const RETRY_MAX_MS = 2_000;
 /** Waits before what is older than a hint is read again: after a failover a read may lag for a moment. */
@@ -257,12 +257,12 @@ export class FeedRun {
         this.#tell(document);
       }
     } else {
-      let from: { readonly revision: number; readonly id?: string } = { revision: after };
+      let from: ChangePlace = { partition, revision: after };
       for (let full = true; full && !this.#stopped; ) {
-        const page = await store.changedSince(this.#view.build, partition, from, RANGE_PAGE_COUNT);
+        const page = await store.changedSince(this.#view.build, [from], RANGE_PAGE_COUNT);
         for (const document of page) this.#tell(document);
         const last = page.at(-1);
-        if (last !== undefined) from = { revision: last._revision, id: last._id };
+        if (last !== undefined) from = { partition, revision: last._revision, id: last._id };
         full = page.length === RANGE_PAGE_COUNT;
       }
     }

@@ -1,4 +1,5 @@
 import type { ViewDocument } from '../store/documents.ts';
+import type { ChangePlace } from '../store/view-documents.ts';
 import type { ViewCursor } from './cursor.ts';
 import { FIRST_PAGE_COUNT, nextPageCount } from './page-size.ts';
 import { movedSince } from './resume.ts';
@@ -46,17 +47,20 @@ export class MissedPages implements ListPages {
   readonly #view: ViewHandle;
   readonly #begun: readonly number[];
   readonly #revisions: number[];
-  readonly #moved: number[];
+  /** Where to read on in each partition that is not read to its end, in their order. */
+  #places: readonly ChangePlace[];
   #count = FIRST_PAGE_COUNT;
-  #after: { readonly revision: number; readonly id?: string } | undefined;
   /** By page: what is sent once it is. */
-  readonly #passing: { readonly partition: number; readonly revision: number }[][] = [];
+  readonly #passing: (readonly ChangePlace[])[] = [];
 
   constructor(view: ViewHandle, from: ViewCursor, begun: readonly number[]) {
     this.#view = view;
     this.#begun = begun;
     this.#revisions = Array.from(begun, (_, partition) => from.revisions[partition] ?? 0);
-    this.#moved = [...movedSince(from.revisions, begun)];
+    this.#places = movedSince(from.revisions, begun).map((partition) => ({
+      partition,
+      revision: this.#revisions[partition] ?? 0,
+    }));
   }
 
   /** By partition: every change up to these was sent. */
@@ -65,36 +69,34 @@ export class MissedPages implements ListPages {
   }
 
   async read(): Promise<readonly ViewDocument[]> {
-    const passing: { partition: number; revision: number }[] = [];
-    for (;;) {
-      const [partition] = this.#moved;
-      if (partition === undefined) return [];
-      const upTo = this.#begun[partition] ?? 0;
-      // Of a partition that comes now nothing was sent yet.
-      const after = this.#after ?? { revision: this.#revisions[partition] ?? 0 };
-      const page = await this.#view.readChanges(partition, after, this.#count);
-      const last = page.at(-1);
-      if (last === undefined || page.length < this.#count || last._revision > upTo) {
-        // What is newer than `begun` is heard of.
-        this.#moved.shift();
-        this.#after = undefined;
-        passing.push({ partition, revision: upTo });
-      } else {
-        this.#after = { revision: last._revision, id: last._id };
-        // Others of the same revision may come on the next page.
-        passing.push({ partition, revision: last._revision - 1 });
-      }
-      this.#count = nextPageCount(page, this.#count);
-      if (page.length === 0) continue;
-      this.#passing.push(passing);
-      return page;
+    if (this.#places.length === 0) return [];
+    const page = await this.#view.readChanges(this.#places, this.#count);
+    const last = page.length < this.#count ? undefined : page.at(-1);
+    const at = this.#places.findIndex(({ partition }) => partition === last?._partition);
+    const ended = at === -1 ? this.#places : this.#places.slice(0, at);
+    const passing = ended.map(({ partition }) => ({ partition, revision: this.#upTo(partition) }));
+    this.#places = at === -1 ? [] : this.#places.slice(at);
+    if (last !== undefined) {
+      const { _partition: partition, _revision: revision, _id: id } = last;
+      // What is newer than `begun` is heard of. Others of the same revision may come on the next page.
+      const over = revision > this.#upTo(partition);
+      passing.push({ partition, revision: over ? this.#upTo(partition) : revision - 1 });
+      const others = this.#places.slice(1);
+      this.#places = over ? others : [{ partition, revision, id }, ...others];
     }
+    this.#count = nextPageCount(page, this.#count);
+    this.#passing.push(passing);
+    return page;
   }
 
   sent(): void {
     for (const { partition, revision } of this.#passing.shift() ?? []) {
       this.#revisions[partition] = Math.max(this.#revisions[partition] ?? 0, revision);
     }
+  }
+
+  #upTo(partition: number): number {
+    return this.#begun[partition] ?? 0;
   }
 }
 

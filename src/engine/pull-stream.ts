@@ -39,6 +39,17 @@ interface Waiter<T> {
 }
 const done: IteratorResult<never, undefined> = { done: true, value: undefined };
 
+let woken: { pump(): void }[] = [];
+/** In a microtask, one for all: who wakes many streams first tells all of them, then they look. */
+function lookLater(stream: { pump(): void }): void {
+  if (woken.push(stream) === 1) queueMicrotask(lookAll);
+}
+function lookAll(): void {
+  const streams = woken;
+  woken = [];
+  for (const stream of streams) stream.pump();
+}
+
 class PullStream<T> {
   readonly #signal: AbortSignal;
   readonly #start: (wake: () => void, end: () => void) => PullSource<T>;
@@ -60,7 +71,7 @@ class PullStream<T> {
     return new Promise((resolve, reject) => {
       this.#waiters.push({ resolve, reject });
       this.#news = true;
-      this.#pump();
+      this.pump();
     });
   }
 
@@ -73,16 +84,13 @@ class PullStream<T> {
     for (const { resolve } of this.#waiters.splice(0)) resolve(done);
   };
 
-  /** In a microtask of its own: who wakes many streams first tells all of them, then they look. */
   readonly #wake = (): void => {
     this.#news = true;
-    if (!this.#taking && this.#waiters.length > 0) queueMicrotask(this.#look);
+    if (!this.#taking && this.#waiters.length > 0) lookLater(this);
   };
 
-  readonly #look = (): void => this.#pump();
-
-  /** Without a promise of its own: one change may go to thousands of streams. */
-  #pump(): void {
+  /** Never throws. Without a promise of its own: one change may go to thousands of streams. */
+  pump(): void {
     if (this.#taking) return;
     this.#taking = true;
     try {
@@ -112,7 +120,7 @@ class PullStream<T> {
   readonly #taken = (message: T | undefined): void => {
     this.#taking = false;
     this.#give(message);
-    this.#pump();
+    this.pump();
   };
 
   readonly #fail = (error: unknown): void => {

@@ -4,7 +4,7 @@ import { DOCUMENT_ID_MAX_LENGTH, idProblem } from '../define/stream-key.ts';
 import type { View } from '../define/view.ts';
 import { isMillraceError, MillraceError } from '../errors.ts';
 import type { ViewDocument } from '../store/documents.ts';
-import type { PartitionState, ViewBuild, ViewStore } from '../store/view-documents.ts';
+import type { ChangePlace, PartitionState, ViewBuild, ViewStore } from '../store/view-documents.ts';
 import { batchByKey, shareByKey } from './coalesce.ts';
 import type { SortInput, ViewRecord } from './contract.ts';
 import { rebuilding } from './rebuilding.ts';
@@ -35,12 +35,8 @@ export interface ViewHandle {
   readSlice(plan: ViewPlan, slice: ListSlice): Promise<readonly ViewDocument[]>;
   /** Documents of a list, counted up to `limit`; equal counts of one turn share a round trip. */
   count(plan: ViewPlan, limit: number): Promise<number>;
-  /** Documents and tombstones of a partition that changed after a revision; equal reads of one turn share a round trip. */
-  readChanges(
-    partition: number,
-    after: { readonly revision: number; readonly id?: string },
-    limit: number,
-  ): Promise<readonly ViewDocument[]>;
+  /** Documents and tombstones that changed, see `changedSince`; equal reads of one turn share a round trip. */
+  readChanges(places: readonly ChangePlace[], limit: number): Promise<readonly ViewDocument[]>;
 }
 
 export interface ViewHandles {
@@ -131,9 +127,9 @@ function handleOf(
       }
     },
     read,
-    readChanges: (partition, after, limit) =>
-      share(JSON.stringify([partition, after.revision, after.id, limit]), () =>
-        store.changedSince(build, partition, after, limit),
+    readChanges: (places, limit) =>
+      share(JSON.stringify([places.map(({ partition, revision, id }) => [partition, revision, id]), limit]), () =>
+        store.changedSince(build, places, limit),
       ),
     readSlice: (plan, slice) => share(sliceKey(plan, slice), () => withIndex(readSlice(store, build, plan, slice))),
     count: (plan, limit) =>
@@ -192,8 +188,11 @@ const marks: ReadonlySet<string> = new Set([
   '_deleted',
 ]);
 /** The author's part of a document, as a new object. */
-export const authorsPart = (stored: ViewDocument): Record<string, unknown> =>
-  Object.fromEntries(Object.entries(stored).filter(([field]) => !marks.has(field)));
+export function authorsPart(stored: ViewDocument): Record<string, unknown> {
+  const part: Record<string, unknown> = {};
+  for (const field in stored) if (!marks.has(field)) part[field] = stored[field];
+  return part;
+}
 
 const records = new WeakMap<ViewDocument, ViewRecord>();
 

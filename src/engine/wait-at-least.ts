@@ -189,9 +189,8 @@ interface NeedFinder {
 /** What a view needs for a token. It never changes once the events are in the log, so it is kept. */
 function needFinder(deps: AtLeastDeps): NeedFinder {
   const placed = createPlacements(deps.events);
-  const known = new LRUCache<string, Need>({ max: 5_000 });
-  const keyOf = ({ consumer }: ViewProgress, text: string): string => `${consumer.name}/${consumer.generation}/${text}`;
-  const kept: NeedFinder['kept'] = (progress, text) => known.get(keyOf(progress, text));
+  const known = new LRUCache<string, Map<ViewProgress, Need>>({ max: 5_000 });
+  const kept: NeedFinder['kept'] = (progress, text) => known.get(text)?.get(progress);
   const find: NeedFinder['find'] = async (progress, text) => {
     const before = kept(progress, text);
     if (before !== undefined) return before;
@@ -207,7 +206,7 @@ function needFinder(deps: AtLeastDeps): NeedFinder {
     const count = await progress.partitionCount();
     if (count === undefined) return 'LAGGING';
     const need = computeNeed(deps, progress, documents, count);
-    known.set(keyOf(progress, text), need);
+    known.set(text, (known.get(text) ?? new Map()).set(progress, need));
     return need;
   };
   return { kept, find };

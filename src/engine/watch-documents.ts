@@ -225,7 +225,7 @@ export class ListSource implements WatchSource {
   async #caughtUp({ run, cursors }: Opened): Promise<ViewChange | undefined> {
     // Documents that moved on while pages and ids were read are on none of them: they are heard of until then.
     await this.#matching;
-    if (!this.#allKnown) this.#knownFrom = await run.confirm();
+    if (!this.#allKnown && this.#filter.length > 0) this.#knownFrom = await run.confirm();
     if (this.#stopped) return undefined;
     this.#phase = 'live';
     this.#pages = undefined;

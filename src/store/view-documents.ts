@@ -58,6 +58,13 @@ export interface IndexScan {
   readonly fields?: readonly string[] | undefined;
 }
 
+/** Of the changes of one partition: those after `revision`, or also those inside it whose id is greater. */
+export interface ChangePlace {
+  readonly partition: number;
+  readonly revision: number;
+  readonly id?: string | undefined;
+}
+
 /** What a reader needs to know of a partition. */
 export type PartitionState = Pick<
   PartitionDocument,
@@ -88,13 +95,8 @@ export interface ViewStore {
   scan(build: ViewBuild, scan: IndexScan): Promise<readonly ViewDocument[]>;
   /** How many of them `filter` matches, found by that index; stops at `limit`. */
   count(build: ViewBuild, part: Pick<IndexScan, 'index' | 'filter' | 'limit'>): Promise<number>;
-  /** Documents and tombstones of a partition written after `revision`, by revision and id; `id` goes on inside a revision. */
-  changedSince(
-    build: ViewBuild,
-    partition: number,
-    after: { readonly revision: number; readonly id?: string },
-    limit: number,
-  ): Promise<readonly ViewDocument[]>;
+  /** Documents and tombstones of partitions written after these places, by partition, revision and id. */
+  changedSince(build: ViewBuild, places: readonly ChangePlace[], limit: number): Promise<readonly ViewDocument[]>;
   /** Undefined until a worker has created the generation. */
   partitionCount(consumer: string, generation: number): Promise<number | undefined>;
   /** When it was created, or begun anew: its revisions count from there. In ms; undefined like `partitionCount`. */
@@ -176,14 +178,17 @@ export function createViewStore(client: MongoClient, db: Db, logId: string): Vie
           )
           .catch((error) => Promise.reject(explainScan(error, build, index))),
       ),
-    changedSince: (build, partition, { revision, id }, limit) =>
-      walk(build, {
-        index: CHANGES_INDEX,
-        from: id === undefined ? [partition, revision, LAST] : [partition, revision, successor(id)],
-        to: [partition, LAST, LAST],
-        backward: false,
-        filter: {},
-        limit,
+    changedSince: (build, places, limit) =>
+      run((session) => {
+        // Each is a part of the index of its own; MongoDB merges them, and stops at the limit.
+        const parts = places.flatMap(({ partition: _partition, revision, id }) => [
+          ...(id === undefined ? [] : [{ _partition, _revision: revision, _id: { $gt: id } }]),
+          { _partition, _revision: { $gt: revision } },
+        ]);
+        const index = keysDocument(CHANGES_INDEX);
+        const options = { session, limit, batchSize: limit, sort: index, hint: index };
+        const found = documents(build).find({ $or: parts }, options).toArray() as Promise<ViewDocument[]>;
+        return found.catch((error) => Promise.reject(explainScan(error, build, CHANGES_INDEX)));
       }),
     builtAt: (consumer, generation) =>
       run(async (session) => {
