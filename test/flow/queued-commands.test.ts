@@ -165,7 +165,7 @@ test('a decision that throws is tried again; then the command is dead until some
   const { token } = await queue(id, 2, { commandId });
   const running = await until('a failed try', async () => {
     const status = await app.runtime.commandByToken(token);
-    return status?.attempts === 1 ? status : undefined;
+    return status !== undefined && status.attempts >= 1 ? status : undefined;
   });
   expect(running).toMatchObject({ status: 'RUNNING', error: { code: 'HANDLER_FAILED', message: 'the sum is broken' } });
   await stored().updateOne({ commandId }, { $set: { attempts: 4 } });
@@ -215,7 +215,7 @@ test('in a rolling deploy, what older code refuses is left to newer code; what n
   for (const { token } of [...late, ...lost]) {
     const refused = await until('a try that older code refused', async () => {
       const status = await gateway.runtime.commandByToken(token);
-      return status?.attempts === 1 && status.error !== null ? status : undefined;
+      return status !== undefined && status.attempts >= 1 && status.error !== null ? status : undefined;
     });
     expect(refused).toMatchObject({ status: 'RUNNING', error: { code: 'COMMAND_DATA_INVALID' } });
   }
