@@ -5,8 +5,8 @@
  *
  * The log is inserted raw, in bulk (appending so many takes longer than what this is about). A gateway and a worker with the old code
  * and, for the rebuild, two with the new code beside them, all with the settings of production, on MongoDB and Redis of their own; 50 commands a
- * second and two clients that read without a pause. Prints queries' p99 before and during, events a second, the diff, the swap, and
- * whether what was built is what a fold of the log by itself gives. Ends with 1 when a read failed or was empty, or when it is not.
+ * second and two clients that read without a pause. Prints queries' p99 before (with the new gateway, without the new worker) and
+ * during, events a second, the diff, the swap, and whether what was built is what a fold of the log by itself gives. Ends with 1 when a read failed or was empty, or when it is not.
  */
 import { createHash, randomUUID } from 'node:crypto';
 import { mkdtemp, rm } from 'node:fs/promises';
@@ -26,6 +26,7 @@ const EVENTS = Number(process.argv[2] ?? 1_000_000);
 const ACCOUNTS = 2_000;
 const WRITTEN = 50;
 const IDLE_MS = 10_000;
+const BOTH = ['worker', 'gateway'] as const;
 const closers: (() => Promise<unknown>)[] = [];
 
 async function startServers() {
@@ -37,10 +38,13 @@ async function startServers() {
   closers.push(() => redis.kill());
   const connection = await connect({ url: mongo.url, database: 'rebuild', appName: 'acceptance' });
   closers.push(() => connection.client.close());
-  /** A gateway and a worker; the port of the gateway. */
-  const start = async (version: 1 | 2): Promise<{ readonly port: number; readonly stop: () => Promise<unknown> }> => {
+  /** The port is that of the gateway. */
+  const start = async (
+    version: 1 | 2,
+    roles: readonly ('worker' | 'gateway')[],
+  ): Promise<{ readonly port: number; readonly stop: () => Promise<unknown> }> => {
     const port = await freePort();
-    const sources = (['worker', 'gateway'] as const).map((role) => {
+    const sources = roles.map((role) => {
       const args = ['start', '--role', role, '--app', 'test/acceptance/rebuild-app.ts'];
       return startSource('test/setup/processes/cli.ts', args, {
         ...{ PATH: process.env.PATH, NODE_ENV: 'production', LOG_LEVEL: 'error', LOG_PRETTY: 'false' },
@@ -51,7 +55,9 @@ async function startServers() {
     for (const { child } of sources) closers.push(async () => child.kill('SIGKILL'));
     const answers = async () => (await fetch(`http://127.0.0.1:${port}/ready`).catch(() => undefined))?.ok || undefined;
     const errors = () => sources.map((one) => one.errors()).join('\n');
-    await until(`version ${version} answers`, answers, { timeoutMs: 60_000, seen: errors });
+    if (roles.includes('gateway')) {
+      await until(`version ${version} answers`, answers, { timeoutMs: 60_000, seen: errors });
+    }
     const stop = async (): Promise<unknown> => {
       for (const { child } of sources) child.kill('SIGTERM');
       return Promise.all(sources.map(({ exited }) => exited));
@@ -80,6 +86,11 @@ async function fillLog(db: Db): Promise<void> {
   }
 }
 
+interface Read {
+  readonly timesMs: readonly number[];
+  readonly problems: readonly string[];
+}
+
 /** Reads a document and a list in turn, without a pause, and counts what is wrong with the answers. */
 function reader(port: number) {
   const timesMs: number[] = [];
@@ -102,7 +113,7 @@ function reader(port: number) {
     }
   };
   const ended = read();
-  return async () => {
+  return async (): Promise<Read> => {
     reading = false;
     await ended;
     return { timesMs, problems };
@@ -170,25 +181,36 @@ async function checksums(db: Db): Promise<readonly [string, string]> {
 
 async function play(): Promise<void> {
   const { db, start } = await startServers();
-  await (await start(1)).stop();
+  await (await start(1, BOTH)).stop();
   await fillLog(db);
   const builtMs = performance.now();
-  const old = await start(1);
+  const old = await start(1, BOTH);
   await untilLevel(old.port, 'the old version is built');
   console.log(`old version: ${EVENTS} events in ${Math.round((performance.now() - builtMs) / 1_000)} s from its start`);
   for (let n = 0; n < 20; n++) await post(old.port, OPEN, { id: `new-${n}` });
   const writing = new AbortController();
   const write = (n: number) => post(old.port, DEPOSIT, { id: `new-${n % 20}`, amount: 1, commandId: randomUUID() });
   const writes = atRate(WRITTEN, writing.signal, write);
-  const idle = reader(old.port);
+  // What is compared is the same but for the rebuild: the processes are there, and as many read.
+  const fresh = await start(2, ['gateway']);
+  const bothRead = () => [reader(old.port), reader(fresh.port)];
+  const told = (when: string, ends: readonly Read[]) =>
+    ends.map(({ timesMs }, index) => {
+      console.log(`queries ${when}, ${index === 0 ? 'old' : 'new'} gateway`, JSON.stringify(spreadOf(timesMs)));
+    });
+  const ended = (readers: ReturnType<typeof bothRead>) => Promise.all(readers.map((end) => end()));
+  const idle = bothRead();
   await wait(IDLE_MS);
-  const before = await idle();
-  console.log('queries before', JSON.stringify(spreadOf(before.timesMs)));
+  const before = await ended(idle);
+  told('before', before);
 
+  await start(2, ['worker']);
+  const beginAt = await until('the rebuild has begun', async () => {
+    const position = Number((await rebuildOf(fresh.port))?.position ?? 0);
+    return position > 0 ? position : undefined;
+  });
   const begun = performance.now();
-  const during = [reader(old.port)];
-  const fresh = await start(2);
-  during.push(reader(fresh.port));
+  const during = bothRead();
   let toldAtMs = 0;
   await until(
     'the new version is ready',
@@ -203,13 +225,13 @@ async function play(): Promise<void> {
     { timeoutMs: 900_000 },
   );
   const seconds = (performance.now() - begun) / 1_000;
-  console.log(`rebuild: ${EVENTS} events in ${Math.round(seconds)} s, ${Math.round(EVENTS / seconds)} events/s`);
-  const ends = await Promise.all(during.map((end) => end()));
-  console.log('queries during, old gateway', JSON.stringify(spreadOf(ends[0]?.timesMs ?? [])));
-  console.log('queries during, new gateway', JSON.stringify(spreadOf(ends[1]?.timesMs ?? [])));
+  const count = EVENTS - beginAt;
+  console.log(`rebuild: ${count} events in ${Math.round(seconds)} s, ${Math.round(count / seconds)} events/s`);
+  const ends = await ended(during);
+  told('during', ends);
 
   console.log('diff', JSON.stringify(await diff(fresh.port)));
-  const across = [reader(old.port), reader(fresh.port)];
+  const across = bothRead();
   const swapBegun = performance.now();
   await post(fresh.port, 'mutation { swapRebuild(projector: "balances", reason: "acceptance") { state } }');
   console.log(`swap: ${Math.round(performance.now() - swapBegun)} ms`);
@@ -218,7 +240,7 @@ async function play(): Promise<void> {
     return account.owner === 'ADA LOVELACE' || undefined;
   });
   await wait(2_000);
-  ends.push(before, ...(await Promise.all(across.map((end) => end()))));
+  ends.push(...before, ...(await ended(across)));
   writing.abort();
   await writes;
   await untilLevel(fresh.port, 'all is handled');
