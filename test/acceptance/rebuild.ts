@@ -194,10 +194,11 @@ async function play(): Promise<void> {
   // What is compared is the same but for the rebuild: the processes are there, and as many read.
   const fresh = await start(2, ['gateway']);
   const bothRead = () => [reader(old.port), reader(fresh.port)];
-  const told = (when: string, ends: readonly Read[]) =>
-    ends.map(({ timesMs }, index) => {
+  const told = (when: string, ends: readonly Read[]): void => {
+    for (const [index, { timesMs }] of ends.entries()) {
       console.log(`queries ${when}, ${index === 0 ? 'old' : 'new'} gateway`, JSON.stringify(spreadOf(timesMs)));
-    });
+    }
+  };
   const ended = (readers: ReturnType<typeof bothRead>) => Promise.all(readers.map((end) => end()));
   const idle = bothRead();
   await wait(IDLE_MS);
