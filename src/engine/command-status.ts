@@ -97,13 +97,15 @@ export function statusOf(
   const common = {
     commandId,
     attempts: Math.max(1, queued?.attempts ?? 1),
-    error: errorOf(queued),
+    error: null,
     sendAt: queued?.notBefore ?? null,
     nextAttemptAt: null,
   };
   if (commit !== undefined) {
     const receipt = acceptedReceipt(logId, target, commit, { duplicate: false, written: true });
-    return { ...common, token: receipt.token, status: 'ACCEPTED', receipt, updatedAt: commit.at };
+    // Until its end is written its record has the error of an earlier try.
+    const error = errorOf(queued?.state === 'ACCEPTED' ? queued.error : queued?.claim?.error);
+    return { ...common, error, token: receipt.token, status: 'ACCEPTED', receipt, updatedAt: commit.at };
   }
   if (rejection !== undefined) {
     const { code, reason, at } = rejection;
@@ -123,15 +125,15 @@ export function statusOfQueued(logId: string, queued: QueuedCommandDocument): Co
     status: state,
     receipt: refusal === undefined ? null : { kind: 'rejected', commandId, ...refusal },
     attempts,
-    error: errorOf(queued),
+    error: errorOf(queued.error),
     sendAt: notBefore ?? null,
     nextAttemptAt: nextAttemptAt ?? null,
     updatedAt,
   };
 }
 
-function errorOf(queued: QueuedCommandDocument | undefined): CommandStatus['error'] {
-  if (queued?.error === undefined) return null;
-  const { code, type, message, fingerprint, issues = [] } = queued.error;
+function errorOf(error: QueuedCommandDocument['error']): CommandStatus['error'] {
+  if (error === undefined) return null;
+  const { code, type, message, fingerprint, issues = [] } = error;
   return { code, type, message, fingerprint, issues };
 }

@@ -56,7 +56,7 @@ export interface QueuedCommandStore {
   claim(ids: readonly string[], holder: string, ttlMs: number): Promise<readonly Claim[]>;
   /** Returns the ids that `holder` has no more. */
   renew(ids: readonly string[], holder: string, ttlMs: number): Promise<readonly string[]>;
-  /** What the last try failed with, before what it came to is appended: whoever sees that sees the error too. */
+  /** What the try under way failed with for good, before what it came to is appended: whoever sees that sees the error too. */
   noteError(id: string, holder: string, error: StoredError): Promise<void>;
   /** An accepted command stays accepted; what is settled stays so otherwise. */
   settle(settlements: readonly Settlement[]): Promise<void>;
@@ -196,7 +196,7 @@ function patientStore(client: MongoClient, db: Db): QueuedCommandStore {
       return ids.filter((id) => !kept.has(id));
     },
     async noteError(id, holder, error) {
-      await queued.updateOne({ _id: id, 'claim.holder': holder }, { $set: { error } });
+      await queued.updateOne({ _id: id, 'claim.holder': holder }, { $set: { 'claim.error': error } });
     },
     async settle(settlements) {
       if (settlements.length > 0) await queued.bulkWrite(settlements.map(settleOperation), { ordered: false });

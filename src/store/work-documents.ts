@@ -29,7 +29,7 @@ export interface QueuedCommandDocument {
   /** While it is open: the sweep takes it up after this time, unless it made progress. Absent while it waits for `notBefore`. */
   readonly dueAt?: Date;
   /** Services: the process that runs it now; `until` by the server's clock. */
-  readonly claim?: { readonly holder: string; readonly until: Date };
+  readonly claim?: { readonly holder: string; readonly until: Date; readonly error?: StoredError };
   /** Aggregates: the process that began a try whose end is not written. */
   readonly begunBy?: string;
   /** Tries whose process died, or (services) fell silent. */
