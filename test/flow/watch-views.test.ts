@@ -114,7 +114,9 @@ describe('a subscription to a list', () => {
     );
     const slow = stream[Symbol.asyncIterator]();
     expect((await slow.next()).value.id).toBe('t00');
+    // It hears of the changes, and so has the other: its own snapshot would show them before either has.
     const quick = watchList({ group: { eq: group } });
+    await until('CAUGHT_UP', () => quick.caughtUp || undefined);
     await fixture.write({ t00: null, t10: item(2, 'elsewhere'), t11: null, t12: item(2, group), t99: item(2, group) });
     await level(quick, { group: { eq: group } });
     await quick.leave();
@@ -142,6 +144,7 @@ describe('a subscription to a list', () => {
       [Symbol.asyncIterator]();
     while ((await slow.next()).value.signal !== 'CAUGHT_UP');
     const quick = watchList(filter);
+    await until('CAUGHT_UP', () => quick.caughtUp || undefined);
     for (const change of [{ hot: 2 }, { cool: 2 }, { hot: 3 }]) {
       await fixture.write(Object.fromEntries(Object.entries(change).map(([id, rank]) => [id, item(rank, 'turns')])));
       await level(quick, filter);
