@@ -17,17 +17,16 @@ for (const file of process.argv.slice(2)) {
     failed += 1;
     continue;
   }
-  for (const { name, message, assertionResults } of report.testResults) {
+  for (const { name, status, message = '', assertionResults } of report.testResults) {
     const tests = assertionResults.filter((test) => test.status === 'failed');
     for (const test of tests) tell(name, test.fullName, test.failureMessages.join('\n'));
-    if (tests.length === 0 && message) tell(name, 'the file as a whole', message);
+    if (status !== 'failed' || tests.length > 0) continue;
+    // A file that could not be loaded has no tests to count, and counts as one.
+    failed += 1;
+    tell(name, 'the file as a whole', message);
   }
-  const broken = report.testResults.filter(
-    ({ status, assertionResults }) => status === 'failed' && !assertionResults.some((test) => test.status === 'failed'),
-  ).length;
   passed += report.numPassedTests;
-  // A file that could not be loaded has no tests to count, and counts as one.
-  failed += report.numFailedTests + broken;
+  failed += report.numFailedTests;
   skipped += report.numPendingTests + report.numTodoTests;
   whole &&= report.success && report.numPassedTests > 0;
 }

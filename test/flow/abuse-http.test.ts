@@ -234,7 +234,7 @@ describe('a GET', () => {
 });
 
 describe('a document', () => {
-  /** What is not bounded takes minutes. */
+  /** The limit only tells what is bounded from what is not. */
   const inTime = async (query: string): Promise<readonly unknown[]> => {
     await codes(query);
     const start = performance.now();

@@ -14,13 +14,11 @@ import {
   projector,
   query,
   type RunningApp,
-  readSettings,
-  start,
   view,
 } from '../../src/index.ts';
+import { startCommandApp } from '../setup/command-app.ts';
 import { post, socketUrl } from '../setup/gateway.ts';
 import { type TestServers, testServers } from '../setup/servers.ts';
-import { logger } from '../setup/test-worker.ts';
 import { until } from '../setup/until.ts';
 
 /*
@@ -134,33 +132,13 @@ interface Config {
   readonly role?: 'all' | 'gateway';
   readonly env?: Readonly<Record<string, string>>;
 }
-const moduleOf = (parts: readonly Part[]) => module({ name: 'stock', parts: [crate, seal, bell, ...parts] });
 function schemaOf(parts: readonly Part[]) {
   const builder = createSchemaBuilder();
-  exposeModule(builder, moduleOf(parts));
+  exposeModule(builder, module({ name: 'stock', parts: [crate, seal, bell, ...parts] }));
   return builder.toSchema();
 }
-const running = new Set<RunningApp>();
-async function open({ servers, parts, role = 'all', env = {} }: Config): Promise<RunningApp> {
-  const settings = readSettings({
-    MONGODB_URL: servers.mongoUrl,
-    MONGODB_DATABASE: servers.database,
-    REDIS_URL: servers.redisUrl,
-    REDIS_PREFIX: servers.prefix,
-    PORT: '0',
-    ...env,
-  });
-  const app = await start({ modules: [moduleOf(parts)], schema: schemaOf(parts), role, settings, logger });
-  running.add(app);
-  return app;
-}
-async function stop(app: RunningApp): Promise<void> {
-  running.delete(app);
-  await app.stop();
-}
-afterAll(async () => {
-  await Promise.all([...running].map((app) => app.stop()));
-});
+const open = ({ servers, parts, ...options }: Config): Promise<RunningApp> =>
+  startCommandApp(servers, [crate, seal, bell, ...parts], options);
 
 const CRATES = Array.from({ length: 12 }, (_, n) => `c${n}`);
 const SHELVES = Array.from({ length: 5 }, (_, n) => `s${n}`);
@@ -284,7 +262,7 @@ describe('inline', () => {
       expect(moveCrate).toMatchObject({ behind: [], events: [{ type: 'CrateMoved' }] });
       expect(read).toEqual({ crate: { moves: n, shelf: `shelf${n % 7}` }, shelf: { crates: ['a'] } });
     }
-    await Promise.all(gateways.map(stop));
+    await Promise.all(gateways.map((app) => app.stop()));
   }, 120_000);
 
   test('a view that does not come in time is named in the receipt, and the command is accepted; a repeat waits anew', async () => {
@@ -309,7 +287,7 @@ describe('inline', () => {
     expect(await ask(worker, '{ crate(id: "a") { shelf } }')).toEqual({ crate: { shelf: 'late' } });
     const status = await worker.runtime.findCommand('crate', 'a', sent.commandId);
     expect(status?.receipt).toMatchObject({ kind: 'accepted', behind: [] });
-    await Promise.all([gateway, worker].map(stop));
+    await Promise.all([gateway, worker].map((app) => app.stop()));
   });
 
   test('a key that waits behind a failed event is not waited for, nor a projector that is paused', async () => {
@@ -327,7 +305,7 @@ describe('inline', () => {
       s3: null,
       shelf: { crates: ['b'] },
     });
-    await stop(app);
+    await app.stop();
   });
 });
 
@@ -373,7 +351,7 @@ describe('live', () => {
       code: 'UNKNOWN_CONSUMER',
       message: expect.stringContaining("mode 'live'"),
     });
-    await stop(app);
+    await app.stop();
   });
 
   test('lists, counts and subscriptions are refused with VIEW_NOT_STORED', async () => {
@@ -397,7 +375,7 @@ describe('live', () => {
     expect(await codeOf(() => app.runtime.countDocuments('Shelf', {}))).toBe('VIEW_NOT_STORED');
     const many = Array.from({ length: 11 }, (_, n) => `c${n}: crate(id: "c${n}") { id }`).join(' ');
     expect(await code(`{ ${many} }`)).toBe('QUERY_TOO_COMPLEX');
-    await stop(app);
+    await app.stop();
     expect(await codeOf(() => open({ servers, parts: live, env: { READY_AFTER: 'Crates' } }))).toBe('SETTINGS_INVALID');
   });
 
@@ -424,14 +402,14 @@ describe('live', () => {
       code: 'VIEW_BEHIND',
       details: { reason: 'PLACING' },
     });
-    await stop(app);
+    await app.stop();
     const placing = await open({ servers, parts: live });
     const poisoned = accepted(await placing.send(crate, 'd0', { type: 'MoveCrate', data: { to: POISON } }));
     await expect(placing.runtime.document('Crate', 'd0', { atLeast: poisoned.token })).rejects.toMatchObject({
       code: 'VIEW_BEHIND',
       message: expect.stringMatching(/fails at that\. Mend it\.$/),
     });
-    await stop(placing);
+    await placing.stop();
   });
 });
 
@@ -454,9 +432,9 @@ test('the mode of a deployment can be switched: same schema, same documents, and
     return { app, after: await contents(app, '') };
   };
   const first = await inMode(async, undefined);
-  await stop(first.app);
+  await first.app.stop();
   const second = await inMode(inline, first.after);
-  await stop(second.app);
+  await second.app.stop();
   const third = await inMode(live, second.after);
   const { runtime } = third.app;
   const unused = await runtime.consumers({ unused: true });
@@ -469,11 +447,11 @@ test('the mode of a deployment can be switched: same schema, same documents, and
   await runtime.operators.retireConsumer('Shelves', 1, { reason: 'test', actor: null });
   const names = (await db.listCollections().toArray()).map(({ name }) => name).filter((name) => /^view_/.test(name));
   expect(names).toEqual(['view_Crate_g1']);
-  await stop(third.app);
+  await third.app.stop();
   const fourth = await inMode(async, third.after);
   const counts = await Promise.all(['Crate', 'Shelf'].map((name) => fourth.app.runtime.countDocuments(name, {})));
   expect(counts.reduce((sum: number, count) => sum + (count ?? 0), 0)).toBe(fourth.after.documentCount);
-  await stop(fourth.app);
+  await fourth.app.stop();
   expect((await inMode(live, fourth.after)).after.documentCount).toBeGreaterThan(3);
   await mongo.close();
 }, 120_000);
