@@ -39,10 +39,11 @@ const opening = (id: string) => ({
   input: { owner: 'Ada', currency: 'EUR' },
 });
 const deposit = (id: string) => ({ aggregate: 'account', id, type: 'Deposit', input: { amount: 1 } });
-/** One stream takes one command after the other. */
+/** One stream takes one command after the other. Their events have positions when it returns: a subscription of now gets none. */
 async function openAccounts(gateway: TestGateway): Promise<readonly string[]> {
   const ids = Array.from({ length: 100 }, () => randomUUID());
   await send(gateway, ids.map(opening));
+  for (const id of ids) await settled(gateway, id, 0);
   return ids;
 }
 const deposits = (count: number, ids: readonly string[]) =>
@@ -104,7 +105,8 @@ test('100 subscriptions of a client that has stopped to read hold a message each
   const before = wire.bytesWritten;
   await send(patient, deposits(3_000, ids));
   for (const id of ids) await settled(patient, id, 30);
-  expect(wire.bytesWritten - before).toBeLessThan(40_000);
+  // A message each, about 300 bytes, and its window: the 30 KB of snapshots let that grow to 64 KiB at most. All states are 900 KB.
+  expect(wire.bytesWritten - before).toBeLessThan(100_000);
   client.wire.resume();
   await until('all balances', () => ids.every((id) => balance(id) === 30) || undefined, {
     seen: () => ids.map(balance),
