@@ -1,5 +1,5 @@
-// node scripts/count-tests.mjs REPORT…: the end of what .ci/run prints, from vitest's JSON reports: each failure by its file, name and
-// message (a log is often cut to its end), then the closing line. Fails when a report is missing, when no test ran in one, and when
+// node scripts/count-tests.mjs REPORT…: the end of what .ci/run prints, from vitest's JSON reports: each failure, and each
+// test that passed only when tried again, by its file, name and message (a log is often cut to its end), then the closing line. Fails when a report is missing, when no test ran in one, and when
 // a test failed.
 import { readFileSync } from 'node:fs';
 import { relative } from 'node:path';
@@ -19,11 +19,13 @@ for (const file of process.argv.slice(2)) {
   }
   for (const { name, status, message = '', assertionResults } of report.testResults) {
     const tests = assertionResults.filter((test) => test.status === 'failed');
-    for (const test of tests) tell(name, test.fullName, test.failureMessages.join('\n'));
+    for (const test of tests) tell('FAILED', name, test);
+    for (const test of assertionResults)
+      if (test.status === 'passed' && test.failureMessages.length > 0) tell('FLAKY', name, test);
     if (status !== 'failed' || tests.length > 0) continue;
     // A file that could not be loaded has no tests to count, and counts as one.
     failed += 1;
-    tell(name, 'the file as a whole', message);
+    tell('FAILED', name, { fullName: 'the file as a whole', failureMessages: [message] });
   }
   passed += report.numPassedTests;
   failed += report.numFailedTests;
@@ -33,8 +35,12 @@ for (const file of process.argv.slice(2)) {
 console.log(`${passed} passed, ${failed} failed${skipped > 0 ? `, ${skipped} skipped` : ''}`);
 process.exit(failed > 0 || passed === 0 || !whole ? 1 : 0);
 
-/** @param {string} file @param {string} test @param {string} message */
-function tell(file, test, message) {
-  const lines = stripVTControlCharacters(message).split('\n');
-  console.log(`FAILED ${relative(process.cwd(), file)} › ${test}\n  ${lines.slice(0, MESSAGE_LINES).join('\n  ')}`);
+/**
+ * @param {'FAILED' | 'FLAKY'} end
+ * @param {string} file
+ * @param {{ fullName: string, failureMessages: string[] }} test
+ */
+function tell(end, file, { fullName, failureMessages }) {
+  const lines = stripVTControlCharacters(failureMessages.join('\n')).split('\n');
+  console.log(`${end} ${relative(process.cwd(), file)} › ${fullName}\n  ${lines.slice(0, MESSAGE_LINES).join('\n  ')}`);
 }
