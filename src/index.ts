@@ -75,6 +75,14 @@ export { view } from './define/view.ts';
 export type { App } from './define-app.ts';
 export { defineApp } from './define-app.ts';
 export type {
+  AsOf,
+  FieldChange,
+  HistoryInput,
+  HistoryStep,
+  PastReads,
+  PastRecord,
+} from './engine/contract/past.ts';
+export type {
   AuditEntry,
   AuditFilter,
   CommandAccepted,
@@ -133,16 +141,8 @@ export type {
   StoredError,
   ViewChange,
   ViewRecord,
-} from './engine/contract.ts';
-export type {
-  AsOf,
-  FieldChange,
-  HistoryInput,
-  HistoryStep,
-  PastReads,
-  PastRecord,
-} from './engine/past-contract.ts';
-export type { PendingTimer, ScheduleState, TimerFilter, TimerReads } from './engine/timer-contract.ts';
+} from './engine/contract/runtime.ts';
+export type { PendingTimer, ScheduleState, TimerFilter, TimerReads } from './engine/contract/timers.ts';
 export type { ErrorCode, ErrorDetails } from './errors.ts';
 export { isMillraceError, MillraceError, NonRetryableError, RetryAfterError } from './errors.ts';
 export type { LogLevel } from './logger.ts';

@@ -8,8 +8,12 @@ import { buildModel, type Model } from './define/model.ts';
 import type { Module } from './define/module.ts';
 import type { AnyQuery, QueryInput, QueryOutput } from './define/query.ts';
 import type { Doc, View } from './define/view.ts';
-import { createCommandDesk } from './engine/command-desk.ts';
-import { consumerStates } from './engine/consumer-states.ts';
+import { createCommandDesk } from './engine/commands/command-desk.ts';
+import { createCommandHandler } from './engine/commands/handle-command.ts';
+import { awaitInlineViews } from './engine/commands/inline-views.ts';
+import { onHookFailed } from './engine/commands/intercept.ts';
+import { interceptModel } from './engine/commands/intercept-model.ts';
+import { newId } from './engine/concurrency/new-id.ts';
 import type {
   CommandAccepted,
   CommandConflict,
@@ -22,25 +26,21 @@ import type {
   ReadOptions,
   Runtime,
   SettledOptions,
-} from './engine/contract.ts';
+} from './engine/contract/runtime.ts';
+import { createOperators } from './engine/create-operators.ts';
 import { callsOf, createReads } from './engine/create-reads.ts';
-import { checkSchedules } from './engine/cron.ts';
-import { decodeOnce } from './engine/decode-once.ts';
-import { createFlowReader } from './engine/flow.ts';
-import { createCommandFollow } from './engine/follow-command.ts';
-import { createCommandHandler } from './engine/handle-command.ts';
-import { createHintBus } from './engine/hint-bus.ts';
-import { awaitInlineViews } from './engine/inline-views.ts';
-import { onHookFailed } from './engine/intercept.ts';
-import { interceptModel } from './engine/intercept-model.ts';
-import { createLogReader } from './engine/log-reader.ts';
-import { newId } from './engine/new-id.ts';
-import { createOperators } from './engine/operators.ts';
-import { logIndexBuilds, readiness } from './engine/readiness.ts';
-import { createSagaReads } from './engine/saga-reads.ts';
-import { followServedViews } from './engine/served-views.ts';
-import { createTimerReads } from './engine/timer-reads.ts';
-import { type WatchedChange, type WatchOptions, watchedChanges } from './engine/watched-changes.ts';
+import { consumerStates } from './engine/delivery/consumer-states.ts';
+import { logIndexBuilds, readiness } from './engine/delivery/readiness.ts';
+import { createFlowReader } from './engine/flow/flow.ts';
+import { createCommandFollow } from './engine/flow/follow-command.ts';
+import { decodeOnce } from './engine/log/decode-once.ts';
+import { createHintBus } from './engine/log/hint-bus.ts';
+import { createLogReader } from './engine/log/log-reader.ts';
+import { createSagaReads } from './engine/sagas/saga-reads.ts';
+import { type WatchedChange, type WatchOptions, watchedChanges } from './engine/subscriptions/watched-changes.ts';
+import { checkSchedules } from './engine/timers/cron.ts';
+import { createTimerReads } from './engine/timers/timer-reads.ts';
+import { followServedViews } from './engine/views/served-views.ts';
 import { type Gateway, startGateway } from './gateway/server.ts';
 import { createLogger, type Logger } from './logger.ts';
 import { createHintChannel } from './queue/hints.ts';
@@ -49,7 +49,7 @@ import { readSettings, type Settings } from './settings.ts';
 import type { CommitDocument } from './store/documents.ts';
 import { openStore } from './store/open-store.ts';
 
-export type { WatchedChange, WatchOptions } from './engine/watched-changes.ts';
+export type { WatchedChange, WatchOptions } from './engine/subscriptions/watched-changes.ts';
 
 /** The outcome of a command sent in code, with the aggregate's own rejection codes. */
 export type Outcome<A> =

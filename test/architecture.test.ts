@@ -47,7 +47,12 @@ const rooms: readonly Room[] = [
   {
     path: 'src/index.ts',
     may: ['src/define/', 'src/errors.ts', 'src/observers/', 'src/settings.ts', 'src/define-app.ts', 'src/start.ts'],
-    mayType: ['src/engine/contract.ts', 'src/engine/past-contract.ts', 'src/engine/timer-contract.ts', 'src/logger.ts'],
+    mayType: [
+      'src/engine/contract/runtime.ts',
+      'src/engine/contract/past.ts',
+      'src/engine/contract/timers.ts',
+      'src/logger.ts',
+    ],
     because: 'the door for authors shows definitions, errors and how to start; what is behind it may change',
   },
   {

@@ -1,5 +1,5 @@
-import { DeadLetterAlerts } from '../src/engine/dead-letter-alerts.ts';
-import type { Sweep } from '../src/engine/sweep.ts';
+import { DeadLetterAlerts } from '../src/engine/operators/dead-letter-alerts.ts';
+import type { Sweep } from '../src/engine/sweep/sweep.ts';
 import { slackPost } from '../src/observers/slack-post.ts';
 import type { RunningRole, WorkerDeps } from './deps.ts';
 

@@ -1,7 +1,7 @@
 import { setTimeout as pause } from 'node:timers/promises';
-import { DELAYED_KIND, delayedCommands } from '../src/engine/delayed-commands.ts';
-import type { Delivery } from '../src/engine/delivery.ts';
-import type { SagaWork } from '../src/engine/saga-work.ts';
+import type { Delivery } from '../src/engine/delivery/delivery.ts';
+import type { SagaWork } from '../src/engine/delivery/saga-work.ts';
+import { DELAYED_KIND, delayedCommands } from '../src/engine/timers/delayed-commands.ts';
 import type { CommitDocument } from '../src/store/documents.ts';
 import type { GenerationRef } from '../src/store/partitions.ts';
 import { startAlerts } from './alerts.ts';

@@ -1,5 +1,5 @@
-import { Delivery } from '../src/engine/delivery.ts';
-import type { SagaWork } from '../src/engine/saga-work.ts';
+import { Delivery } from '../src/engine/delivery/delivery.ts';
+import type { SagaWork } from '../src/engine/delivery/saga-work.ts';
 import type { ConsumerDeps, RunningRole } from './deps.ts';
 import { createSagas } from './sagas.ts';
 

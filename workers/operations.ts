@@ -1,5 +1,5 @@
-import type { Delivery } from '../src/engine/delivery.ts';
-import { OperationRunner } from '../src/engine/operation-runner.ts';
+import type { Delivery } from '../src/engine/delivery/delivery.ts';
+import { OperationRunner } from '../src/engine/operators/operation-runner.ts';
 import type { GenerationRef } from '../src/store/partitions.ts';
 import type { RunningRole, WorkerDeps } from './deps.ts';
 

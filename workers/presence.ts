@@ -1,5 +1,5 @@
 import { hostname } from 'node:os';
-import { keepPresence } from '../src/engine/presence.ts';
+import { keepPresence } from '../src/engine/processes/presence.ts';
 import type { ProcessDeps, RunningRole } from './deps.ts';
 
 /** A gateway's place among the living: it runs nothing, but reads views. */

@@ -1,8 +1,8 @@
 import { type ProjectorModel, previousModelOf } from '../src/define/model.ts';
-import type { Delivery } from '../src/engine/delivery.ts';
-import { isLiving } from '../src/engine/membership.ts';
-import { repeat } from '../src/engine/repeat.ts';
-import { servedGeneration } from '../src/engine/served-views.ts';
+import { repeat } from '../src/engine/concurrency/repeat.ts';
+import type { Delivery } from '../src/engine/delivery/delivery.ts';
+import { isLiving } from '../src/engine/processes/membership.ts';
+import { servedGeneration } from '../src/engine/views/served-views.ts';
 import { createRetries } from '../src/queue/retries.ts';
 import { createWakeUps } from '../src/queue/wake-ups.ts';
 import { consumerId, type GenerationRef } from '../src/store/partitions.ts';

@@ -1,5 +1,5 @@
-import type { CommandWorker } from '../src/engine/command-worker.ts';
-import { SagaWork } from '../src/engine/saga-work.ts';
+import type { CommandWorker } from '../src/engine/commands/command-worker.ts';
+import { SagaWork } from '../src/engine/delivery/saga-work.ts';
 import type { ConsumerDeps } from './deps.ts';
 
 /** As the settings have them where nobody carries out commands. */

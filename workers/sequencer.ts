@@ -1,6 +1,6 @@
 import { type ConsumerModel, PARTITION_COUNT } from '../src/define/model.ts';
-import { Sequencer } from '../src/engine/sequencer.ts';
-import { touchedPartitions } from '../src/engine/touched-partitions.ts';
+import { touchedPartitions } from '../src/engine/delivery/touched-partitions.ts';
+import { Sequencer } from '../src/engine/sequencing/sequencer.ts';
 import type { LogDocument } from '../src/store/documents.ts';
 import type { RunningRole, WorkerDeps } from './deps.ts';
 

@@ -1,12 +1,12 @@
-import { commandSweep } from '../src/engine/command-sweep.ts';
-import type { CommandWorker } from '../src/engine/command-worker.ts';
-import type { Delivery } from '../src/engine/delivery.ts';
-import { endedSagas } from '../src/engine/ended-sagas.ts';
-import { rebuildSwaps } from '../src/engine/rebuild-swap.ts';
-import { retrySweep } from '../src/engine/retry-sweep.ts';
-import type { SagaWork } from '../src/engine/saga-work.ts';
-import { Sweep, type SweepTask } from '../src/engine/sweep.ts';
-import { moveUntouched } from '../src/engine/touched-partitions.ts';
+import type { CommandWorker } from '../src/engine/commands/command-worker.ts';
+import type { Delivery } from '../src/engine/delivery/delivery.ts';
+import type { SagaWork } from '../src/engine/delivery/saga-work.ts';
+import { moveUntouched } from '../src/engine/delivery/touched-partitions.ts';
+import { rebuildSwaps } from '../src/engine/rebuild/rebuild-swap.ts';
+import { commandSweep } from '../src/engine/sweep/command-sweep.ts';
+import { endedSagas } from '../src/engine/sweep/ended-sagas.ts';
+import { retrySweep } from '../src/engine/sweep/retry-sweep.ts';
+import { Sweep, type SweepTask } from '../src/engine/sweep/sweep.ts';
 import type { CommandJobs } from '../src/queue/command-jobs.ts';
 import type { RunningRole, WorkerDeps } from './deps.ts';
 

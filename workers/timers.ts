@@ -1,6 +1,6 @@
-import { type SagaTimersOptions, sagaTimers } from '../src/engine/saga-timers.ts';
-import { type SchedulesOptions, scheduledCommands } from '../src/engine/schedules.ts';
-import { type DueSource, Timers } from '../src/engine/timers.ts';
+import { type SagaTimersOptions, sagaTimers } from '../src/engine/sagas/saga-timers.ts';
+import { type SchedulesOptions, scheduledCommands } from '../src/engine/timers/schedules.ts';
+import { type DueSource, Timers } from '../src/engine/timers/timers.ts';
 import { createBells } from '../src/queue/bells.ts';
 import { queueOptions, type RunningRole, type WorkerDeps } from './deps.ts';
 

@@ -1,4 +1,4 @@
-import type { FlowStep, StepState } from '../engine/contract.ts';
+import type { FlowStep, StepState } from '../engine/contract/runtime.ts';
 
 /** A step as GraphQL gives it. */
 export interface ShownStep

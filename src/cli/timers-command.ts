@@ -1,5 +1,5 @@
-import type { PendingTimer, ScheduleState, TimerReads } from '../engine/timer-contract.ts';
-import { createTimerReads } from '../engine/timer-reads.ts';
+import type { PendingTimer, ScheduleState, TimerReads } from '../engine/contract/timers.ts';
+import { createTimerReads } from '../engine/timers/timer-reads.ts';
 import { MillraceError } from '../errors.ts';
 import { readSettings } from '../settings.ts';
 import { connect } from '../store/connect.ts';

@@ -1,4 +1,4 @@
-import { type VerifyReport, verifyLog } from '../engine/verify.ts';
+import { type VerifyReport, verifyLog } from '../engine/log/verify.ts';
 import { readSettings } from '../settings.ts';
 import { connect } from '../store/connect.ts';
 import { createDeliveryStore } from '../store/delivery-store.ts';

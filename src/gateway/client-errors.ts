@@ -1,5 +1,5 @@
 import { GraphQLError } from 'graphql';
-import { newId } from '../engine/new-id.ts';
+import { newId } from '../engine/concurrency/new-id.ts';
 import { type ErrorCode, errorTable, isMillraceError } from '../errors.ts';
 import type { Logger } from '../logger.ts';
 import { limits } from './limits.ts';

@@ -1,4 +1,4 @@
-import type { Runtime } from '../engine/contract.ts';
+import type { Runtime } from '../engine/contract/runtime.ts';
 
 /** What every resolver gets as its context, on every door (HTTP, SSE, WebSocket). */
 export interface GatewayContext {

@@ -1,5 +1,5 @@
 import type { ServerResponse } from 'node:http';
-import type { Readiness, Runtime } from '../engine/contract.ts';
+import type { Readiness, Runtime } from '../engine/contract/runtime.ts';
 import type { Logger } from '../logger.ts';
 import { answerJson } from './answers.ts';
 

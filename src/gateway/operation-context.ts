@@ -1,7 +1,7 @@
 import type { IncomingHttpHeaders } from 'node:http';
-import { baggageProblem } from '../engine/caller-meta.ts';
-import type { Runtime } from '../engine/contract.ts';
-import { newId } from '../engine/new-id.ts';
+import { baggageProblem } from '../engine/commands/caller-meta.ts';
+import { newId } from '../engine/concurrency/new-id.ts';
+import type { Runtime } from '../engine/contract/runtime.ts';
 import type { GatewayContext } from './context.ts';
 
 const sane = (value: unknown, pattern: RegExp): string | null =>

@@ -2,7 +2,7 @@ import type { IncomingHttpHeaders } from 'node:http';
 import { type ExecutionArgs, type GraphQLError, getOperationAST } from 'graphql';
 import { makeServer, type Server, type SubscribePayload } from 'graphql-ws';
 import type { WebSocket } from 'ws';
-import type { Runtime } from '../engine/contract.ts';
+import type { Runtime } from '../engine/contract/runtime.ts';
 import { type ClientErrors, coded, plainError } from './client-errors.ts';
 import { type ClientMeter, tooManySubscriptions } from './client-meter.ts';
 import { limits } from './limits.ts';

@@ -1,7 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { ExecutionResult, GraphQLError, GraphQLSchema } from 'graphql';
 import { createYoga, type YogaServerInstance } from 'graphql-yoga';
-import type { Runtime } from '../engine/contract.ts';
+import type { Runtime } from '../engine/contract/runtime.ts';
 import type { ClientErrors } from './client-errors.ts';
 import type { GatewayContext } from './context.ts';
 import { documentCaches } from './document-cache.ts';

@@ -8,11 +8,11 @@
  */
 import { randomUUID } from 'node:crypto';
 import { z } from 'zod';
-import type { EventFilterInput, PageInput } from '../../src/engine/contract.ts';
-import { encodeEventCursor } from '../../src/engine/cursor.ts';
-import { decodeEvent } from '../../src/engine/decode-event.ts';
-import { decodeOnce } from '../../src/engine/decode-once.ts';
-import { readEvents } from '../../src/engine/read-events.ts';
+import type { EventFilterInput, PageInput } from '../../src/engine/contract/runtime.ts';
+import { decodeEvent } from '../../src/engine/log/decode-event.ts';
+import { decodeOnce } from '../../src/engine/log/decode-once.ts';
+import { readEvents } from '../../src/engine/reads/read-events.ts';
+import { encodeEventCursor } from '../../src/engine/views/cursor.ts';
 import { aggregate, buildModel, event, module, streamKey } from '../../src/index.ts';
 import { type Connection, connect } from '../../src/store/connect.ts';
 import type { LogDocument } from '../../src/store/documents.ts';

@@ -9,9 +9,9 @@
  */
 import { z } from 'zod';
 import { partitionOf } from '../../src/define/partition.ts';
-import type { SortInput } from '../../src/engine/contract.ts';
-import { createViewReads, type Ready } from '../../src/engine/read-view.ts';
-import { createViewHandles } from '../../src/engine/view-handles.ts';
+import type { SortInput } from '../../src/engine/contract/runtime.ts';
+import { createViewReads, type Ready } from '../../src/engine/reads/read-view.ts';
+import { createViewHandles } from '../../src/engine/views/view-handles.ts';
 import { aggregate, buildModel, isMillraceError, module, projector, view } from '../../src/index.ts';
 import { connect } from '../../src/store/connect.ts';
 import type { ViewDocument } from '../../src/store/documents.ts';

@@ -1,8 +1,8 @@
 import { randomUUID } from 'node:crypto';
 import { MongoClient } from 'mongodb';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { CommandWorker } from '../../src/engine/command-worker.ts';
-import { ServerClock } from '../../src/engine/server-clock.ts';
+import { CommandWorker } from '../../src/engine/commands/command-worker.ts';
+import { ServerClock } from '../../src/engine/concurrency/server-clock.ts';
 import type { CommandStatus } from '../../src/index.ts';
 import { createLogger } from '../../src/logger.ts';
 import type { RunningApp } from '../../src/start.ts';

@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { releaseErrand } from '../../src/engine/operator-errands.ts';
+import { releaseErrand } from '../../src/engine/operators/operator-errands.ts';
 import { deadLettersOf } from '../setup/dead-letters.ts';
 import { deliveryFixture } from '../setup/delivery.ts';
 import type { Bug } from '../setup/test-worker.ts';

@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, it } from 'vitest';
-import { consumerLag, deliveryHealth } from '../../src/engine/delivery-health.ts';
+import { consumerLag, deliveryHealth } from '../../src/engine/delivery/delivery-health.ts';
 import { buildModel } from '../../src/index.ts';
 import type { CommitDocument } from '../../src/store/documents.ts';
 import { deadLettersOf, retryQueue } from '../setup/dead-letters.ts';

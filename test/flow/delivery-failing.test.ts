@@ -1,11 +1,11 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { partitionOf } from '../../src/define/partition.ts';
-import { CommitPipeline } from '../../src/engine/commit-pipeline.ts';
-import { ConsumerRunner } from '../../src/engine/consumer-runner.ts';
-import { decodeOnce } from '../../src/engine/decode-once.ts';
-import { handlerOf } from '../../src/engine/handler.ts';
-import { createHintBus } from '../../src/engine/hint-bus.ts';
-import { createLogReader } from '../../src/engine/log-reader.ts';
+import { decodeOnce } from '../../src/engine/log/decode-once.ts';
+import { createHintBus } from '../../src/engine/log/hint-bus.ts';
+import { createLogReader } from '../../src/engine/log/log-reader.ts';
+import { CommitPipeline } from '../../src/engine/partitions/commit-pipeline.ts';
+import { ConsumerRunner } from '../../src/engine/partitions/consumer-runner.ts';
+import { handlerOf } from '../../src/engine/partitions/handler.ts';
 import { buildModel } from '../../src/index.ts';
 import type { PartitionDocument } from '../../src/store/documents.ts';
 import type { PartitionStore } from '../../src/store/partitions.ts';

@@ -1,10 +1,10 @@
 import { ReadConcern } from 'mongodb';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import type { ConsumerModel } from '../../src/define/model.ts';
-import { consumerLag, deliveryHealth } from '../../src/engine/delivery-health.ts';
-import { createHintBus } from '../../src/engine/hint-bus.ts';
-import { createLogReader } from '../../src/engine/log-reader.ts';
-import { verifyLog } from '../../src/engine/verify.ts';
+import { consumerLag, deliveryHealth } from '../../src/engine/delivery/delivery-health.ts';
+import { createHintBus } from '../../src/engine/log/hint-bus.ts';
+import { createLogReader } from '../../src/engine/log/log-reader.ts';
+import { verifyLog } from '../../src/engine/log/verify.ts';
 import { buildModel } from '../../src/index.ts';
 import { connectRedis } from '../../src/queue/redis.ts';
 import type { PrivateServer } from '../../src/services/index.ts';

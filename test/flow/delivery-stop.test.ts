@@ -1,6 +1,6 @@
 import { beforeAll, describe, expect, it } from 'vitest';
-import { consumerLag } from '../../src/engine/delivery-health.ts';
-import { verifyLog } from '../../src/engine/verify.ts';
+import { consumerLag } from '../../src/engine/delivery/delivery-health.ts';
+import { verifyLog } from '../../src/engine/log/verify.ts';
 import { buildModel } from '../../src/index.ts';
 import type { PrivateServer } from '../../src/services/index.ts';
 import { type DeliveryFixture, deliveryFixture } from '../setup/delivery.ts';

@@ -1,8 +1,8 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { partitionOf } from '../../src/define/partition.ts';
-import { consumerLag, deliveryHealth } from '../../src/engine/delivery-health.ts';
-import type { Hint } from '../../src/engine/hint-bus.ts';
-import { verifyLog } from '../../src/engine/verify.ts';
+import { consumerLag, deliveryHealth } from '../../src/engine/delivery/delivery-health.ts';
+import type { Hint } from '../../src/engine/log/hint-bus.ts';
+import { verifyLog } from '../../src/engine/log/verify.ts';
 import { buildModel } from '../../src/index.ts';
 import type { HintMessage } from '../../src/queue/hints.ts';
 import type { ViewDocument } from '../../src/store/documents.ts';

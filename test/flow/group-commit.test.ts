@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { type AppendResult, GroupCommit } from '../../src/engine/group-commit.ts';
-import { newId } from '../../src/engine/new-id.ts';
+import { type AppendResult, GroupCommit } from '../../src/engine/commands/group-commit.ts';
+import { newId } from '../../src/engine/concurrency/new-id.ts';
 import { type CommitStore, createCommitStore, ensureCommits } from '../../src/store/commits.ts';
 import { type Connection, connect } from '../../src/store/connect.ts';
 import type { CommitDocument } from '../../src/store/documents.ts';

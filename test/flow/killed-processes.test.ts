@@ -3,7 +3,7 @@ import { setTimeout as wait } from 'node:timers/promises';
 import { createClient } from 'graphql-ws';
 import { afterEach, expect, it } from 'vitest';
 import WebSocket from 'ws';
-import { verifyLog } from '../../src/engine/verify.ts';
+import { verifyLog } from '../../src/engine/log/verify.ts';
 import { connect } from '../../src/store/connect.ts';
 import { createDeliveryStore } from '../../src/store/delivery-store.ts';
 import { DEPOSIT, OPEN, postAnywhere, type RoleProcesses, roleProcesses } from '../setup/role-processes.ts';

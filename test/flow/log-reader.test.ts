@@ -1,7 +1,7 @@
 import { afterAll, describe, expect, it } from 'vitest';
-import { createHintBus } from '../../src/engine/hint-bus.ts';
-import { createLogReader } from '../../src/engine/log-reader.ts';
-import { Placement } from '../../src/engine/placement.ts';
+import { createHintBus } from '../../src/engine/log/hint-bus.ts';
+import { createLogReader } from '../../src/engine/log/log-reader.ts';
+import { Placement } from '../../src/engine/sequencing/placement.ts';
 import type { LogDocument } from '../../src/store/documents.ts';
 import { deliveryFixture } from '../setup/delivery.ts';
 import { logger } from '../setup/test-worker.ts';

@@ -1,5 +1,5 @@
 import { beforeAll, expect, onTestFinished, test } from 'vitest';
-import { Membership } from '../../src/engine/membership.ts';
+import { Membership } from '../../src/engine/processes/membership.ts';
 import type { InstanceDocument } from '../../src/store/documents.ts';
 import type { InstanceStore } from '../../src/store/instances.ts';
 import { type DeliveryFixture, deliveryFixture } from '../setup/delivery.ts';

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { mayRetry, retryPolicy } from '../../src/define/retry-policy.ts';
-import { JOURNAL_TTL_MS, onceOf } from '../../src/engine/once.ts';
+import { JOURNAL_TTL_MS, onceOf } from '../../src/engine/concurrency/once.ts';
 import type { DeadGroup } from '../../src/store/alerts.ts';
 import type { DeadLetterDocument } from '../../src/store/documents.ts';
 import type { JournalStore } from '../../src/store/observer-journal.ts';

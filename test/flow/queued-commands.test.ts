@@ -6,7 +6,7 @@ import { MongoClient } from 'mongodb';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import WebSocket from 'ws';
 import { z } from 'zod';
-import { commandSweep } from '../../src/engine/command-sweep.ts';
+import { commandSweep } from '../../src/engine/sweep/command-sweep.ts';
 import { type CommandOutcome, type CommandQueued, type CommandStatus, service } from '../../src/index.ts';
 import type { RunningApp } from '../../src/start.ts';
 import type { QueuedCommandDocument } from '../../src/store/documents.ts';

@@ -1,6 +1,6 @@
 import { MongoClient } from 'mongodb';
 import { afterAll, describe, expect, it } from 'vitest';
-import { encodeToken } from '../../src/engine/token.ts';
+import { encodeToken } from '../../src/engine/log/token.ts';
 import { startBank } from '../setup/gateway.ts';
 import { logRecords } from '../setup/log-records.ts';
 import { testServers } from '../setup/servers.ts';

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { partitionOf } from '../../src/define/partition.ts';
-import { encodeToken } from '../../src/engine/token.ts';
+import { encodeToken } from '../../src/engine/log/token.ts';
 import { deadLetterId } from '../../src/store/dead-letters.ts';
 import type { LogDocument } from '../../src/store/documents.ts';
 import { codeOf, type Gateway, GENERATION, lost, type ReadsFixture, readsFixture } from './reads-fixture.ts';

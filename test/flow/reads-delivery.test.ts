@@ -1,8 +1,8 @@
 import { hostname } from 'node:os';
 import { afterAll, describe, expect, it } from 'vitest';
-import { Delivery } from '../../src/engine/delivery.ts';
-import { Membership } from '../../src/engine/membership.ts';
-import { encodeToken } from '../../src/engine/token.ts';
+import { Delivery } from '../../src/engine/delivery/delivery.ts';
+import { encodeToken } from '../../src/engine/log/token.ts';
+import { Membership } from '../../src/engine/processes/membership.ts';
 import { createLogger } from '../../src/logger.ts';
 import type { LogDocument } from '../../src/store/documents.ts';
 import { until } from '../setup/until.ts';

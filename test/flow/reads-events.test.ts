@@ -1,6 +1,6 @@
 import { beforeAll, describe, expect, it } from 'vitest';
-import type { EventFilterInput, PageInput } from '../../src/engine/contract.ts';
-import { encodeEventCursor } from '../../src/engine/cursor.ts';
+import type { EventFilterInput, PageInput } from '../../src/engine/contract/runtime.ts';
+import { encodeEventCursor } from '../../src/engine/views/cursor.ts';
 import type { LogDocument } from '../../src/store/documents.ts';
 import { codeOf, type Gateway, type PlacedEvent, type ReadsFixture, readsFixture } from './reads-fixture.ts';
 

@@ -2,7 +2,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import type { Db } from 'mongodb';
 import { afterAll, describe, expect, it } from 'vitest';
 import { partitionOf } from '../../src/define/partition.ts';
-import { encodeToken } from '../../src/engine/token.ts';
+import { encodeToken } from '../../src/engine/log/token.ts';
 import type { LogDocument } from '../../src/store/documents.ts';
 import type { ViewStore } from '../../src/store/view-documents.ts';
 import { ensureViewCollection } from '../../src/store/view-indexes.ts';

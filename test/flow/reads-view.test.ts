@@ -1,9 +1,9 @@
 import { beforeAll, describe, expect, it } from 'vitest';
-import type { FilterInput, Page, PageInput, SortInput, ViewRecord } from '../../src/engine/contract.ts';
-import { compareValues } from '../../src/engine/scalar.ts';
-import { checkFilter, matches, mongoFilter } from '../../src/engine/view-filter.ts';
-import { planList } from '../../src/engine/view-plan.ts';
-import { compareKeys, listKey } from '../../src/engine/view-scan.ts';
+import type { FilterInput, Page, PageInput, SortInput, ViewRecord } from '../../src/engine/contract/runtime.ts';
+import { compareValues } from '../../src/engine/views/scalar.ts';
+import { checkFilter, matches, mongoFilter } from '../../src/engine/views/view-filter.ts';
+import { planList } from '../../src/engine/views/view-plan.ts';
+import { compareKeys, listKey } from '../../src/engine/views/view-scan.ts';
 import type { ViewDocument } from '../../src/store/documents.ts';
 import {
   codeOf,

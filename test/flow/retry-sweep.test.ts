@@ -1,6 +1,6 @@
 import { beforeAll, beforeEach, expect, onTestFinished, test } from 'vitest';
-import { retrySweep } from '../../src/engine/retry-sweep.ts';
-import { Sweep } from '../../src/engine/sweep.ts';
+import { retrySweep } from '../../src/engine/sweep/retry-sweep.ts';
+import { Sweep } from '../../src/engine/sweep/sweep.ts';
 import { buildModel, module, observer } from '../../src/index.ts';
 import type { RetryJob, RetryOutcome } from '../../src/queue/retries.ts';
 import { deadLetterId } from '../../src/store/dead-letters.ts';

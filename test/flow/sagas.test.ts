@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { z } from 'zod';
-import { endedSagas } from '../../src/engine/ended-sagas.ts';
+import { endedSagas } from '../../src/engine/sweep/ended-sagas.ts';
 import { aggregate, module, type RunningApp, type SagaTimelineStep, saga } from '../../src/index.ts';
 import { deadLetterId } from '../../src/store/dead-letters.ts';
 import { createDeliveryStore } from '../../src/store/delivery-store.ts';

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { timersLease } from '../../src/engine/timers.ts';
+import { timersLease } from '../../src/engine/timers/timers.ts';
 import type { Schedule } from '../../src/index.ts';
 import type { TimerDocument } from '../../src/store/documents.ts';
 import { lighting, timerProcesses } from '../setup/timer-processes.ts';

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
-import { Placement } from '../../src/engine/placement.ts';
-import type { Sequencer } from '../../src/engine/sequencer.ts';
-import { verifyLog } from '../../src/engine/verify.ts';
+import { verifyLog } from '../../src/engine/log/verify.ts';
+import { Placement } from '../../src/engine/sequencing/placement.ts';
+import type { Sequencer } from '../../src/engine/sequencing/sequencer.ts';
 import type { CommitDocument, LogDocument } from '../../src/store/documents.ts';
 import { type DeliveryFixture, deliveryFixture } from '../setup/delivery.ts';
 import { clean, startSequencer, untilEnd } from '../setup/sequencers.ts';

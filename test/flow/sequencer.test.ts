@@ -1,7 +1,7 @@
 import { afterAll, describe, expect, it } from 'vitest';
-import { Placement } from '../../src/engine/placement.ts';
-import { sequencerLease } from '../../src/engine/sequencer.ts';
-import { verifyLog } from '../../src/engine/verify.ts';
+import { verifyLog } from '../../src/engine/log/verify.ts';
+import { Placement } from '../../src/engine/sequencing/placement.ts';
+import { sequencerLease } from '../../src/engine/sequencing/sequencer.ts';
 import { connect } from '../../src/store/connect.ts';
 import { createDeliveryStore } from '../../src/store/delivery-store.ts';
 import type { CommitDocument, LogDocument } from '../../src/store/documents.ts';

@@ -1,7 +1,7 @@
 import { Redis } from 'ioredis';
 import { MongoClient } from 'mongodb';
 import { afterAll, describe, expect, test } from 'vitest';
-import { timersLease } from '../../src/engine/timers.ts';
+import { timersLease } from '../../src/engine/timers/timers.ts';
 import { type RunningApp, readSettings } from '../../src/index.ts';
 import { createLogger } from '../../src/logger.ts';
 import { startApp } from '../../src/start.ts';

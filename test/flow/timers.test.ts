@@ -1,7 +1,7 @@
 import { Queue } from 'bullmq';
 import { Redis } from 'ioredis';
 import { describe, expect, test } from 'vitest';
-import { HORIZON_MS, timersLease } from '../../src/engine/timers.ts';
+import { HORIZON_MS, timersLease } from '../../src/engine/timers/timers.ts';
 import { privateRedis, testServers } from '../setup/servers.ts';
 import { timerProcesses } from '../setup/timer-processes.ts';
 import { until } from '../setup/until.ts';

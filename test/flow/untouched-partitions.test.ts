@@ -2,9 +2,9 @@ import { beforeAll, beforeEach, describe, expect, onTestFinished, test } from 'v
 import { z } from 'zod';
 import { PARTITION_COUNT } from '../../src/define/model.ts';
 import { partitionOf } from '../../src/define/partition.ts';
-import { decodeOnce } from '../../src/engine/decode-once.ts';
-import { Sweep } from '../../src/engine/sweep.ts';
-import { moveUntouched } from '../../src/engine/touched-partitions.ts';
+import { moveUntouched } from '../../src/engine/delivery/touched-partitions.ts';
+import { decodeOnce } from '../../src/engine/log/decode-once.ts';
+import { Sweep } from '../../src/engine/sweep/sweep.ts';
 import { buildModel, module, projector, view } from '../../src/index.ts';
 import type { LogDocument } from '../../src/store/documents.ts';
 import type { PartitionReading } from '../../src/store/partitions.ts';

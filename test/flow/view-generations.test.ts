@@ -2,7 +2,7 @@ import { EventEmitter, once } from 'node:events';
 import { expect, test } from 'vitest';
 import { z } from 'zod';
 import type { ConsumerModel } from '../../src/define/model.ts';
-import { type ConsumerControlDeps, createConsumerControls } from '../../src/engine/consumer-controls.ts';
+import { type ConsumerControlDeps, createConsumerControls } from '../../src/engine/operators/consumer-controls.ts';
 import { buildModel, module, projector, type StartFrom, view } from '../../src/index.ts';
 import { deadLetterId } from '../../src/store/dead-letters.ts';
 import type { AuditDocument, ConsumerDocument, LogDocument, ServedViewDocument } from '../../src/store/documents.ts';

@@ -1,7 +1,7 @@
-import type { ViewChange } from '../../src/engine/contract.ts';
-import { decodeViewCursor } from '../../src/engine/cursor.ts';
-import { checkFilter, matches } from '../../src/engine/view-filter.ts';
-import { toRecord } from '../../src/engine/view-handles.ts';
+import type { ViewChange } from '../../src/engine/contract/runtime.ts';
+import { decodeViewCursor } from '../../src/engine/views/cursor.ts';
+import { checkFilter, matches } from '../../src/engine/views/view-filter.ts';
+import { toRecord } from '../../src/engine/views/view-handles.ts';
 import { until } from '../setup/until.ts';
 import { filterOf, type Gateway, type Item, type ReadsFixture } from './reads-fixture.ts';
 

@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
-import type { EventDelivery, EventFilterInput } from '../../src/engine/contract.ts';
-import { decodeEventCursor, encodeEventCursor } from '../../src/engine/cursor.ts';
-import { createHintBus } from '../../src/engine/hint-bus.ts';
-import { createLogReader } from '../../src/engine/log-reader.ts';
+import type { EventDelivery, EventFilterInput } from '../../src/engine/contract/runtime.ts';
+import { createHintBus } from '../../src/engine/log/hint-bus.ts';
+import { createLogReader } from '../../src/engine/log/log-reader.ts';
+import { decodeEventCursor, encodeEventCursor } from '../../src/engine/views/cursor.ts';
 import { until } from '../setup/until.ts';
 import { codeOf, type Gateway, type PlacedEvent, type ReadsFixture, readsFixture } from './reads-fixture.ts';
 

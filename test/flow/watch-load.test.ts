@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import type { ViewHint } from '../../src/engine/hint-bus.ts';
+import type { ViewHint } from '../../src/engine/log/hint-bus.ts';
 import { until } from '../setup/until.ts';
 import {
   bare,

@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { partitionOf } from '../../src/define/partition.ts';
-import { decodeViewCursor, documentScope, encodeViewCursor, listScope } from '../../src/engine/cursor.ts';
-import { CURSOR_MAX_AGE_S } from '../../src/engine/resume.ts';
-import { checkFilter } from '../../src/engine/view-filter.ts';
+import { CURSOR_MAX_AGE_S } from '../../src/engine/subscriptions/resume.ts';
+import { decodeViewCursor, documentScope, encodeViewCursor, listScope } from '../../src/engine/views/cursor.ts';
+import { checkFilter } from '../../src/engine/views/view-filter.ts';
 import { until } from '../setup/until.ts';
 import {
   codeOf,

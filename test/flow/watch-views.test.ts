@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { decodeViewCursor } from '../../src/engine/cursor.ts';
+import { decodeViewCursor } from '../../src/engine/views/cursor.ts';
 import { until } from '../setup/until.ts';
 import { codeOf, filterOf, type Gateway, type ReadsFixture, readsFixture, withDocuments } from './reads-fixture.ts';
 import { type Conditions, item, watching } from './watch-client.ts';

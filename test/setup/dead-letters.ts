@@ -1,7 +1,7 @@
 import { Queue } from 'bullmq';
 import { Redis } from 'ioredis';
 import { afterAll } from 'vitest';
-import { type OperatorEnd, releaseErrand } from '../../src/engine/operator-errands.ts';
+import { type OperatorEnd, releaseErrand } from '../../src/engine/operators/operator-errands.ts';
 import { retryQueueName } from '../../src/queue/retries.ts';
 import { deadLetterId } from '../../src/store/dead-letters.ts';
 import type { DeadLetterDocument, ParkedEventDocument } from '../../src/store/documents.ts';

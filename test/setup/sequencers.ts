@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { afterEach } from 'vitest';
-import { Sequencer } from '../../src/engine/sequencer.ts';
+import { Sequencer } from '../../src/engine/sequencing/sequencer.ts';
 import type { DeliveryStore } from '../../src/store/delivery-store.ts';
 import type { LogDocument } from '../../src/store/documents.ts';
 import type { DeliveryFixture } from './delivery.ts';

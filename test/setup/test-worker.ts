@@ -1,9 +1,9 @@
 import { randomUUID } from 'node:crypto';
 import { z } from 'zod';
 import type { RetryOptions } from '../../src/define/retry-policy.ts';
-import type { Delivery } from '../../src/engine/delivery.ts';
-import { createHintBus, type HintBus } from '../../src/engine/hint-bus.ts';
-import { createLogReader } from '../../src/engine/log-reader.ts';
+import type { Delivery } from '../../src/engine/delivery/delivery.ts';
+import { createHintBus, type HintBus } from '../../src/engine/log/hint-bus.ts';
+import { createLogReader } from '../../src/engine/log/log-reader.ts';
 import { aggregate, buildModel, type Module, module, projector, view } from '../../src/index.ts';
 import { createLogger, type Logger } from '../../src/logger.ts';
 import { createHintChannel } from '../../src/queue/hints.ts';

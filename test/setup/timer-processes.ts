@@ -1,9 +1,9 @@
 import { randomUUID } from 'node:crypto';
 import { afterAll } from 'vitest';
 import { z } from 'zod';
-import { queuedCommand } from '../../src/engine/queued-command.ts';
-import type { DueTimer } from '../../src/engine/saga-timers.ts';
-import { ServerClock } from '../../src/engine/server-clock.ts';
+import { queuedCommand } from '../../src/engine/commands/queued-command.ts';
+import { ServerClock } from '../../src/engine/concurrency/server-clock.ts';
+import type { DueTimer } from '../../src/engine/sagas/saga-timers.ts';
 import { aggregate, buildModel, command, type Module, module, type Schedule, saga, schedule } from '../../src/index.ts';
 import { createLogger } from '../../src/logger.ts';
 import { connectRedis } from '../../src/queue/redis.ts';

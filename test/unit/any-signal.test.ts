@@ -2,7 +2,7 @@ import { setMaxListeners } from 'node:events';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { expect, test } from 'vitest';
-import { anySignal } from '../../src/engine/any-signal.ts';
+import { anySignal } from '../../src/engine/concurrency/any-signal.ts';
 
 test('it aborts with the first of its signals, and with none after its end', () => {
   const [first, second, third] = [new AbortController(), new AbortController(), new AbortController()];

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
-import { CommitPipeline } from '../../src/engine/commit-pipeline.ts';
-import { ABSENT } from '../../src/engine/document-cache.ts';
-import { PartitionHead } from '../../src/engine/partition-head.ts';
+import { CommitPipeline } from '../../src/engine/partitions/commit-pipeline.ts';
+import { ABSENT } from '../../src/engine/partitions/document-cache.ts';
+import { PartitionHead } from '../../src/engine/partitions/partition-head.ts';
 import type { CommitEnd } from '../../src/store/partitions.ts';
 import { SideWrites } from '../../src/store/side-writes.ts';
 import { until } from '../setup/until.ts';

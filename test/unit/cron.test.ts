@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { z } from 'zod';
-import { checkSchedules, nextTime } from '../../src/engine/cron.ts';
+import { checkSchedules, nextTime } from '../../src/engine/timers/cron.ts';
 import {
   aggregate,
   buildModel,

@@ -7,7 +7,7 @@ import {
   encodeEventCursor,
   encodeListCursor,
   encodeViewCursor,
-} from '../../src/engine/cursor.ts';
+} from '../../src/engine/views/cursor.ts';
 import { isMillraceError } from '../../src/errors.ts';
 
 const raw = (fields: unknown): string => Buffer.from(JSON.stringify(fields)).toString('base64url');

@@ -1,9 +1,9 @@
 import { expect, it } from 'vitest';
 import { z } from 'zod';
-import { CommitPipeline } from '../../src/engine/commit-pipeline.ts';
-import { ConsumerRunner } from '../../src/engine/consumer-runner.ts';
-import { decodeOnce } from '../../src/engine/decode-once.ts';
-import { projectorHandler } from '../../src/engine/handler.ts';
+import { decodeOnce } from '../../src/engine/log/decode-once.ts';
+import { CommitPipeline } from '../../src/engine/partitions/commit-pipeline.ts';
+import { ConsumerRunner } from '../../src/engine/partitions/consumer-runner.ts';
+import { projectorHandler } from '../../src/engine/partitions/handler.ts';
 import { buildModel, customProjector, module, view } from '../../src/index.ts';
 import type { LogDocument, ViewDocument } from '../../src/store/documents.ts';
 import type { PartitionReading } from '../../src/store/partitions.ts';

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { deadLetterOf } from '../../src/engine/dead-letter.ts';
-import { shapeOf, storedError } from '../../src/engine/error-record.ts';
+import { shapeOf, storedError } from '../../src/engine/log/error-record.ts';
+import { deadLetterOf } from '../../src/engine/partitions/dead-letter.ts';
 import { MillraceError } from '../../src/errors.ts';
 import { buildModel, NonRetryableError } from '../../src/index.ts';
 import { deadLetterId, parkedEventId } from '../../src/store/dead-letters.ts';

@@ -1,7 +1,7 @@
 import { LRUCache } from 'lru-cache';
 import { expect, test } from 'vitest';
-import type { LogReader } from '../../src/engine/log-reader.ts';
-import { EventSource, planWatch } from '../../src/engine/watch-events.ts';
+import type { LogReader } from '../../src/engine/log/log-reader.ts';
+import { EventSource, planWatch } from '../../src/engine/subscriptions/watch-events.ts';
 import { buildModel, module } from '../../src/index.ts';
 import type { EventPages } from '../../src/store/event-pages.ts';
 import { counter } from '../setup/counter.ts';

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import type { FlowStep } from '../../src/engine/flow-contract.ts';
-import { type FlowFacts, flowSteps, isSettled } from '../../src/engine/flow-steps.ts';
+import type { FlowStep } from '../../src/engine/contract/flow.ts';
+import { type FlowFacts, flowSteps, isSettled } from '../../src/engine/flow/flow-steps.ts';
 import type { LogDocument } from '../../src/store/documents.ts';
 import type { CommitHead, QueuedHead } from '../../src/store/flow-reads.ts';
 

@@ -2,8 +2,8 @@ import { describe, expect, test } from 'vitest';
 import { z } from 'zod';
 import type { AnyRecorded } from '../../src/define/event.ts';
 import type { HandlerCall } from '../../src/define/interceptor.ts';
-import { interceptFor, withAttempt } from '../../src/engine/intercept.ts';
-import { interceptModel } from '../../src/engine/intercept-model.ts';
+import { interceptFor, withAttempt } from '../../src/engine/commands/intercept.ts';
+import { interceptModel } from '../../src/engine/commands/intercept-model.ts';
 import {
   aggregate,
   buildModel,

@@ -1,6 +1,6 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import { expect, test } from 'vitest';
-import { KeyLine } from '../../src/engine/key-line.ts';
+import { KeyLine } from '../../src/engine/commands/key-line.ts';
 import type { ExclusiveKeys } from '../../src/store/exclusive-keys.ts';
 import { logger } from '../setup/test-worker.ts';
 

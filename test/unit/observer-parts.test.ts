@@ -1,10 +1,10 @@
 import { setMaxListeners } from 'node:events';
 import { describe, expect, it } from 'vitest';
 import { delayAfterMs, mayRetry, retryPolicy } from '../../src/define/retry-policy.ts';
-import { inDeadline } from '../../src/engine/in-deadline.ts';
-import { type BreakerState, ObserverBreaker } from '../../src/engine/observer-breaker.ts';
-import { Slots } from '../../src/engine/slots.ts';
-import { type TaskOutcome, TaskWindow, type WindowTask } from '../../src/engine/task-window.ts';
+import { inDeadline } from '../../src/engine/concurrency/in-deadline.ts';
+import { Slots } from '../../src/engine/concurrency/slots.ts';
+import { type TaskOutcome, TaskWindow, type WindowTask } from '../../src/engine/concurrency/task-window.ts';
+import { type BreakerState, ObserverBreaker } from '../../src/engine/observers/observer-breaker.ts';
 import { MillraceError, NonRetryableError, RetryAfterError } from '../../src/errors.ts';
 import type { LogDocument } from '../../src/store/documents.ts';
 

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { PartitionTrack } from '../../src/engine/partition-track.ts';
+import { PartitionTrack } from '../../src/engine/subscriptions/partition-track.ts';
 import type { ViewDocument } from '../../src/store/documents.ts';
 
 const change = (revision: number) => ({ revision, ids: [`d${revision}`] });

@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { watchPauses } from '../../src/engine/pause-watch.ts';
+import { watchPauses } from '../../src/engine/delivery/pause-watch.ts';
 import { createLogger } from '../../src/logger.ts';
 import { until } from '../setup/until.ts';
 

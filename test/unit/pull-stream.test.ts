@@ -1,6 +1,6 @@
 import { getEventListeners } from 'node:events';
 import { describe, expect, it } from 'vitest';
-import { type PullSource, pullStream } from '../../src/engine/pull-stream.ts';
+import { type PullSource, pullStream } from '../../src/engine/concurrency/pull-stream.ts';
 
 /** A source that gives what was pushed into it, and says what happened to it. */
 function pushable() {

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { rebuildPaces } from '../../src/engine/rebuild-pace.ts';
+import { rebuildPaces } from '../../src/engine/rebuild/rebuild-pace.ts';
 
 const began = { position: 1_000, atMs: 0 };
 

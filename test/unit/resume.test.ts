@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { documentScope, listScope, type ViewCursor } from '../../src/engine/cursor.ts';
-import { CURSOR_MAX_AGE_S, isAhead, isTooOld, misfit, movedSince } from '../../src/engine/resume.ts';
+import { CURSOR_MAX_AGE_S, isAhead, isTooOld, misfit, movedSince } from '../../src/engine/subscriptions/resume.ts';
+import { documentScope, listScope, type ViewCursor } from '../../src/engine/views/cursor.ts';
 import { TOMBSTONE_TTL_S } from '../../src/store/view-indexes.ts';
 
 const scope = documentScope('a');

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { servedGeneration } from '../../src/engine/served-views.ts';
+import { servedGeneration } from '../../src/engine/views/served-views.ts';
 
 const swapped = (...generations: readonly number[]) => generations.map((generation) => ({ generation }));
 

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { streamKey } from '../../src/define/stream-key.ts';
-import { decodeToken, encodeToken, type Token } from '../../src/engine/token.ts';
+import { decodeToken, encodeToken, type Token } from '../../src/engine/log/token.ts';
 import { isMillraceError } from '../../src/errors.ts';
 import { environmentSchema } from '../../src/settings.ts';
 

@@ -1,6 +1,6 @@
 import { describe, expect, it, test } from 'vitest';
-import { ViewAudience } from '../../src/engine/view-audience.ts';
-import { checkFilter, matches } from '../../src/engine/view-filter.ts';
+import { ViewAudience } from '../../src/engine/subscriptions/view-audience.ts';
+import { checkFilter, matches } from '../../src/engine/views/view-filter.ts';
 import type { ViewDocument } from '../../src/store/documents.ts';
 
 const marks = { _partition: 0, _revision: 1, _position: 1, _version: 1, _origins: [] };

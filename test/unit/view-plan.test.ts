@@ -1,9 +1,9 @@
 import { describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import { view } from '../../src/define/view.ts';
-import type { FilterInput, SortInput } from '../../src/engine/contract.ts';
-import { checkFilter } from '../../src/engine/view-filter.ts';
-import { planList } from '../../src/engine/view-plan.ts';
+import type { FilterInput, SortInput } from '../../src/engine/contract/runtime.ts';
+import { checkFilter } from '../../src/engine/views/view-filter.ts';
+import { planList } from '../../src/engine/views/view-plan.ts';
 import { isMillraceError } from '../../src/errors.ts';
 
 const items = view('item', z.object({ id: z.string(), group: z.string(), rank: z.number(), size: z.number() }), {

@@ -1,5 +1,5 @@
 import type { Db } from 'mongodb';
-import { verifyLog } from '../../../src/engine/verify.ts';
+import { verifyLog } from '../../../src/engine/log/verify.ts';
 import type { DeliveryStore } from '../../../src/store/delivery-store.ts';
 import type { CommitDocument, LogDocument, ViewDocument } from '../../../src/store/documents.ts';
 import type { History } from './history.ts';

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import type { Document } from 'mongodb';
 import { type CardNetwork, startCardNetwork } from '../../../examples/bank/card-network.ts';
 import { bank } from '../../../examples/bank/module.ts';
-import { consumerLag } from '../../../src/engine/delivery-health.ts';
+import { consumerLag } from '../../../src/engine/delivery/delivery-health.ts';
 import { buildModel } from '../../../src/index.ts';
 import type { MongoOptions, PrivateServer, RedisOptions } from '../../../src/services/index.ts';
 import { type Connection, connect } from '../../../src/store/connect.ts';

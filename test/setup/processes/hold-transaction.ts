@@ -3,7 +3,7 @@
  * the partitions of "counters" and has not committed. Prints "open" and stands still until it is killed.
  */
 import { writeSync } from 'node:fs';
-import { Membership } from '../../../src/engine/membership.ts';
+import { Membership } from '../../../src/engine/processes/membership.ts';
 import { createLogger } from '../../../src/logger.ts';
 import { connect } from '../../../src/store/connect.ts';
 import { createDeliveryStore } from '../../../src/store/delivery-store.ts';

@@ -1,0 +1,341 @@
+import { crashPoint } from '../../crash-points.ts';
+import { type Decision, decideCommand, foldEvents } from '../../define/decide.ts';
+import type { AggregateModel, Model } from '../../define/model.ts';
+import { isMillraceError, MillraceError } from '../../errors.ts';
+import type { Logger } from '../../logger.ts';
+import type { CommitStore, OperationTime } from '../../store/commits.ts';
+import type { CommitDocument } from '../../store/documents.ts';
+import { type RejectionStore, rejectionId } from '../../store/rejections.ts';
+import { roughBytes } from '../../store/rough-bytes.ts';
+import type { SnapshotStore } from '../../store/snapshots.ts';
+import { newId } from '../concurrency/new-id.ts';
+import { StreamQueue } from '../concurrency/stream-queue.ts';
+import type { CommandConflict, CommandOutcome, CommandRequest } from '../contract/runtime.ts';
+import { AggregateCache, type LoadedAggregate } from './aggregate-cache.ts';
+import { type Arrived, arrive, type CommandLimits } from './arrive-command.ts';
+import { commitOf } from './commit-of.ts';
+import { type AppendResult, GroupCommit } from './group-commit.ts';
+import { type Intercept, interceptFor, onHookFailed } from './intercept.ts';
+import { foldStored, loadAggregate } from './load-aggregate.ts';
+import { acceptedReceipt, conflictReceipt, MISSED_EVENTS_CAP, repeatedReceipt, repeatedRefusal } from './receipts.ts';
+import { Snapshots } from './snapshots.ts';
+
+export interface CommandHandlerDeps {
+  readonly model: Model;
+  readonly commits: CommitStore;
+  readonly rejections: RejectionStore;
+  /** Without it none are kept. */
+  readonly snapshots?: SnapshotStore;
+  readonly logId: string;
+  readonly limits: CommandLimits;
+  readonly logger: Logger;
+  /** Called with every new commit after the majority acknowledged it: a sequencer in this process need not wait for its change stream. */
+  readonly onCommitted?: (commit: CommitDocument) => void;
+}
+export interface CommandHandler {
+  handle(request: CommandRequest): Promise<CommandOutcome>;
+  /** Waits for what is under way. */
+  close(): Promise<void>;
+}
+
+/** How often a command is decided anew after others were faster, before it answers TOO_BUSY. */
+const MAX_ATTEMPTS = 50;
+const READ_AGAIN_MS = 50;
+
+/**
+ * Handles commands: parse, load, decide, append. Guarantees: effect once a commandId; versions of a stream without
+ * holes; only acceptances are answered from the cache, anything else after a majority read. Errors: UNKNOWN_AGGREGATE,
+ * UNKNOWN_COMMAND, OUTCOME_UNKNOWN (repeat with the same commandId), TOO_BUSY (nothing was written), COMMIT_TOO_LARGE,
+ * EVENT_INVALID, UNKNOWN_EVENT, and what `decide` throws.
+ */
+export function createCommandHandler(deps: CommandHandlerDeps): CommandHandler {
+  const cache = new AggregateCache(deps.limits.cacheCount);
+  const queue = new StreamQueue();
+  const group = new GroupCommit(deps.commits, deps.rejections);
+  const intercept = interceptFor(deps.model.interceptors, 'aggregate', onHookFailed(deps.logger));
+  const snapshots = deps.snapshots && new Snapshots(deps.snapshots, deps.logger);
+  const work: Work = { ...deps, cache, group, intercept, snapshots };
+  let closing = false;
+  return {
+    async handle(request) {
+      if (closing)
+        throw new MillraceError(
+          'SHUTTING_DOWN',
+          'This process is shutting down. Nothing was written; repeat the command on another one.',
+        );
+      const parsed = arrive(deps, request);
+      if ('kind' in parsed) return parsed;
+      const arrived = intercept === undefined ? parsed : { ...parsed, meta: intercept.meta(callOf(parsed, 1)) };
+      const progress: Progress = { sent: false };
+      const running = queue.run(arrived.stream, () => carryOut(work, arrived, progress));
+      return withDeadline(running, arrived, progress);
+    },
+    async close() {
+      closing = true;
+      await queue.idle();
+      await group.close();
+      await snapshots?.idle();
+    },
+  };
+}
+
+interface Work extends Omit<CommandHandlerDeps, 'snapshots'> {
+  readonly snapshots: Snapshots | undefined;
+  readonly cache: AggregateCache;
+  readonly group: GroupCommit;
+  readonly intercept: Intercept | undefined;
+}
+/** Whether a commit may have been written when time runs out. */
+interface Progress {
+  sent: boolean;
+}
+
+/** Answers at the deadline whatever hangs; the work goes on in its stream's queue, so that order holds. */
+async function withDeadline(
+  running: Promise<CommandOutcome>,
+  arrived: Arrived,
+  progress: Progress,
+): Promise<CommandOutcome> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(timeIsUp(arrived, progress)), Math.max(0, arrived.deadline - Date.now()) + 50);
+  });
+  try {
+    const outcome = await Promise.race([running, late]);
+    crashPoint('before-reply');
+    return outcome;
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+function timeIsUp(arrived: Arrived, progress: Progress, cause?: unknown): MillraceError {
+  const details = { commandId: arrived.commandId };
+  if (!progress.sent) {
+    return new MillraceError(
+      'TOO_BUSY',
+      'The command could not be handled in time. Nothing was written; repeat it later with the same commandId.',
+      { cause, details },
+    );
+  }
+  return new MillraceError(
+    'OUTCOME_UNKNOWN',
+    'Whether the command took effect is not known. Repeat it with the same commandId: it takes effect at most once.',
+    { cause, details },
+  );
+}
+
+/** The loop of design.md: decide on what is known; answer refusals only when it is certainly the newest. */
+async function carryOut(work: Work, arrived: Arrived, progress: Progress): Promise<CommandOutcome> {
+  let loaded = work.cache.get(arrived.stream);
+  let fresh = false;
+  for (let attempt = 1; attempt <= MAX_ATTEMPTS && Date.now() < arrived.deadline; attempt++) {
+    loaded ??= await untilRead(arrived, progress, () => loadAggregate(work, arrived.aggregate, arrived.stream));
+    const decision = decideOn(work, arrived, loaded, attempt);
+    if (decision.kind === 'events' && decision.events.length > 0 && !arrived.dryRun) {
+      const commit = commitOf(work.limits, arrived, decision.events, loaded.version + 1);
+      progress.sent = true;
+      const result = await work.group.append({
+        commit,
+        bytes: roughBytes(commit),
+        mayRepeat: arrived.chosen,
+        deadline: arrived.deadline,
+      });
+      const answer = await afterAppend(work, arrived, loaded, commit, result, progress);
+      if (answer.outcome !== undefined) return answer.outcome;
+      loaded = answer.loaded;
+      fresh = true;
+      if (attempt > 1) await pause(Math.random() * Math.min(2 ** attempt, 100));
+      continue;
+    }
+    if (fresh) return finish(work, arrived, loaded, decision, progress);
+    const known = loaded;
+    const newest = await untilRead(arrived, progress, () => refresh(work, arrived, known, undefined));
+    if (newest.outcome !== undefined) return newest.outcome;
+    loaded = newest.loaded;
+    fresh = true;
+  }
+  throw timeIsUp(arrived, progress);
+}
+
+type Verdict = Decision | { readonly kind: 'conflict' };
+
+function decideOn({ intercept }: Work, arrived: Arrived, loaded: LoadedAggregate, attempt: number): Verdict {
+  if (arrived.expectedVersion !== undefined && arrived.expectedVersion !== loaded.version) return { kind: 'conflict' };
+  const { aggregate } = arrived;
+  return decideCommand(
+    intercept === undefined ? aggregate : intercepted(intercept, arrived, attempt),
+    loaded,
+    { type: arrived.command.type, data: arrived.parsed },
+    {
+      id: arrived.id,
+      version: loaded.version,
+      commandId: arrived.commandId,
+      now: new Date(),
+      newId,
+    },
+  );
+}
+
+const callOf = ({ aggregate, command, parsed, meta }: Arrived, attempt: number) =>
+  ({ kind: 'aggregate', name: aggregate.name, type: command.type, input: parsed, meta, attempt }) as const;
+
+/** The aggregate with interceptors around its `decide`. */
+function intercepted(intercept: Intercept, arrived: Arrived, attempt: number): AggregateModel {
+  const { aggregate } = arrived;
+  const handle: AggregateModel['handle'] = (state, command, ctx) =>
+    intercept.sync(callOf(arrived, attempt), () => aggregate.handle(state, command, ctx));
+  return { ...aggregate, handle };
+}
+
+type Step =
+  | { readonly outcome: CommandOutcome; readonly loaded?: undefined }
+  | { readonly outcome?: undefined; readonly loaded: LoadedAggregate };
+
+async function afterAppend(
+  work: Work,
+  arrived: Arrived,
+  loaded: LoadedAggregate,
+  commit: CommitDocument,
+  result: AppendResult,
+  progress: Progress,
+): Promise<Step> {
+  switch (result.kind) {
+    case 'inserted': {
+      const { aggregate, stream } = arrived;
+      const next = foldEvents(aggregate, loaded, commit.events);
+      work.cache.offer(stream, next);
+      work.snapshots?.offer(aggregate, stream, loaded.version, next, {
+        id: commit._id,
+        version: commit.version ?? 0,
+      });
+      work.onCommitted?.(commit);
+      return { outcome: acceptedReceipt(work.logId, aggregate, commit, { duplicate: false, written: true }) };
+    }
+    case 'refused':
+      return { outcome: repeatedRefusal(result.rejection, arrived.hash) };
+    case 'taken': {
+      // Others were faster, or an earlier try of this command got through: look for that first.
+      const step = await untilRead(arrived, progress, () => refresh(work, arrived, loaded, result.operationTime));
+      if (step.loaded !== undefined) progress.sent = false;
+      return step;
+    }
+    case 'unknown':
+      work.cache.forget(arrived.stream);
+      throw timeIsUp(arrived, progress, result.error);
+    case 'failed':
+      work.cache.forget(arrived.stream);
+      throw result.error instanceof MillraceError
+        ? result.error
+        : new MillraceError('INTERNAL', `MongoDB refused a commit of "${arrived.command.type}". Nothing was written.`, {
+            cause: result.error,
+          });
+  }
+}
+
+/** Reads again, until the deadline, while MongoDB is on its way down, up or to another primary. */
+async function untilRead<T>(arrived: Arrived, progress: Progress, read: () => Promise<T>): Promise<T> {
+  for (;;) {
+    try {
+      return await read();
+    } catch (error) {
+      if (!isMillraceError(error, 'MONGODB_UNREACHABLE')) throw error;
+      if (Date.now() >= arrived.deadline) throw timeIsUp(arrived, progress, error);
+      await pause(READ_AGAIN_MS);
+    }
+  }
+}
+
+/** One majority read: the receipt of this commandId if there is one, else the newest state. */
+async function refresh(
+  work: Work,
+  arrived: Arrived,
+  loaded: LoadedAggregate,
+  after: OperationTime | undefined,
+): Promise<Step> {
+  const news = await work.commits.news(arrived.stream, loaded.version, arrived.commandId, after);
+  const own = news.find((commit) => commit.command.id === arrived.commandId);
+  if (own !== undefined) return { outcome: repeatedReceipt(work.logId, arrived.aggregate, own, arrived.hash) };
+  const newer = news
+    .filter((commit) => commit.version !== undefined && commit.version > loaded.version)
+    .sort((a, b) => (a.version ?? 0) - (b.version ?? 0));
+  let state = loaded;
+  for (const commit of newer) state = foldStored(arrived.aggregate, state, commit);
+  work.cache.offer(arrived.stream, state);
+  return { loaded: state };
+}
+
+/** Answers what is no acceptance with events; `loaded` is the newest state. */
+async function finish(
+  work: Work,
+  arrived: Arrived,
+  loaded: LoadedAggregate,
+  verdict: Verdict,
+  progress: Progress,
+): Promise<CommandOutcome> {
+  if (arrived.chosen) {
+    const [earlier] = await work.rejections.find([rejectionId(arrived.stream, arrived.commandId)]);
+    if (earlier !== undefined) return repeatedRefusal(earlier, arrived.hash);
+  }
+  if (verdict.kind === 'conflict') return conflict(work, arrived, loaded);
+  if (verdict.kind === 'rejected') return refuse(work, arrived, verdict);
+  if (arrived.dryRun) {
+    const preview = commitOf(
+      work.limits,
+      arrived,
+      verdict.events,
+      verdict.events.length === 0 ? undefined : loaded.version + 1,
+    );
+    return acceptedReceipt(work.logId, arrived.aggregate, preview, { duplicate: false, written: false });
+  }
+  const commit = commitOf(work.limits, arrived, [], undefined);
+  progress.sent = true;
+  const result = await work.group.append({
+    commit,
+    bytes: roughBytes(commit),
+    mayRepeat: false,
+    deadline: arrived.deadline,
+  });
+  const step = await afterAppend(work, arrived, loaded, commit, result, progress);
+  // Without a version only the command's own receipt can be in the way.
+  if (step.outcome === undefined) throw timeIsUp(arrived, progress);
+  return step.outcome;
+}
+
+async function conflict(work: Work, arrived: Arrived, loaded: LoadedAggregate): Promise<CommandConflict> {
+  const expected = arrived.expectedVersion ?? 0;
+  const missed: CommitDocument[] = [];
+  if (expected < loaded.version) {
+    // A commit holds at least one event, and the one that `expected` points into may have begun before it.
+    for await (const commit of work.commits.since(arrived.stream, Math.max(0, expected - work.limits.maxEvents))) {
+      if ((commit.version ?? 0) + commit.events.length - 1 <= expected) continue;
+      missed.push(commit);
+      if (missed.length >= MISSED_EVENTS_CAP) break;
+    }
+  }
+  return conflictReceipt(arrived.aggregate, arrived.commandId, { expected, actual: loaded.version }, missed);
+}
+
+async function refuse(work: Work, arrived: Arrived, verdict: Decision & { kind: 'rejected' }): Promise<CommandOutcome> {
+  const refused: CommandOutcome = {
+    kind: 'rejected',
+    commandId: arrived.commandId,
+    code: verdict.code,
+    reason: verdict.reason,
+  };
+  if (arrived.dryRun) return refused;
+  const at = new Date();
+  const stored = await work.rejections.record({
+    _id: rejectionId(arrived.stream, arrived.commandId),
+    stream: arrived.stream,
+    command: { id: arrived.commandId, type: arrived.command.type, hash: arrived.hash },
+    code: verdict.code,
+    reason: verdict.reason,
+    meta: arrived.meta,
+    at,
+    expiresAt: new Date(at.getTime() + work.limits.rejectionTtlS * 1_000),
+  });
+  return repeatedRefusal(stored, arrived.hash);
+}
+
+const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
