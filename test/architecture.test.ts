@@ -21,6 +21,41 @@ const node = 'node:*';
 const surroundings = ['src/logger.ts', 'src/settings.ts'];
 const composition = 'it puts the rooms together and holds no rule of its own';
 
+const engine = [
+  'src/define/',
+  'src/store/',
+  'src/queue/',
+  'src/errors.ts',
+  'src/crash-points.ts',
+  'cockatiel',
+  'lru-cache',
+  'uuidv7',
+  'cron-parser',
+  node,
+];
+/** The rooms of the engine, by name, and why each stands where it stands: it may import those above it, and no other. */
+const engineRooms: readonly (readonly [name: string, because: string])[] = [
+  ['concurrency', 'turns, streams, leases and clocks do not know what takes them'],
+  ['contract', 'what a runtime promises does not know how it is kept'],
+  ['log', 'every part reads the log, so it knows no part'],
+  ['sequencing', 'events get their positions whoever reads them'],
+  ['views', 'a view, its cursors and how far it is are the same for a query and for a subscription'],
+  ['reads', 'a read asks the views and the log, and nobody who writes'],
+  ['subscriptions', 'a subscription is a read that goes on'],
+  ['audit', 'who did what is written down in one way, whatever was done'],
+  ['commands', 'a command is decided and appended without knowing who will hear of it'],
+  ['partitions', 'a partition takes its events in order and writes what came of them, whoever drives it'],
+  ['observers', 'an observer is a partition whose events take their time'],
+  ['timers', 'a timer sends a command when it is due, whoever set it'],
+  ['sagas', 'a saga is a handler of partitions that sends commands and sets timers'],
+  ['processes', 'who lives is found out the same way whatever the processes do'],
+  ['delivery', 'it drives partitions, observers and sagas, and none of them knows it'],
+  ['sweep', 'it finds what delivery and the queues lost'],
+  ['operators', 'operators steer what runs, and nothing that runs knows them'],
+  ['rebuild', 'a rebuild is steered by operators and done by delivery'],
+  ['flow', 'the picture of a chain is read from the log, by nobody but who asks for it'],
+];
+
 const rooms: readonly Room[] = [
   { path: 'src/errors.ts', may: [], because: 'every room knows the errors, so they know no room' },
   {
@@ -79,20 +114,15 @@ const rooms: readonly Room[] = [
     mayType: surroundings,
     because: 'the queue is the one place that knows Redis, and Redis is all it knows',
   },
+  ...engineRooms.map(([name, because], place) => ({
+    path: `src/engine/${name}/`,
+    may: [...engine, ...engineRooms.slice(0, place).map(([above]) => `src/engine/${above}/`)],
+    mayType: surroundings,
+    because,
+  })),
   {
     path: 'src/engine/',
-    may: [
-      'src/define/',
-      'src/store/',
-      'src/queue/',
-      'src/errors.ts',
-      'src/crash-points.ts',
-      'cockatiel',
-      'lru-cache',
-      'uuidv7',
-      'cron-parser',
-      node,
-    ],
+    may: engine,
     mayType: surroundings,
     because:
       'the engine decides what happens through store and queue; it speaks to no database itself and knows no GraphQL',
@@ -283,6 +313,9 @@ describe('the table refuses', () => {
     ['src/engine/x.ts', value('mongodb'), /src\/engine\/ may not: the engine decides .* speaks to no database itself/],
     ['src/engine/x.ts', type('ioredis'), /imports ioredis/],
     ['src/engine/x.ts', value('../gateway/server.ts'), /imports src\/gateway\/server.ts/],
+    ['src/engine/log/x.ts', value('../delivery/y.ts'), /src\/engine\/log\/ may not: every part reads the log/],
+    ['src/engine/partitions/x.ts', type('../operators/y.ts'), /imports src\/engine\/operators\/y.ts/],
+    ['src/engine/contract/x.ts', value('../create-reads.ts'), /imports src\/engine\/create-reads.ts/],
     ['src/define/x.ts', value('node:crypto'), /no clock, no random, no I\/O/],
     ['src/define/x.ts', value('@standard-schema/spec'), /Its types may be imported/],
     ['src/store/x.ts', value('../logger.ts'), /Its types may be imported/],
@@ -301,6 +334,8 @@ describe('the table refuses', () => {
   });
   test.each([
     ['src/engine/x.ts', value('./y.ts')],
+    ['src/engine/x.ts', value('./delivery/y.ts')],
+    ['src/engine/delivery/x.ts', value('../log/y.ts')],
     ['src/gateway/plugins/x.ts', value('../limits.ts')],
     ['src/engine/x.ts', type('../logger.ts')],
     ['src/store/x.ts', value('mongodb')],
