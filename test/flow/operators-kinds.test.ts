@@ -22,6 +22,21 @@ const notices = observer({
     },
   },
 });
+const echoed: string[] = [];
+let silent = false;
+const echoes = observer({
+  name: 'echoes',
+  from: [parcel],
+  startFrom: 'start',
+  attempts: 1,
+  replays: true,
+  on: {
+    Moved: ({ stream, data }) => {
+      if (silent) throw new Error('no echo');
+      echoed.push(`${stream.id} ${data.to}`);
+    },
+  },
+});
 const trips = saga({
   name: 'trips',
   from: [parcel],
@@ -36,7 +51,7 @@ const trips = saga({
   },
 });
 const servers = testServers();
-const modules = [module({ name: 'kinds', parts: [parcel, notices, trips] })];
+const modules = [module({ name: 'kinds', parts: [parcel, notices, echoes, trips] })];
 const app = await start({
   modules,
   schema: schemaOf(modules),
@@ -157,4 +172,37 @@ test('a saga goes back only without its instances', async () => {
   const forward = await reset('trips', 'to: { now: true }');
   expect(forward.documentCount).toBe(0);
   expect(await moves('a')).toEqual({ moves: 3 });
+});
+
+test('an observer that says it replays does so when it is set back, and the operator is told', async () => {
+  await level('echoes');
+  silent = true;
+  await move('d', 'nowhere');
+  const [letter] = await until('it failed', async () => {
+    const found = await letters('echoes');
+    return found.length === 1 ? found : undefined;
+  });
+  silent = false;
+  await move('d', 'one');
+  await level('echoes');
+  const parkedCount = async () =>
+    (await data(`{ deadLetter(id: "${letter.id}") { parkedCount } }`)).deadLetter.parkedCount;
+  expect(await parkedCount()).toBe(1);
+  const back = await reset('echoes', `to: { position: "${letter.position}" }`);
+  expect(back.effects.join(' ')).toMatch(/happen again/);
+  expect(back.effects.join(' ')).not.toMatch(/passed/);
+  expect(await parkedCount()).toBe(1);
+  await data('mutation { retryDeadLetters(filter: { consumer: "echoes" }, reason: "it echoes") { id } }');
+  await until('both echo', () => echoed.at(-1) === 'd one' || undefined, { seen: () => echoed });
+  expect(echoed.slice(-2)).toEqual(['d nowhere', 'd one']);
+  await until('the key is healed', async () => {
+    const { deadLetters } = await data('{ deadLetters(filter: { consumer: "echoes" }) { edges { node { id } } } }');
+    return deadLetters.edges.length === 0 || undefined;
+  });
+
+  const count = echoed.length;
+  const again = await reset('echoes', 'to: { start: true }');
+  expect(again.deadLetterCount).toBe(0);
+  await until('all echo again', () => echoed.length === 2 * count || undefined, { seen: () => echoed });
+  expect(echoed.slice(count).sort()).toEqual(echoed.slice(0, count).sort());
 });

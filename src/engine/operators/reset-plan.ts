@@ -21,8 +21,8 @@ export interface ResetPlan extends Pick<PartitionReset, 'position' | 'documents'
  * - A projector begins as if it were new there: its documents and dead letters are removed.
  * - A saga keeps its instances when it moves forward. To the past it goes only with `dropInstances`: instances, timers and
  *   dead letters are removed; commands that it sends again have the ids of the first time, so they are answered and not done twice.
- * - An observer keeps its dead letters. To the past it passes what it had handled before, unless `repeatEffects`: then dead
- *   letters after the position are removed, since their events come again.
+ * - An observer keeps its dead letters. To the past it passes what it had handled before, unless `repeatEffects`, or its own
+ *   `replays`: then dead letters after the position are removed, since their events come again.
  *
  * Throws BAD_INPUT for a saga that would go back with its instances.
  */
@@ -63,7 +63,7 @@ export function planReset(input: {
     );
   }
   if (!backward) return { ...common, ...nothing, documents: undefined, deadLetters: 'none' };
-  const repeatEffects = options.repeatEffects === true;
+  const repeatEffects = options.repeatEffects === true || (consumer.kind === 'observer' && consumer.run.replays);
   return {
     ...common,
     ...nothing,
