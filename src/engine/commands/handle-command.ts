@@ -134,13 +134,7 @@ async function carryOut(work: Work, arrived: Arrived, progress: Progress): Promi
     const decision = decideOn(work, arrived, loaded, attempt);
     if (decision.kind === 'events' && decision.events.length > 0 && !arrived.dryRun) {
       const commit = commitOf(work.limits, arrived, decision.events, loaded.version + 1);
-      progress.sent = true;
-      const result = await work.group.append({
-        commit,
-        bytes: roughBytes(commit),
-        mayRepeat: arrived.chosen,
-        deadline: arrived.deadline,
-      });
+      const result = await append(work, arrived, progress, commit, arrived.chosen);
       const answer = await afterAppend(work, arrived, loaded, commit, result, progress);
       if (answer.outcome !== undefined) return answer.outcome;
       loaded = answer.loaded;
@@ -186,6 +180,20 @@ function intercepted(intercept: Intercept, arrived: Arrived, attempt: number): A
   const handle: AggregateModel['handle'] = (state, command, ctx) =>
     intercept.sync(callOf(arrived, attempt), () => aggregate.handle(state, command, ctx));
   return { ...aggregate, handle };
+}
+
+/** After the deadline nothing is sent any more: the client is told then that nothing was written. */
+function append(
+  work: Work,
+  arrived: Arrived,
+  progress: Progress,
+  commit: CommitDocument,
+  mayRepeat: boolean,
+): Promise<AppendResult> {
+  const { deadline } = arrived;
+  if (Date.now() >= deadline) throw timeIsUp(arrived, progress);
+  progress.sent = true;
+  return work.group.append({ commit, bytes: roughBytes(commit), mayRepeat, deadline });
 }
 
 type Step =
@@ -289,13 +297,7 @@ async function finish(
     return acceptedReceipt(work.logId, arrived.aggregate, preview, { duplicate: false, written: false });
   }
   const commit = commitOf(work.limits, arrived, [], undefined);
-  progress.sent = true;
-  const result = await work.group.append({
-    commit,
-    bytes: roughBytes(commit),
-    mayRepeat: false,
-    deadline: arrived.deadline,
-  });
+  const result = await append(work, arrived, progress, commit, false);
   const step = await afterAppend(work, arrived, loaded, commit, result, progress);
   // Without a version only the command's own receipt can be in the way.
   if (step.outcome === undefined) throw timeIsUp(arrived, progress);
