@@ -15,9 +15,10 @@ beforeAll(async () => {
 /** How often somebody looked who lives. */
 let lookCount = 0;
 
-async function member(id: string): Promise<Membership> {
+async function member(id: string, more: Partial<InstanceStore> = {}): Promise<Membership> {
   const store: InstanceStore = {
     ...fixture.store.instances,
+    ...more,
     list() {
       lookCount += 1;
       return fixture.store.instances.list();
@@ -69,4 +70,35 @@ test('a death makes uncertain for a while, although nobody is silent any more', 
     return lookCount > before || undefined;
   });
   expect(membership.uncertain).toBe(true);
+});
+
+test('a death that is found while those on record are read is not forgotten', async () => {
+  let asked = (): void => undefined;
+  let answer = (): void => undefined;
+  let held: Promise<void> | undefined;
+  const crashes: InstanceStore['crashes'] = async () => {
+    const found = await fixture.store.instances.crashes();
+    asked();
+    await held;
+    return found;
+  };
+  const membership = await member('four', { crashes });
+  const isAsked = new Promise<void>((resolve) => {
+    asked = resolve;
+  });
+  held = new Promise<void>((resolve) => {
+    answer = resolve;
+  });
+  await isAsked;
+  const beforeMs = performance.now();
+  const diedAtMs = () => performance.now() - membership.lastCrashAgeMs;
+  await silent('forgotten', 'worker', 10_000);
+  await until('it is found', async () => {
+    await membership.buryDead();
+    return diedAtMs() >= beforeMs || undefined;
+  });
+  const before = lookCount;
+  answer();
+  await until('the heartbeat has gone on', () => lookCount > before || undefined);
+  expect(diedAtMs()).toBeGreaterThanOrEqual(beforeMs);
 });
