@@ -189,7 +189,7 @@ export class ReadsFixture {
       events: createEventPages(client, db),
       hintBus: bus,
       logReader,
-      settings: { logId: LOG_ID, atLeastTimeoutMs: 5_000, historyMaxEvents: 10_000 },
+      settings: { logId: LOG_ID, atLeastTimeoutMs: 30_000, historyMaxEvents: 10_000 },
       logger: createLogger({ level: 'silent', pretty: false }),
       timing: { pollMs: 200, graceMs: 50, ...timing },
     });

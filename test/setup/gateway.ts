@@ -28,6 +28,9 @@ export interface TestGateway {
   stop(): Promise<void>;
 }
 
+/** What waits for a token in a test waits for as long as `until` does: a slow machine is no answer. */
+export const AT_LEAST_TIMEOUT_MS = '30000';
+
 const opened: { stop(): Promise<void> }[] = [];
 afterAll(async () => {
   for (const one of opened.reverse()) await one.stop();
@@ -48,6 +51,7 @@ export async function startBank(
     REDIS_URL: servers.redisUrl,
     REDIS_PREFIX: servers.prefix,
     PORT: '0',
+    AT_LEAST_TIMEOUT_MS,
     ...options.env,
   });
   const logger = options.logger ?? createLogger({ level: 'silent', pretty: false });
