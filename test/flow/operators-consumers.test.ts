@@ -31,10 +31,12 @@ const AUDIT =
 
 const consumer = async (name: string) =>
   (await data(CONSUMERS)).consumers.find((one: { readonly name: string }) => one.name === name);
+/** With every move: what was accepted gets its position a little later. */
 const level = (name: string) =>
   until(`${name} is level`, async () => {
+    const movedCount = await db.collection('commits').countDocuments();
     const found = await consumer(name);
-    return found.caughtUp && found.lag === 0 ? found : undefined;
+    return found.caughtUp && found.lag === 0 && Number(found.logEnd) === movedCount ? found : undefined;
   });
 const place = async (id: string) => (await data('query($id: ID!) { place(id: $id) { place moves } }', { id })).place;
 const partitions = () => db.collection<PartitionDocument>('partitions').find({ consumer: 'places' }).toArray();
@@ -100,6 +102,7 @@ test('a projector is reset only while it is paused: its documents go, watchers a
   await move('c', 'pit');
   await move('c', 'top');
   await parcels.blocked(1);
+  await until('the other waits', async () => ((await parcels.parked.countDocuments()) === 1 ? true : undefined));
   const to = { start: true };
   const { previewReset } = await data(PREVIEW, { name: 'places', to });
   const end = Number((await consumer('places')).logEnd);

@@ -74,13 +74,19 @@ async function data(query: string) {
 }
 const code = async (query: string) =>
   (await post(app.url ?? '', JSON.stringify({ query }))).errors[0]?.extensions.code ?? 'no error';
-const move = (id: string, to: string) => app.send(parcel, id, { type: 'Move', data: { to } });
+let movedCount = 0;
+const move = async (id: string, to: string): Promise<void> => {
+  await app.send(parcel, id, { type: 'Move', data: { to } });
+  movedCount++;
+};
 const hears = (count: number) =>
   until(`${count} notices`, () => (told.length === count ? true : undefined), { seen: () => told });
+/** With every move: what was accepted gets its position a little later. */
 const level = (name: string) =>
   until(`${name} is level`, async () => {
-    const { consumers } = await data('{ consumers { name caughtUp } }');
-    return consumers.find((one: { name: string }) => one.name === name).caughtUp ? true : undefined;
+    const { consumers } = await data('{ consumers { name caughtUp logEnd } }');
+    const { caughtUp, logEnd } = consumers.find((one: { name: string }) => one.name === name);
+    return caughtUp && Number(logEnd) === movedCount ? true : undefined;
   });
 const reset = async (name: string, args: string) => {
   await data(`mutation { pauseConsumer(name: "${name}", reason: "r") { state } }`);
@@ -95,6 +101,11 @@ const letters = async (consumer: string) => {
   const query = `{ deadLetters(filter: { consumer: "${consumer}", state: DEAD }) { edges { node { id key position } } } }`;
   return (await data(query)).deadLetters.edges.map(({ node }: { node: { id: string } }) => node);
 };
+const healed = () =>
+  until('all are healed', async () => {
+    const { deadLetters } = await data('{ deadLetters { edges { node { id } } } }');
+    return deadLetters.edges.length === 0 ? true : undefined;
+  });
 
 test('dead letters of observers and sagas are tried dry where that does nothing, retried and skipped', async () => {
   broken = true;
@@ -111,10 +122,7 @@ test('dead letters of observers and sagas are tried dry where that does nothing,
   expect(await dry(trip.id)).toBe('WOULD_SUCCEED');
   await data(`mutation { skipDeadLetter(id: "${notice.id}", reason: "nobody cares") { id } }`);
   await data('mutation { retryDeadLetters(filter: {}, reason: "the line is back") { id } }');
-  await until('all are healed', async () => {
-    const { deadLetters } = await data('{ deadLetters { edges { node { id } } } }');
-    return deadLetters.edges.length === 0 ? true : undefined;
-  });
+  await healed();
   await hears(1);
 });
 
@@ -155,7 +163,7 @@ test('an event that waits behind a dead letter is counted once, however often a 
   const before = told.length;
   await data('mutation { retryDeadLetters(filter: {}, reason: "the line is back") { id } }');
   await hears(before + 3);
-  await until('all are healed', async () => ((await letters('trips')).length === 0 ? true : undefined));
+  await healed();
 });
 
 test('a saga goes back only without its instances', async () => {
