@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { type AppendResult, GroupCommit } from '../../src/engine/commands/group-commit.ts';
 import { newId } from '../../src/engine/concurrency/new-id.ts';
-import { type CommitStore, createCommitStore, ensureCommits } from '../../src/store/commits.ts';
+import { type CommitStore, type CommitWriter, createCommitStore, ensureCommits } from '../../src/store/commits.ts';
 import { type Connection, connect } from '../../src/store/connect.ts';
 import type { CommitDocument } from '../../src/store/documents.ts';
 import { createRejectionStore, ensureRejections } from '../../src/store/rejections.ts';
@@ -47,8 +47,8 @@ function commit(stream: string, version: number, more: Partial<CommitDocument> =
     ...more,
   };
 }
-const append = (document: CommitDocument, withinMs = 10_000): Promise<AppendResult> =>
-  group.append({ commit: document, bytes: 500, mayRepeat: false, deadline: Date.now() + withinMs });
+const append = (document: CommitDocument, to = group, withinMs = 30_000): Promise<AppendResult> =>
+  to.append({ commit: document, bytes: 500, mayRepeat: false, deadline: Date.now() + withinMs });
 const kinds = (results: readonly { readonly kind: string }[]) => results.map(({ kind }) => kind);
 
 describe('members of one insert succeed and fail alone', () => {
@@ -103,17 +103,39 @@ describe('members of one insert succeed and fail alone', () => {
 
 describe('an append', () => {
   it('does not wait behind a write that hangs', async () => {
-    const { count } = await failInserts({ times: 1 }, { blockConnection: true, blockTimeMS: 3_000 });
-    let hungAnswered = false;
-    const hung = append(commit('hung', 1)).finally(() => {
-      hungAnswered = true;
+    let enter = (): void => undefined;
+    let release = (): void => undefined;
+    const entered = new Promise<void>((resolve) => {
+      enter = resolve;
     });
-    const entered = { waitForFailPoint: 'failCommand', timesEntered: Number(count) + 1, maxTimeMS: 5_000 };
-    await connection.client.db('admin').command(entered);
-    const others = await Promise.all(Array.from({ length: 5 }, (_, i) => append(commit(`other${i}`, 1))));
+    const released = new Promise<void>((resolve) => {
+      release = resolve;
+    });
+    /** Whatever has the stream "hung" among it hangs, until it is released. */
+    const hanging = (): CommitWriter => {
+      const writer = commits.writer();
+      return {
+        async insert(batch) {
+          if (batch.some(({ stream }) => stream === 'hung')) {
+            enter();
+            await released;
+          }
+          return writer.insert(batch);
+        },
+        get operationTime() {
+          return writer.operationTime;
+        },
+        close: () => writer.close(),
+      };
+    };
+    const own = new GroupCommit({ ...commits, writer: hanging }, createRejectionStore(connection.db));
+    const hung = append(commit('hung', 1), own);
+    await entered;
+    const others = await Promise.all(Array.from({ length: 5 }, (_, i) => append(commit(`other${i}`, 1), own)));
     expect(kinds(others)).toEqual(others.map(() => 'inserted'));
-    expect(hungAnswered).toBe(false);
+    release();
     expect(await hung).toEqual({ kind: 'inserted' });
+    await own.close();
   });
 
   it('is tried again when the connection is lost', async () => {
@@ -123,6 +145,6 @@ describe('an append', () => {
 
   it('that was once unknown is never called failed', async () => {
     await failInserts('alwaysOn', { closeConnection: true });
-    expect(await append(commit('unknown', 1), 400)).toMatchObject({ kind: 'unknown' });
+    expect(await append(commit('unknown', 1), group, 400)).toMatchObject({ kind: 'unknown' });
   });
 });
