@@ -171,7 +171,7 @@ test('a `before` that throws in a projector is a failure of its handler, healed 
   });
   closed.clear();
   if (sent.kind !== 'accepted') throw new Error(sent.kind);
-  expect(await app.ask(textOf, { id: 'n4' }, { atLeast: sent.token, timeoutMs: 10_000 })).toBe('d');
+  expect(await app.ask(textOf, { id: 'n4' }, { atLeast: sent.token, timeoutMs: 30_000 })).toBe('d');
 });
 
 test('metadata that is not well-formed is refused with its place', async () => {
@@ -189,7 +189,9 @@ test('sagas, services and observers have them too, each try with its number', as
   const flow = await app.settled('six', { dueWithinMs: 1_000 });
   expect(flow.steps.filter(({ status }) => status === 'DEAD')).toEqual([]);
   const own = calls.filter(({ call }) => call.meta?.correlationId === 'six').map(({ call }) => call);
-  expect(own.map(({ kind, name, type, attempt }) => `${kind} ${name} ${type} #${attempt}`).sort()).toEqual([
+  // Once each, or more often: a handler runs again when what it did could not be written.
+  const told = new Set(own.map(({ kind, name, type, attempt }) => `${kind} ${name} ${type} #${attempt}`));
+  expect([...told].sort()).toEqual([
     'aggregate note Write #1',
     'observer archive Printed #2',
     'projector notes Written #1',

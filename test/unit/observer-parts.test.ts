@@ -1,5 +1,5 @@
 import { setMaxListeners } from 'node:events';
-import { describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { delayAfterMs, mayRetry, retryPolicy } from '../../src/define/retry-policy.ts';
 import { inDeadline } from '../../src/engine/concurrency/in-deadline.ts';
 import { Slots } from '../../src/engine/concurrency/slots.ts';
@@ -191,7 +191,12 @@ describe('a deadline', () => {
 });
 
 describe('a breaker', () => {
-  const breakerOf = (pauseMs: number) => {
+  const pauseMs = 30_000;
+  // Its pauses end when the test says so.
+  beforeEach(() => void vi.useFakeTimers({ toFake: ['Date'] }));
+  afterEach(() => void vi.useRealTimers());
+  const waitFor = (ms: number) => vi.setSystemTime(Date.now() + ms);
+  const breakerOf = () => {
     const states: (BreakerState | undefined)[] = [];
     const breaker = new ObserverBreaker<boolean>({
       failures: 3,
@@ -204,23 +209,26 @@ describe('a breaker', () => {
   };
 
   it('opens after failures in a row, begins nothing while open, and closes when one try works', async () => {
-    const { breaker, call, states } = breakerOf(30);
+    const { breaker, call, states } = breakerOf();
     await call(false);
     await call(false);
     await call(true);
     for (let i = 0; i < 3; i++) expect(await call(false)).toMatchObject({ kind: 'ran', probe: false });
     expect(await call(true)).toMatchObject({ kind: 'refused' });
-    expect(breaker.againInMs).toBeGreaterThan(0);
-    await expect.poll(() => breaker.againInMs).toBe(0);
+    waitFor(pauseMs - 1);
+    expect(breaker.againInMs).toBe(1);
+    expect(await call(true)).toMatchObject({ kind: 'refused' });
+    waitFor(1);
+    expect(breaker.againInMs).toBe(0);
     expect(await call(true)).toEqual({ kind: 'ran', result: true, probe: true });
     expect(await call(true)).toEqual({ kind: 'ran', result: true, probe: false });
     expect(states.map((state) => state?.state)).toEqual(['OPEN', 'HALF_OPEN', undefined]);
     expect(states[0]).toMatchObject({ failureCount: 3 });
   });
   it('stays open when the try fails, and keeps the time since when', async () => {
-    const { breaker, call, states } = breakerOf(20);
+    const { call, states } = breakerOf();
     for (let i = 0; i < 3; i++) await call(false);
-    await expect.poll(() => breaker.againInMs).toBe(0);
+    waitFor(pauseMs);
     expect(await call(false)).toMatchObject({ kind: 'ran', probe: true });
     expect(await call(true)).toMatchObject({ kind: 'refused' });
     expect(states.map((state) => state?.state)).toEqual(['OPEN', 'HALF_OPEN', 'OPEN']);
