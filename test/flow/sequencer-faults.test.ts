@@ -1,11 +1,11 @@
 import { describe, expect, it } from 'vitest';
 import { verifyLog } from '../../src/engine/log/verify.ts';
 import { Placement } from '../../src/engine/sequencing/placement.ts';
-import type { Sequencer } from '../../src/engine/sequencing/sequencer.ts';
-import type { CommitDocument, LogDocument } from '../../src/store/documents.ts';
+import { type Sequencer, sequencerLease } from '../../src/engine/sequencing/sequencer.ts';
+import type { CommitDocument, LeaseDocument, LogDocument } from '../../src/store/documents.ts';
 import { type DeliveryFixture, deliveryFixture } from '../setup/delivery.ts';
 import { clean, startSequencer, untilEnd } from '../setup/sequencers.ts';
-import { logger } from '../setup/test-worker.ts';
+import { LOG_ID, logger } from '../setup/test-worker.ts';
 import { until } from '../setup/until.ts';
 
 /** A promise that others wait for, and what resolves it. */
@@ -17,12 +17,13 @@ function gate() {
   return { opened, open };
 }
 
+/** Whatever hangs, for good: a stop waits three seconds for what is under way. */
 async function stopped(sequencer: Sequencer): Promise<void> {
   let ended = false;
   void sequencer.stop().then(() => {
     ended = true;
   });
-  await until('the stop', () => ended || undefined, { timeoutMs: 5_000 });
+  await until('the stop', () => ended || undefined, { timeoutMs: 20_000 });
 }
 
 describe('a call to MongoDB that fails', async () => {
@@ -130,9 +131,14 @@ describe('a call to MongoDB that hangs', async () => {
     const commits = [fixture.count('stuck'), fixture.count('stuck')];
     await fixture.append(commits);
     await until('an insert hangs', () => state.callCount > 0 || undefined);
+    const leases = fixture.connection.db.collection<LeaseDocument>('leases');
+    const before = await leases.findOne({ _id: sequencerLease(LOG_ID) });
 
     await stopped(first);
-    await until('the second leads', () => second.leads || undefined, { timeoutMs: 2_000 });
+    const after = await leases.findOne({ _id: sequencerLease(LOG_ID) });
+    // Not left to run out, which takes three seconds.
+    expect(after?.holder !== before?.holder || after!.expiresAt.getTime() <= Date.now()).toBe(true);
+    await until('the second leads', () => second.leads || undefined);
     await untilEnd(fixture, start + 2);
     state.open();
     await fixture.append([fixture.count('stuck')]);

@@ -91,7 +91,8 @@ describe('partitions without work', () => {
     const set = (partition: number | undefined, fields: object) =>
       db.collection('partitions').updateOne({ ...SUMS, partition }, { $set: fields });
     await Promise.all([
-      set(one, { updatedAt: new Date() }),
+      // By nobody's clock is that half a second ago.
+      set(one, { updatedAt: new Date(Date.now() + 60_000) }),
       set(two, { failure: { position: 1, key: 'k', since: new Date() } }),
       set(three, { paused: true }),
     ]);
@@ -133,52 +134,64 @@ describe('partitions without work', () => {
 });
 
 describe('the sweep', () => {
-  const sweeping = (membership: { uncertain: boolean }) => {
+  /** `idleMs`: for so long nobody has written any partition, whatever the time is; else it is as it is. */
+  const sweeping = (membership: { uncertain: boolean }, still?: { idleMs: number }) => {
     const pushes: { partitions: readonly number[]; byJob: boolean | undefined; atMs: number }[] = [];
+    const rounds = { beganCount: 0 };
+    const { partitions } = fixture.store;
+    const read: typeof partitions.read = async (...given) => {
+      rounds.beganCount++;
+      const found = await partitions.read(...given);
+      return still === undefined ? found : found.map((one) => ({ ...one, idleMs: still.idleMs }));
+    };
+    const store = { ...fixture.store, partitions: { ...partitions, read } };
     const wake = (consumer: string, partitions: readonly number[], how?: { byJob?: boolean }): void => {
       if (consumer === 'sums') pushes.push({ partitions, byJob: how?.byJob, atMs: performance.now() });
     };
     const decode = decodeOnce(model);
     const sweep = new Sweep({
-      ...{ store: fixture.store, model, instanceId: 'one', intervalMs: 50, logger, delivery: { wake } },
+      ...{ store, model, instanceId: 'one', intervalMs: 50, logger, delivery: { wake } },
       membership: { buryDead: async () => undefined, ...membership },
       moveUntouched: (lagging, end) =>
         moveUntouched({ model, store: fixture.store, reader, decode, partitionCounts }, lagging, end),
     });
     sweep.start();
     onTestFinished(() => sweep.stop());
-    return { sweep, pushes };
+    return { sweep, pushes, rounds };
   };
   const own = partitionOf('a', PARTITION_COUNT);
 
   test('pushes work that nobody begins: by a job while all live, by itself when that does not help', async () => {
     await logged(['a']);
-    await rested(2_500);
-    const { pushes } = sweeping({ uncertain: false });
+    const still = { idleMs: 2_500 };
+    const { pushes } = sweeping({ uncertain: false }, still);
     await until('a job is sent', () => pushes.some(({ byJob }) => byJob) || undefined);
     expect(pushes[0]).toMatchObject({ partitions: [own], byJob: true });
+    still.idleMs = 4_500;
     await until('it is pushed by hand', () => pushes.some(({ byJob }) => byJob === false) || undefined);
   });
 
   test('pushes by itself at once when a process may have died with its jobs', async () => {
     await logged(['a']);
-    await rested(2_500);
-    const { pushes } = sweeping({ uncertain: true });
+    const { pushes } = sweeping({ uncertain: true }, { idleMs: 2_500 });
     await until('it is pushed', () => pushes[0]);
     expect(pushes[0]).toMatchObject({ partitions: [own], byJob: false });
   });
 
   test('leaves partitions alone whose first work after a rest came just now', async () => {
     await logged(['b']);
-    const { sweep, pushes } = sweeping({ uncertain: true });
+    const { sweep, pushes, rounds } = sweeping({ uncertain: true });
     await until('it sweeps', () => sweep.leads || undefined);
     const rest = async () =>
       (await readings()).find(({ partition }) => partition === own)?.checkpoint === 1 || undefined;
     await until('the partition of "a" has nothing to do', rest);
     await rested();
-    const cameMs = performance.now();
+    const restedMs = performance.now();
+    const { beganCount } = rounds;
+    // The last of them but one is over when the last begins.
+    await until('a whole round finds it at rest', () => rounds.beganCount >= beganCount + 2 || undefined);
     await logged(['a']);
     const push = await until('it is pushed after all', () => pushes.find(({ partitions }) => partitions.includes(own)));
-    expect(push.atMs - cameMs).toBeGreaterThan(1_500);
+    expect(push.atMs - restedMs).toBeGreaterThanOrEqual(2_000);
   });
 });

@@ -30,8 +30,9 @@ describe('a job that never ends', async () => {
     await until('the job to begin', () => begun.length > 0 || undefined);
     const startMs = performance.now();
     await Promise.all([wakeUps.close(CLOSE_MS), wakeUps.close(CLOSE_MS)]);
-    await wakeUps.close(CLOSE_MS);
-    expect(performance.now() - startMs).toBeLessThan(2 * CLOSE_MS);
+    for (let again = 0; again < 6; again++) await wakeUps.close(CLOSE_MS);
+    // Far from seven times, also where the machine stands still for a while.
+    expect(performance.now() - startMs).toBeLessThan(4 * CLOSE_MS);
     expect(begun).toEqual([3]);
   });
 });
