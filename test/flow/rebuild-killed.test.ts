@@ -45,7 +45,8 @@ test('a rebuild whose process is killed in the middle goes on in the next one, a
   };
   for (let n = 0; n < EVENTS; n += 100) await Promise.all(Array.from({ length: 100 }, (_, index) => one(n + index)));
 
-  const first = startNew(3);
+  // It would take a quarter of a minute: time enough to see it, and to kill it.
+  const first = startNew(10);
   const middle = await until(
     'it is in the middle',
     async () => {
@@ -53,7 +54,7 @@ test('a rebuild whose process is killed in the middle goes on in the next one, a
       if (found?.state === 'SWAPPED') throw new Error('it was too fast to be killed in the middle');
       return found !== undefined && (await contents(servers, 2)).length > 0 ? found : undefined;
     },
-    { timeoutMs: 30_000, seen: () => first.errors() },
+    { timeoutMs: 60_000, seen: () => first.errors() },
   );
   expect(middle.state).toBe('BUILDING');
   first.child.kill('SIGKILL');

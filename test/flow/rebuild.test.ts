@@ -37,9 +37,10 @@ function readers(app: StockApp, count: number) {
   };
   const ended = Promise.all([read(), read()]);
   return async () => {
+    await until('it has read some', () => readCount > 10 || undefined);
     reading = false;
     await ended;
-    return { problems, readCount };
+    return problems;
   };
 }
 
@@ -58,11 +59,8 @@ test('a new version is built beside the old one under reads and writes, swapped 
     for (let n = 0; writing; n++) {
       const token = await old.stock(ids[n % 20] ?? '', 1);
       const { stock } = await fresh.data(
-        'query($id: ID!, $token: Token) { stock(id: $id, atLeast: $token) { count } }',
-        {
-          id: ids[n % 20],
-          token,
-        },
+        'query($id: ID!, $token: Token) { stock(id: $id, atLeast: $token, timeoutMs: 30000) { count } }',
+        { id: ids[n % 20], token },
       );
       expect(stock.count).toBeGreaterThan(10);
     }
@@ -76,16 +74,11 @@ test('a new version is built beside the old one under reads and writes, swapped 
   expect(changed.changes).toBeGreaterThan(0);
   writing = false;
   await writes;
-  for (const stop of stops) {
-    const { problems, readCount } = await stop();
-    expect(problems).toEqual([]);
-    expect(readCount).toBeGreaterThan(10);
-  }
+  for (const stop of stops) expect(await stop()).toEqual([]);
   // The old gateway goes on with what its schema knows, and is no worse off.
   const token = await fresh.stock('item-1', 1_000);
-  const { stock } = await old.data('query($token: Token) { stock(id: "item-1", atLeast: $token) { count } }', {
-    token,
-  });
+  const AT_LEAST = 'query($token: Token) { stock(id: "item-1", atLeast: $token, timeoutMs: 30000) { count } }';
+  const { stock } = await old.data(AT_LEAST, { token });
   expect(stock.count).toBeGreaterThan(1_000);
   const retire = 'mutation { retireConsumer(name: "stocks", generation: 1, reason: "version 2 is read") }';
   expect(await fresh.code(retire)).toBe('CONSUMER_RUNNING');

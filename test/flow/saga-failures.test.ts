@@ -147,7 +147,12 @@ describe('an instance', () => {
       if (note === 'boom') throw new Error('a bug');
       return note === 'set' ? { state: { seen: ['set'] }, timers: { bell: { afterMs: 400 } } } : undefined;
     };
+    // Both are handled in one go: however long this process is held up, the bell does not ring between them.
+    const call = { actor: 'test', reason: 'both at once' };
+    await app.runtime.operators.pauseConsumer('pinging', call);
     for (const note of ['set', 'boom']) await ping(app, 'late', note);
+    await until('both are in the log', async () => (await loopEvents('late')) === 2 || undefined);
+    await app.runtime.operators.resumeConsumer('pinging', call);
     const { letter } = await dead('late');
     const rung = { key: 'late' };
     await until('the bell rang', async () => (await loops.db.collection('timers').findOne(rung)) === null || undefined);

@@ -33,10 +33,15 @@ const charge = async (card: string, amount = 100, of = app, commandId: string = 
 const misbehave = async (how: string) => tokenOf(await app.send(till, undefined, { type: 'Misbehave', data: { how } }));
 async function end(token: string, of = app): Promise<CommandStatus> {
   let last: CommandStatus | undefined;
-  for await (const status of of.runtime.watchCommand(token, AbortSignal.timeout(15_000))) last = status;
+  for await (const status of of.runtime.watchCommand(token, AbortSignal.timeout(45_000))) last = status;
   return last!;
 }
 const seenOf = (card: string) => network.seen.filter((one) => one.card === card);
+/** The network hears a moment later that a client went away. */
+async function abandoned(count: number): Promise<void> {
+  await until('the request to be given up', () => network.abandonedCount >= count || undefined);
+  expect(network.abandonedCount).toBe(count);
+}
 const commitsOf = (commandId: string, database = servers.database) =>
   client.db(database).collection<CommitDocument>('commits').find({ 'command.id': commandId }).toArray();
 
@@ -92,15 +97,18 @@ test('a refusal is an answer: it is not tried again', async () => {
 });
 
 test('a try that does not end in time is told so, counted, and left behind', async () => {
-  network.script('slow', ['hang']);
+  // The second waits until the test has seen what became of the first.
+  network.script('slow', ['hang', 'wait']);
   const before = network.abandonedCount;
   const token = await charge('slow');
   await until('a try that timed out', async () => {
     const status = await app.runtime.commandByToken(token);
     return status?.error?.code === 'SERVICE_TIMED_OUT' ? status : undefined;
   });
+  await until('the second try', () => seenOf('slow')[1]);
+  network.release();
   expect(await end(token)).toMatchObject({ status: 'ACCEPTED', attempts: 2 });
-  expect(network.abandonedCount).toBe(before + 1);
+  await abandoned(before + 1);
 });
 
 test('when all tries failed, what `onFailed` says happened', async () => {
@@ -159,7 +167,7 @@ test('a process that stops tells its handlers; another one goes on, and the try 
   const staying = await startCommandApp(here, parts);
   const before = network.abandonedCount;
   await leaving.stop();
-  expect(network.abandonedCount).toBe(before + 1);
+  await abandoned(before + 1);
   expect(await end(token, staying)).toMatchObject({ status: 'ACCEPTED', attempts: 1 });
   expect(new Set(seenOf('rolling').map(({ idempotencyKey }) => idempotencyKey)).size).toBe(1);
   expect(await commitsOf(commandId, here.database)).toHaveLength(1);

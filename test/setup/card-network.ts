@@ -9,7 +9,7 @@ export interface Seen {
   readonly amount: number;
   readonly idempotencyKey: string;
 }
-export type Answer = 'charge' | 'decline' | 'fail' | 'refuse' | 'hang';
+export type Answer = 'charge' | 'decline' | 'fail' | 'refuse' | 'hang' | 'wait';
 
 /** A small card network over HTTP, with faults to switch on. */
 export interface CardNetwork {
@@ -19,6 +19,8 @@ export interface CardNetwork {
   readonly charged: ReadonlyMap<string, number>;
   /** What the next requests for a card get, one after the other; then `charge`. */
   script(card: string, answers: readonly Answer[]): void;
+  /** Lets what waits be charged. */
+  release(): void;
   /** How long an answer takes. */
   delayMs: number;
   /** Most requests of one card at once, and of all. */
@@ -33,6 +35,7 @@ export async function startCardNetwork(): Promise<CardNetwork> {
   const charged = new Map<string, number>();
   const scripts = new Map<string, Answer[]>();
   const open = new Map<string, number>();
+  const waiting = new Set<() => void>();
   const state = { delayMs: 0, mostOfCard: 0, most: 0, abandonedCount: 0 };
   const count = (card: string, by: number): void => {
     open.set(card, (open.get(card) ?? 0) + by);
@@ -55,12 +58,13 @@ export async function startCardNetwork(): Promise<CardNetwork> {
     });
     const how = scripts.get(card)?.shift() ?? 'charge';
     if (how === 'hang') return;
+    if (how === 'wait') await new Promise<void>((resolve) => waiting.add(resolve));
     if (state.delayMs > 0) await new Promise((resolve) => setTimeout(resolve, state.delayMs));
     if (how === 'fail') response.writeHead(500).end();
     else if (how === 'refuse') response.writeHead(400).end();
     else {
-      if (how === 'charge') charged.set(idempotencyKey, amount);
-      response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify({ ok: how === 'charge' }));
+      if (how !== 'decline') charged.set(idempotencyKey, amount);
+      response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify({ ok: how !== 'decline' }));
     }
   };
   const server = createServer((request, response) => void answer(request, response));
@@ -74,6 +78,10 @@ export async function startCardNetwork(): Promise<CardNetwork> {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
     seen,
     charged,
+    release: () => {
+      for (const resolve of waiting) resolve();
+      waiting.clear();
+    },
     script: (card: string, answers: readonly Answer[]) => void scripts.set(card, [...answers]),
   });
 }

@@ -24,9 +24,13 @@ export async function slowLink(target: number): Promise<SlowLink> {
     client.once('close', () => server.destroy());
     // Read by hand: what is not let through waits in the buffers of the system, as with a slow client.
     let allowance = 0;
+    let pumpedAtMs = performance.now();
     const pump = (): void => {
+      // Ticks come late where the machine is busy: the link is no slower for that.
+      const elapsedS = (performance.now() - pumpedAtMs) / 1_000;
+      pumpedAtMs += elapsedS * 1_000;
       // What was not used is no burst for later: the link is slow at once.
-      allowance = Math.min(allowance + (rate * TICK_MS) / 1_000, Math.max(rate * BURST_S, 1));
+      allowance = Math.min(allowance + rate * elapsedS, Math.max(rate * Math.max(BURST_S, elapsedS), 1));
       const count = Math.min(Math.floor(allowance), server.readableLength);
       const chunk: Buffer | null = count > 0 ? server.read(count) : null;
       if (chunk !== null) {
