@@ -11,8 +11,9 @@ export default defineConfig({
   test: {
     include: ['test/**/*.test.ts', 'examples/**/*.test.ts'],
     globalSetup: ['test/setup/global-servers.ts'],
-    testTimeout: 60_000,
-    hookTimeout: 120_000,
+    // Only for what hangs: what a test waits for has limits of its own (test/setup/until.ts), and says what it was.
+    testTimeout: 180_000,
+    hookTimeout: 240_000,
     // Two cores, shared with MongoDB and Redis: two files at a time.
     pool: 'forks',
     maxWorkers: 2,

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { testServers } from './setup/servers.ts';
+import { until } from './setup/until.ts';
 
 /*
  * What a user does: install the tarball into an empty project, copy the module of the README, check its types, compile
@@ -156,15 +157,18 @@ describe("the README's module", { timeout: 120_000 }, () => {
     const [outcome] = Object.values<{ readonly __typename: string; readonly token: string }>(accepted.data);
     expect(outcome?.__typename).toBe('CommandAccepted');
 
-    const { data } = await post(url, { query: '{ events(first: 5) { edges { node { type aggregateId } } } }' });
-    const nodes: { readonly type: string; readonly aggregateId: string }[] = data.events.edges.map(
-      ({ node }: { readonly node: unknown }) => node,
-    );
-    expect(nodes.length).toBe(1);
-    const variables = { id: nodes[0]?.aggregateId, token: outcome?.token };
+    // Accepted is stored; its place in the log comes a moment later.
+    const edges = await until('its event in the log', async () => {
+      const { data } = await post(url, { query: '{ events(first: 5) { edges { node { type aggregateId } } } }' });
+      const found: readonly { readonly node: { readonly type: string; readonly aggregateId: string } }[] =
+        data.events.edges;
+      return found.length > 0 ? found : undefined;
+    });
+    expect(edges.length).toBe(1);
+    const variables = { id: edges[0]?.node.aggregateId, token: outcome?.token };
     const view = await firstView();
     const read = await post(url, {
-      query: `query ($id: ID!, $token: Token!) { document: ${view}(id: $id, atLeast: $token) { __typename } }`,
+      query: `query ($id: ID!, $token: Token!) { document: ${view}(id: $id, atLeast: $token, timeoutMs: 30000) { __typename } }`,
       variables,
     });
     expect(read).toEqual({ data: { document: { __typename: expect.any(String) } } });

@@ -4,6 +4,7 @@ import { gzipSync } from 'node:zlib';
 import { getIntrospectionQuery } from 'graphql';
 import { describe, expect, test } from 'vitest';
 import { abuseSchema } from '../setup/abuse-schema.ts';
+import { cpuMs } from '../setup/cpu-time.ts';
 import { answerOf, post, startBank } from '../setup/gateway.ts';
 import { logRecords } from '../setup/log-records.ts';
 
@@ -237,9 +238,9 @@ describe('a document', () => {
   /** The limit only tells what is bounded from what is not. */
   const inTime = async (query: string): Promise<readonly unknown[]> => {
     await codes(query);
-    const start = performance.now();
+    const start = cpuMs();
     const seen = await codes(`${query} # again`);
-    expect(performance.now() - start).toBeLessThan(5_000);
+    expect(cpuMs() - start).toBeLessThan(5_000);
     return seen;
   };
   const cases: readonly (readonly [string, string, string])[] = [
@@ -453,9 +454,9 @@ describe('in production', () => {
     ['spaces', ' '.repeat(900_000)],
     ['the beginning of a suggestion', 'Did you mean '.repeat(69_000)],
   ])('a huge value of %s costs no time', async (_what, huge) => {
-    const start = performance.now();
+    const start = cpuMs();
     const answer = await ask('query($n: Int) { accounts(first: $n) { edges { cursor } } }', { n: huge });
-    expect(performance.now() - start).toBeLessThan(10_000);
+    expect(cpuMs() - start).toBeLessThan(10_000);
     expect(answer.errors[0]?.extensions.code).toBe('BAD_USER_INPUT');
     expect(answer.errors[0]?.message).toContain('Variable "$n"');
   });

@@ -17,6 +17,7 @@ const app = await startApp({
     MONGODB_DATABASE: servers.database,
     REDIS_URL: servers.redisUrl,
     REDIS_PREFIX: servers.prefix,
+    AT_LEAST_TIMEOUT_MS: '30000',
   }),
   logger: createLogger({ level: 'silent', pretty: false }),
 });

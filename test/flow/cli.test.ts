@@ -57,10 +57,9 @@ describe('millrace start', () => {
     const { stdout } = await promisify(exec)(curl.trim());
     expect(JSON.parse(stdout).data.openAccount).toMatchObject({ __typename: 'CommandAccepted', version: 1 });
 
-    const start = performance.now();
     started.child.kill('SIGTERM');
+    // It is 1 where something did not stop in its time.
     expect(await started.exited).toBe(0);
-    expect(performance.now() - start).toBeLessThan(10_000);
   });
 
   test('in production it logs JSON lines and nothing else', async () => {

@@ -7,6 +7,12 @@ import { until } from '../setup/until.ts';
 const { schema, open } = abuseSchema();
 const bank = await startBank({ schema, env: { SOCKETS_PER_CLIENT_MAX: '3', SUBSCRIPTIONS_PER_CLIENT_MAX: '5' } });
 const socket = () => testSocket(socketUrl(bank.url));
+/** A socket that is taken: one that was closed before counts until the gateway has heard of it. */
+const place = () =>
+  until('a free place', async () => {
+    const one = await socket();
+    return one.ws.readyState === one.ws.OPEN ? one : undefined;
+  });
 const COUNTED = 'subscription { counted }';
 const readers = (count: number) =>
   until(`${count} readers`, () => open.count === count || undefined, { seen: () => open });
@@ -19,20 +25,17 @@ const streamed = (signal: AbortSignal) =>
   });
 
 test('a client that holds as many sockets as it may gets 429 for one more, until one of them is closed', async () => {
-  const sockets = [await socket(), await socket(), await socket()];
+  const sockets = [await place(), await place(), await place()];
   const refused = await (await socket()).refusal();
   expect(refused).toMatchObject({ status: 429, retryAfter: '10', text: expect.stringContaining('TOO_MANY_SOCKETS') });
   expect((await sockets[0]?.answer('{ __typename }'))?.type).toBe('next');
   sockets[0]?.wire.destroy();
-  const next = await until('a free place', async () => {
-    const one = await socket();
-    return one.ws.readyState === one.ws.OPEN ? one : undefined;
-  });
+  const next = await place();
   for (const one of [...sockets.slice(1), next]) one.ws.terminate();
 });
 
 test('subscriptions of a client count on all its sockets and streams; what is refused costs it nothing else', async () => {
-  const [a, b] = [await socket(), await socket()];
+  const [a, b] = [await place(), await place()];
   for (const id of ['1', '2']) for (const one of [a, b]) one.send(subscribe(COUNTED, id));
   await readers(4);
   const stream = new AbortController();

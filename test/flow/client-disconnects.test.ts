@@ -66,6 +66,16 @@ test(`after ${CUTS} cuts, over two gateways: versions only rise, nothing is miss
       events.set(id, (events.get(id) ?? 0) + 1);
     }
   })();
+  // While it stands, twice; then at any moment.
+  for (const [n, { counts }] of followers.entries()) {
+    for (let time = 0; time < 2; time++) {
+      const { cuts, connections } = counts;
+      links[n]?.set({ kind: 'reset' });
+      await until('it is lost', () => counts.cuts > cuts || undefined, { seen: () => counts });
+      links[n]?.set({ kind: 'pass' });
+      await until('it stands again', () => counts.connections > connections || undefined, { seen: () => counts });
+    }
+  }
   for (let cut = 0; cut < CUTS; cut++) {
     const link = random.pick(links);
     if (random.next() < 0.5) link.cutAfterBytes(random.below(3_000));

@@ -7,7 +7,9 @@ import { until } from '../setup/until.ts';
 
 const servers = testServers();
 let broken = true;
-const modules = [counterModule({ breaks: ({ by }) => broken && by === 666 })];
+/** It is tried until it is mended, however long the test takes to look. */
+const retry = { attempts: 'forever', backoff: { type: 'fixed', delayMs: 500 } } as const;
+const modules = [counterModule({ breaks: ({ by }) => broken && by === 666, retry })];
 const app = await start({
   modules,
   schema: schemaOf(modules),

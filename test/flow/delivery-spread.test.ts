@@ -18,6 +18,8 @@ afterAll(async () => {
 });
 
 const COUNTER_COUNT = 100;
+/** Of the key whose job a dead process has. */
+const EVENT_COUNT = 40;
 let appendedCount = 0;
 
 async function lag(fixture: DeliveryFixture): Promise<number> {
@@ -122,12 +124,15 @@ describe('a partition whose job a dead process has', () => {
     // Each waits for the one before it: if the sweep had to find them one by one, that would take two seconds each.
     const oneByOne = async (): Promise<true | undefined> => {
       if ((await total()) < count) return undefined;
-      if (count === 25) return true;
+      if (count === EVENT_COUNT) return true;
       count++;
       await fixture.append([fixture.count(id)]);
       return undefined;
     };
-    await until('25 events, one after the other', oneByOne, { timeoutMs: 25_000, seen: () => count });
+    await until(`${EVENT_COUNT} events, one after the other`, oneByOne, {
+      timeoutMs: EVENT_COUNT * 1_500,
+      seen: () => count,
+    });
     await dead.close(true);
     await queue.close();
   });

@@ -50,7 +50,7 @@ test('a gateway without workers shows a flow live, and knows when it has settled
     if (step?.name === 'notify' && step.status === 'DONE') break;
   }
   await live.end();
-  const flow = await gateway.settled('apart');
+  const flow = await gateway.settled('apart', { timeoutMs: 30_000 });
   expect(flow.steps.filter(({ kind }) => kind === 'EVENT').map(({ name }) => name)).toEqual([
     'TransferRequested',
     'TransferDebited',

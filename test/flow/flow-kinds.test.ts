@@ -4,6 +4,7 @@ import { z } from 'zod';
 import {
   aggregate,
   command,
+  type Flow,
   type FlowStep,
   module,
   observer,
@@ -14,7 +15,7 @@ import {
   start,
 } from '../../src/index.ts';
 import { createLogger } from '../../src/logger.ts';
-import { settled } from '../../src/testing/index.ts';
+import { type SettleOptions, settled } from '../../src/testing/index.ts';
 import { testServers } from '../setup/servers.ts';
 
 const parcel = aggregate({
@@ -104,6 +105,8 @@ beforeAll(async () => {
 afterAll(() => app.stop());
 
 const send = (to: string) => app.send(parcel, randomUUID(), { type: 'Send', data: { to } });
+const over = (outcome: Parameters<typeof settled<Flow>>[1], options: SettleOptions = {}) =>
+  settled<Flow>(app, outcome, { timeoutMs: 30_000, ...options });
 const lines = (steps: readonly FlowStep[]): string[] => {
   const names = new Map(steps.map(({ id, kind, name }) => [id, `${kind} ${name}`]));
   return steps.map(({ kind, name, status, attempts, parentId, error }) =>
@@ -112,7 +115,7 @@ const lines = (steps: readonly FlowStep[]): string[] => {
 };
 
 test('a command of a service is a step of its own, between the saga and its event', async () => {
-  const { steps } = await settled(app, send('home'));
+  const { steps } = await over(send('home'));
   expect(lines(steps).sort()).toEqual(
     [
       'COMMAND Send DONE #1 <',
@@ -129,31 +132,31 @@ test('a command of a service is a step of its own, between the saga and its even
 });
 
 test('a service that refuses, and the saga that hears of it', async () => {
-  const { steps } = await settled(app, send('nobody'));
+  const { steps } = await over(send('nobody'));
   expect(lines(steps)).toContain('SERVICE Deliver REJECTED #1 < SAGA delivery UNKNOWN_ADDRESS');
   expect(lines(steps)).toContain('SAGA delivery DONE #1 < SERVICE Deliver');
   expect(lines(steps)).toContain('COMMAND Return DONE #1 < SAGA delivery');
 });
 
 test('a service and an observer whose tries are used up are dead steps, and the flow settles all the same', async () => {
-  const storm = await settled(app, send('storm'));
+  const storm = await over(send('storm'));
   expect(lines(storm.steps)).toContain('SERVICE Deliver DEAD #2 < SAGA delivery HANDLER_FAILED');
-  const full = await settled(app, send('full'));
+  const full = await over(send('full'));
   expect(lines(full.steps)).toContain('OBSERVER mail DEAD #2 < EVENT Sent HANDLER_FAILED');
   expect([storm.settled, full.settled]).toEqual([true, true]);
 });
 
 test('an instance of several keys that fails is found by any of them, and what waits behind it', async () => {
   const id = randomUUID();
-  const first = await settled(app, app.send(parcel, id, { type: 'Send', data: { to: 'ghost' } }));
+  const first = await over(app.send(parcel, id, { type: 'Send', data: { to: 'ghost' } }));
   expect(lines(first.steps)).toContain('SAGA street DEAD #2 < EVENT Sent HANDLER_FAILED');
-  const second = await settled(app, app.send(parcel, id, { type: 'Return', data: {} }));
+  const second = await over(app.send(parcel, id, { type: 'Return', data: {} }));
   expect(lines(second.steps)).toContain('SAGA street DEAD #0 < EVENT Returned PARKED');
   expect(second.settled).toBe(true);
 });
 
 test('a timer that fired is the cause of what it sent; one that waits for tomorrow keeps nobody waiting', async () => {
-  const flow = await settled(app, send('slow'), { dueWithinMs: 1_000 });
+  const flow = await over(send('slow'), { dueWithinMs: 1_000 });
   const shown = lines(flow.steps);
   expect(shown).toContain('TIMER delivery: soon DONE #1 < SAGA delivery');
   expect(shown).toContain('COMMAND Return DONE #1 < TIMER delivery: soon');
@@ -166,12 +169,12 @@ test('a command for later is a step that waits, and is settled until then', asyn
   const sendAt = new Date(Date.now() + 86_400_000);
   const meta = { correlationId };
   await app.send(parcel, randomUUID(), { type: 'Send', data: { to: 'home' } }, { sendAt, meta });
-  const { steps } = await app.settled(correlationId);
+  const { steps } = await over(correlationId);
   expect(steps).toMatchObject([{ kind: 'COMMAND', name: 'Send', status: 'PENDING', attempts: 0, startedAt: sendAt }]);
 });
 
 test('of a command that was not taken nothing can settle, and that is said', async () => {
-  await expect(settled(app, send(''))).rejects.toMatchObject({
+  await expect(over(send(''))).rejects.toMatchObject({
     code: 'BAD_INPUT',
     message: expect.stringContaining('rejected: NOWHERE, no address'),
   });

@@ -113,7 +113,7 @@ test('the flow of one transfer shows every hop from the mutation to the notifica
 });
 
 test('what the caller set is on every command and event, over all hops', async () => {
-  const flow = await bank.app.settled('transfer-1');
+  const flow = await bank.app.settled('transfer-1', { timeoutMs: 30_000 });
   const events = flow.steps.flatMap(({ event }) => (event === null ? [] : [event]));
   expect(events.map(({ type, meta }) => [type, meta.depth ?? 0, meta.actor])).toEqual([
     ['TransferRequested', 0, null],
@@ -136,7 +136,7 @@ test('what the caller set is on every command and event, over all hops', async (
 test('a refused hop and its compensation are hops like any other', async () => {
   await open('c', 10);
   await request('t2', 'c', 'b', 'transfer-2');
-  const flow = await bank.app.settled('transfer-2');
+  const flow = await bank.app.settled('transfer-2', { timeoutMs: 30_000 });
   const start = parts('COMMAND RequestTransfer DONE', 'EVENT TransferRequested DONE', 'SAGA moneyTransfer DONE');
   const refused = parts(start, 'COMMAND DebitForTransfer REJECTED', 'SAGA moneyTransfer DONE');
   const failed = parts(refused, 'COMMAND FailTransfer DONE', 'EVENT TransferFailed DONE', 'OBSERVER notify DONE');
@@ -184,10 +184,10 @@ test('settled never comes early: forty transfers at once, each seen to its very 
       const id = `many${n}`;
       // Every other one is refused for want of money, or not: the one before may have brought some.
       await request(id, sides[n % 8]!, sides[(n + 1) % 8]!, id);
-      const { steps } = await bank.app.settled(id, { timeoutMs: 30_000 });
+      const { steps } = await bank.app.settled(id, { timeoutMs: 90_000 });
       const end = steps.find(({ name }) => name === 'TransferCompleted' || name === 'TransferFailed');
       return [end?.status, steps.find(({ name }) => name === 'notify')?.status].join();
     }),
   );
   expect(new Set(ends)).toEqual(new Set(['DONE,DONE']));
-});
+}, 120_000);

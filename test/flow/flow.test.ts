@@ -88,6 +88,7 @@ const client = () => {
 };
 const place = (id: string, item: string, correlationId: string) =>
   app.send(order, id, { type: 'Place', data: { item } }, { meta: { correlationId } });
+const settled = (correlationId: string) => app.settled(correlationId, { timeoutMs: 30_000 });
 /** The tree as text: children below what caused them. */
 function tree(steps: readonly Pick<FlowStep, 'id' | 'parentId' | 'kind' | 'name' | 'subject' | 'status'>[]): string[] {
   const lines: string[] = [];
@@ -105,7 +106,7 @@ describe('a flow', () => {
   test('settles once every consumer has handled every event, and is the tree of what caused what', async () => {
     const correlationId = randomUUID();
     await place('a1', 'tea,milk', correlationId);
-    const flow = await app.settled(correlationId);
+    const flow = await settled(correlationId);
     expect(tree(flow.steps)).toEqual([
       'COMMAND Place order/a1 DONE',
       '  EVENT Placed order/a1 DONE',
@@ -122,7 +123,7 @@ describe('a flow', () => {
     const correlationId = randomUUID();
     await place('b1', '', correlationId);
     await app.send(order, 'b2', { type: 'Look', data: {} }, { meta: { correlationId } });
-    const { steps } = await app.settled(correlationId);
+    const { steps } = await settled(correlationId);
     expect(tree(steps)).toEqual(['COMMAND Place order/b1 REJECTED', 'COMMAND Look order/b2 DONE']);
     expect(steps[0]?.error).toEqual({ code: 'NOTHING', message: 'no item' });
   });
@@ -141,7 +142,7 @@ describe('a flow', () => {
     broken.add('x1');
     const [first, second] = [randomUUID(), randomUUID()];
     await place('x1', 'tea', first);
-    const flow = await app.settled(first);
+    const flow = await settled(first);
     const dead = flow.steps.find(({ name }) => name === 'orders');
     expect(dead).toMatchObject({
       kind: 'PROJECTOR',
@@ -150,7 +151,7 @@ describe('a flow', () => {
       error: { code: 'HANDLER_FAILED', message: expect.stringContaining('cannot place x1') },
     });
     await place('x1', 'milk', second);
-    const behind = (await app.settled(second)).steps.find(({ name }) => name === 'orders');
+    const behind = (await settled(second)).steps.find(({ name }) => name === 'orders');
     expect(behind).toMatchObject({ status: 'DEAD', attempts: 0, error: { code: 'PARKED' } });
     expect(behind?.error?.message).toMatch(/waits behind "Placed" at position \d+.*cannot place x1/);
     // Healthy consumers of the same events are not concerned.
@@ -178,7 +179,7 @@ describe('a flow', () => {
     const { data, errors } = await answer.json();
     expect(errors).toBeUndefined();
     expect([data.flow.steps.length, data.flow.truncated]).toEqual([2_000, true]);
-  });
+  }, 150_000);
 });
 
 const FLOW = `subscription($id: ID!) { flow(correlationId: $id) {
@@ -215,7 +216,7 @@ test('a subscription that begins before the mutation sees every hop, causes firs
 test('the query gives the whole flow', async () => {
   const correlationId = randomUUID();
   await place('q1', 'tea', correlationId);
-  await app.settled(correlationId);
+  await settled(correlationId);
   const answer = await fetch(`${app.url}/graphql`, {
     method: 'POST',
     headers: { 'content-type': 'application/json' },

@@ -31,6 +31,8 @@ export async function testSocket(
   const messages: Message[] = [];
   let closed: { readonly code: number; readonly reason: string } | undefined;
   let refused: { readonly status: number; readonly text: string; readonly retryAfter: string | undefined } | undefined;
+  // At once: a gateway waits five seconds for it.
+  ws.on('open', () => ack && ws.send(INIT));
   ws.on('message', (data) => messages.push(JSON.parse(String(data))));
   ws.on('close', (code, reason) => {
     closed = { code, reason: String(reason) };
@@ -65,7 +67,6 @@ export async function testSocket(
     { seen },
   );
   if (ack && refused === undefined && ws.readyState === WebSocket.OPEN) {
-    ws.send(INIT);
     await self.message('connection_ack', ({ type }) => type === 'connection_ack');
   }
   return self;

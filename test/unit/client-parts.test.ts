@@ -12,6 +12,9 @@ import { type ErrorCode, MillraceError } from '../../src/errors.ts';
 import { clientErrors, coded } from '../../src/gateway/client-errors.ts';
 import { createLogger } from '../../src/logger.ts';
 
+/** Of polls; by default they give up after a second, which a busy machine may take. */
+const patience = { timeout: 30_000 };
+
 interface Account {
   readonly id: string;
   readonly balance: number;
@@ -103,7 +106,7 @@ describe('a view that is not watched any more', () => {
     const document = readDocument('subscription { accounts { signal id node { id } } }');
     const watch = () => stores.watch(document, {}, () => () => undefined);
     const first = watch();
-    await expect.poll(watch).not.toBe(first);
+    await expect.poll(watch, patience).not.toBe(first);
     const late = new ViewStores({ unusedMs: 60_000 });
     const kept = late.watch(document, {}, () => () => undefined);
     kept.subscribe(() => undefined);
@@ -201,7 +204,7 @@ describe('an optimistic change', () => {
     const { store, frames, add, accepted } = screen(1);
     store.begin('c1', add('a', 5));
     accepted('c1', 'z', 1);
-    await expect.poll(() => frames).toEqual(['a=10 b=20', 'a=15 b=20', 'a=10 b=20']);
+    await expect.poll(() => frames, patience).toEqual(['a=10 b=20', 'a=15 b=20', 'a=10 b=20']);
   });
   test('stays while the view is away, or the command waits for a worker: then nothing could have come', async () => {
     const [away, queued, live] = [screen(20), screen(20), screen(20)];
@@ -211,7 +214,7 @@ describe('an optimistic change', () => {
     queued.store.end('c1', { kind: 'queued' });
     // Timers of one length end in their order.
     live.accepted('c1', 'a', 2);
-    await expect.poll(() => live.frames.at(-1)).toBe('a=10 b=20');
+    await expect.poll(() => live.frames.at(-1), patience).toBe('a=10 b=20');
     expect(away.frames.at(-1)).toBe('a=15 b=20 stale');
     expect(queued.frames.at(-1)).toBe('a=15 b=20');
     away.tell('UPDATE', 'a', 15, 2, ['c1']);
@@ -345,5 +348,5 @@ test('a slow storage never ends with an older cursor', async () => {
   expect(keeper.cursor).toBe('first');
   for (const cursor of ['1', '2', '3']) keeper.keep(cursor);
   releases[0]?.();
-  await expect.poll(() => writes).toEqual(['1', '3']);
+  await expect.poll(() => writes, patience).toEqual(['1', '3']);
 });

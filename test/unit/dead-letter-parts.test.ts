@@ -5,6 +5,7 @@ import { MillraceError } from '../../src/errors.ts';
 import { buildModel, NonRetryableError } from '../../src/index.ts';
 import { deadLetterId, parkedEventId } from '../../src/store/dead-letters.ts';
 import { SideWrites } from '../../src/store/side-writes.ts';
+import { cpuMs } from '../setup/cpu-time.ts';
 import { counterModule } from '../setup/test-worker.ts';
 
 const failAt = (message: string): Error => new Error(message);
@@ -33,10 +34,10 @@ describe('the fingerprint of an error', () => {
   });
 
   it('is found in a moment in a message of many megabytes', () => {
-    const startedAt = performance.now();
+    const startedAt = cpuMs();
     const { message } = storedError(new Error('"'.repeat(20_000_000)));
     expect(message).toHaveLength(2_000);
-    expect(performance.now() - startedAt).toBeLessThan(10_000);
+    expect(cpuMs() - startedAt).toBeLessThan(10_000);
   });
 
   it('keeps the issues of a schema', () => {

@@ -11,9 +11,25 @@ export type LinkMode =
   | { readonly kind: 'pass' | 'reset' | 'blackhole' | 'upOnly' | 'downOnly' | 'noUpgrade' }
   | { readonly kind: 'delay'; readonly ms: number };
 
+/** Does things in the order in which they come, some of them later: what comes after one that is late waits for it. */
+type Line = (act: () => void, delayMs: number) => void;
 interface Pair {
   readonly client: Socket;
   readonly server: Socket;
+  readonly up: Line;
+  readonly down: Line;
+}
+
+function line(): Line {
+  const waiting: (() => void)[] = [];
+  let dueMs = 0;
+  return (act, delayMs) => {
+    const nowMs = performance.now();
+    dueMs = Math.max(dueMs, nowMs + delayMs);
+    if (waiting.length === 0 && delayMs === 0) return act();
+    waiting.push(act);
+    setTimeout(() => waiting.shift()?.(), dueMs - nowMs);
+  };
 }
 
 /** A link between one process and one server that a test can break. */
@@ -71,7 +87,7 @@ export class TcpProxy {
     }
     const target = this.#targets[this.#accepted++ % this.#targets.length] ?? 0;
     const server = connect(target, '127.0.0.1');
-    const pair = { client, server };
+    const pair = { client, server, up: line(), down: line() };
     this.#pairs.add(pair);
     for (const socket of [client, server]) {
       socket.setNoDelay(true);
@@ -82,14 +98,14 @@ export class TcpProxy {
     let inOrder = false;
     server.on('end', () => {
       inOrder = true;
-      this.#later(() => client.end());
+      this.#later(pair.down, () => client.end());
     });
     server.on('close', () => {
       if (!inOrder) this.#cut(pair);
     });
     client.on('data', (chunk) => {
       if (this.#mode.kind === 'noUpgrade' && /^upgrade: *websocket/im.test(chunk.toString('latin1'))) this.#cut(pair);
-      else this.#forward(client, server, chunk);
+      else this.#forward(client, server, chunk, pair.up);
     });
     server.on('data', (chunk) => this.#answer(pair, chunk));
     client.on('drain', () => this.#flow(pair));
@@ -100,7 +116,7 @@ export class TcpProxy {
   #answer(pair: Pair, chunk: Buffer): void {
     if (chunk.length < this.#bytesLeft) {
       this.#bytesLeft -= chunk.length;
-      this.#forward(pair.server, pair.client, chunk);
+      this.#forward(pair.server, pair.client, chunk, pair.down);
       return;
     }
     pair.client.write(chunk.subarray(0, this.#bytesLeft), () => {
@@ -109,16 +125,15 @@ export class TcpProxy {
     this.#bytesLeft = Number.POSITIVE_INFINITY;
   }
 
-  #forward(from: Socket, to: Socket, chunk: Buffer): void {
+  #forward(from: Socket, to: Socket, chunk: Buffer, inOrder: Line): void {
     const write = (): void => {
       if (!to.destroyed && !to.write(chunk)) from.pause();
     };
-    this.#later(write);
+    this.#later(inOrder, write);
   }
 
-  #later(act: () => void): void {
-    if (this.#mode.kind === 'delay') setTimeout(act, this.#mode.ms);
-    else act();
+  #later(inOrder: Line, act: () => void): void {
+    inOrder(act, this.#mode.kind === 'delay' ? this.#mode.ms : 0);
   }
 
   #flow({ client, server }: Pair): void {
