@@ -18,8 +18,9 @@ export interface DeadLetterAlertsOptions {
 }
 
 const INTERVAL_MS = 2_000;
-/** Looking takes at most this share of the time. */
+/** Looking takes at most this share of the time, as long as people hear of dead letters within seconds. */
 const WORK_SHARE = 50;
+const REST_MAX_MS = 5_000;
 const POST_MAX_MS = 10_000;
 /** Longer than a post takes: the next process tells it when this one died meanwhile. */
 const CLAIM_MS = 30_000;
@@ -52,7 +53,7 @@ export class DeadLetterAlerts {
       await this.#look().catch((error: unknown) =>
         logger.warn({ error: String(error) }, 'dead letters could not be looked at; the next look follows'),
       );
-      return Math.max(intervalMs, (performance.now() - since) * WORK_SHARE);
+      return restAfterLookMs(performance.now() - since, intervalMs);
     };
     this.#rounds = repeat(round, { firstMs: intervalMs });
   }
@@ -104,6 +105,10 @@ export class DeadLetterAlerts {
     }
   }
 }
+
+/** One look that took long, for a server that stood still, is no reason to be silent for minutes. */
+export const restAfterLookMs = (tookMs: number, intervalMs: number): number =>
+  Math.max(intervalMs, Math.min(REST_MAX_MS, tookMs * WORK_SHARE));
 
 const MESSAGE_MAX_LENGTH = 200;
 
