@@ -50,7 +50,9 @@ describe('a subscription to a document', () => {
   });
 
   it('comes in the process that wrote it without a read', async () => {
-    const client = watchOne('local');
+    // One that does not look by itself: it may do so before it hears of a change.
+    const of = await fixture.gateway({ pollMs: 600_000 });
+    const client = watchOne('local', { of });
     await message(client, 1);
     const before = await reads();
     await fixture.write({ local: item(1) }, { route: withDocuments });

@@ -44,12 +44,14 @@ describe('a webhook', () => {
       for (const one of taken) if (!first.has(eventOf(one).id)) first.set(eventOf(one).id, one);
       return first;
     };
+    // Chance may let one fail ten times.
     await until('every event', () => (known().size === COUNT ? true : undefined), {
-      timeoutMs: 30_000,
+      timeoutMs: 80_000,
       seen: () => known().size,
     });
     await until('no dead letters', async () => ((await letters(fixture).countDocuments()) === 0 ? true : undefined));
-    expect(failed).toBeGreaterThan(COUNT * 0.2);
+    // Of about 64: it is chance.
+    expect(failed).toBeGreaterThan(COUNT * 0.1);
     const ids = new Map<string, string>();
     for (const one of taken) {
       const event = eventOf(one).id;
@@ -169,14 +171,20 @@ describe('an alert', () => {
     const fixture = await deliveryFixture();
     const [receiver, slack] = await Promise.all([startReceiver(), startReceiver()]);
     receiver.answer = (request, response) => response.writeHead(eventOf(request).subject === 'bad' ? 410 : 204).end();
-    slack.answer = () => undefined;
+    let hanging = 0;
+    slack.answer = (_, response) => {
+      hanging++;
+      response.once('close', () => hanging--);
+    };
     const alert = deadLetterAlert({ url: slack.url });
     await fixture.startWorker({ modules: webhookModules({ url: receiver.url }, [alert]) });
     await fixture.append([fixture.count('bad')]);
     await until('an alert that hangs', () => slack.received[0], { timeoutMs: 30_000 });
     await fixture.append([fixture.count('good')]);
-    await until('the next event', () => receiver.received.find((one) => eventOf(one).subject === 'good'), {
-      timeoutMs: 3_000,
-    });
+    await until(
+      'the next event, or an end of the alert',
+      () => receiver.received.some((one) => eventOf(one).subject === 'good') || hanging === 0 || undefined,
+    );
+    expect({ hanging }).toEqual({ hanging: 1 });
   }, 120_000);
 });

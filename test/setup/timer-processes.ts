@@ -96,6 +96,7 @@ export async function timerProcesses(servers: TestServers = testServers()) {
       const instanceId = randomUUID();
       const own = await connect({ url: servers.mongoUrl, database: servers.database, appName: 'timers' });
       const ownStore = createDeliveryStore(own.client, own.db, LOG_ID);
+      const ownTimers = own.db.collection<TimerDocument>('timers');
       const logger = createLogger({ level: 'silent', pretty: false });
       const redis = await connectRedis(servers.redisUrl, logger);
       const model = buildModel([lampModule(options.schedules ?? [])]);
@@ -120,8 +121,9 @@ export async function timerProcesses(servers: TestServers = testServers()) {
             const takes = options.takes?.(due) ?? 'yes';
             if (takes === 'throws') throw new Error('it cannot be fired');
             if (takes === 'paused') return false;
-            fired.push({ process: instanceId, due });
-            await own.db.collection<TimerDocument>('timers').deleteOne({ _id: due.id, dueAt: due.dueAt });
+            // A look and a bell may both find it: its effect is once, as in the transaction of a saga's partition.
+            const { deletedCount } = await ownTimers.deleteOne({ _id: due.id, dueAt: due.dueAt });
+            if (deletedCount === 1) fired.push({ process: instanceId, due });
             return true;
           },
           async queue(request) {
