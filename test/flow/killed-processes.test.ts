@@ -53,17 +53,24 @@ it.each([
   300_000,
 );
 
-/** Reads the log live over one socket. */
+/** Reads the log live; over one socket, and over the next from where it was when a slow machine loses that. */
 function tailEvents(port: number) {
   const seen: number[] = [];
   let caughtUp = false;
   const reader = createClient({ url: `ws://127.0.0.1:${port}/graphql`, webSocketImpl: WebSocket, lazy: false });
-  const stream = reader.iterate<{ events: { signal: string; event: { position: string } | null } }>({
-    query: 'subscription { events { signal event { position } } }',
+  let cursor: string | null = null;
+  const stream = reader.iterate<{ events: { signal: string; cursor: string; event: { position: string } | null } }>({
+    query: 'subscription($after: Cursor) { events(after: $after) { signal cursor event { position } } }',
+    variables: {
+      get after() {
+        return cursor;
+      },
+    },
   });
   const reading = (async () => {
     for await (const { data, errors } of stream) {
       if (errors !== undefined) throw new Error(JSON.stringify(errors));
+      cursor = data?.events.cursor ?? cursor;
       caughtUp ||= data?.events.signal === 'CAUGHT_UP';
       if (data?.events.event != null) seen.push(Number(data.events.event.position));
     }

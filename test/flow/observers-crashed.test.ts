@@ -31,7 +31,7 @@ it("an observer's handler that kills its process is found: its key is dead, the 
   start();
   const letters = fixture.connection.db.collection<DeadLetterDocument>('dead_letters');
   const dead = await until('it is found', async () => (await letters.findOne({ key: 'deadly' })) ?? undefined, {
-    timeoutMs: 120_000,
+    timeoutMs: 240_000,
     seen: () => deaths,
   });
   expect(dead).toMatchObject({ state: 'DEAD', error: { code: 'CRASHED' }, consumerKind: 'observer' });
@@ -39,4 +39,4 @@ it("an observer's handler that kills its process is found: its key is dead, the 
   await until('the others', () => (subjects().size === 20 ? true : undefined), { seen: () => subjects().size });
   expect(await letters.countDocuments()).toBe(1);
   stopped = true;
-}, 150_000);
+}, 300_000);

@@ -114,13 +114,11 @@ describe('a read with atLeast', () => {
     await db.command({ profile: 2 });
     // The log reader looks at the last event now and then.
     const reads = (): Promise<number> =>
-      db
-        .collection('system.profile')
-        .countDocuments({
-          ns: { $in: namespaces },
-          op: { $in: ['query', 'command'] },
-          'command.sort._id': { $ne: -1 },
-        });
+      db.collection('system.profile').countDocuments({
+        ns: { $in: namespaces },
+        op: { $in: ['query', 'command'] },
+        'command.sort._id': { $ne: -1 },
+      });
     await gateway.reads.document('item', 'known', {
       atLeast: tokenOf(await fixture.place([{ type: 'ItemSeen', id: 'x' }])),
     });
