@@ -59,7 +59,7 @@ const accountChanged = `subscription ($id: ID!) {
 const owners = ['Ada', 'Barbara', 'Edsger', 'Frances', 'Grace', 'Konrad', 'Leslie', 'Margaret', 'Tony', 'Vint'];
 const PAUSE_MS = 150;
 /** How long the last pushes may take after the last movement. */
-const LEVEL_MS = 5_000;
+const LEVEL_MS = 30_000;
 
 /** The accounts of this run: what was sent, and what the gateway has shown of it. */
 class Ledger {

@@ -7,6 +7,7 @@ import { bank } from '../../examples/bank/module.ts';
 import { createLogger } from '../../src/logger.ts';
 import { readSettings } from '../../src/settings.ts';
 import { startApp } from '../../src/start.ts';
+import { patient } from '../setup/patient.ts';
 import { testServers } from '../setup/servers.ts';
 
 const servers = testServers();
@@ -17,7 +18,7 @@ const app = await startApp({
     MONGODB_DATABASE: servers.database,
     REDIS_URL: servers.redisUrl,
     REDIS_PREFIX: servers.prefix,
-    AT_LEAST_TIMEOUT_MS: '30000',
+    ...patient,
   }),
   logger: createLogger({ level: 'silent', pretty: false }),
 });

@@ -29,7 +29,7 @@ describe('millrace flow', () => {
   test('shows what a mutation set in motion as a tree, and waits until it is settled', async () => {
     const mutation = 'mutation { openAccount(id: "cli1", input: { owner: "Ada", currency: EUR }) { __typename } }';
     await bank.ask(mutation, {}, { 'x-correlation-id': 'cli-flow' });
-    const shown = await millrace('flow', 'cli-flow', '--wait', '20');
+    const shown = await millrace('flow', 'cli-flow', '--wait', '60');
     expect(shown, shown.errors).toMatchObject({ code: 0 });
     const lines = shown.text.split('\n');
     expect(lines[0]).toMatch(/^Flow cli-flow: settled, \d+ steps$/);

@@ -89,7 +89,7 @@ describe('millrace start', () => {
     );
     const token = JSON.stringify((opened.openAccount as { readonly token: string } | undefined)?.token);
     // Only the worker writes views.
-    expect(await ask(`{ account(id: "apart", atLeast: ${token}, timeoutMs: 20000) { owner } }`)).toEqual({
+    expect(await ask(`{ account(id: "apart", atLeast: ${token}, timeoutMs: 60000) { owner } }`)).toEqual({
       account: { owner: 'Ada' },
     });
     worker.child.kill('SIGINT');

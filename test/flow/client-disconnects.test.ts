@@ -102,4 +102,4 @@ test(`after ${CUTS} cuts, over two gateways: versions only rise, nothing is miss
   const read = await writer.query({ query: '{ accounts(first: 100) { edges { node { id balance } } } }' });
   const { edges } = read.accounts as { readonly edges: readonly { readonly node: { id: string; balance: number } }[] };
   expect(new Map(edges.map(({ node }) => [node.id, node.balance]))).toEqual(balances);
-}, 120_000);
+}, 300_000);

@@ -8,6 +8,7 @@ import { createLogger } from '../../src/logger.ts';
 import { readSettings } from '../../src/settings.ts';
 import { type RunningApp, startApp } from '../../src/start.ts';
 import { connect } from '../../src/store/connect.ts';
+import { patient } from '../setup/patient.ts';
 import { testServers } from '../setup/servers.ts';
 
 /** Answers commands that the bank has no case for: nothing happens, much happens, something is secret. */
@@ -37,7 +38,7 @@ const start = async (role: 'all' | 'gateway'): Promise<RunningApp> => {
     MONGODB_DATABASE: servers.database,
     REDIS_URL: servers.redisUrl,
     REDIS_PREFIX: servers.prefix,
-    AT_LEAST_TIMEOUT_MS: '30000',
+    ...patient,
   });
   const logger = createLogger({ level: 'silent', pretty: false });
   const app = await startApp({ modules: [bank, lamps], role, settings, logger });
@@ -290,4 +291,4 @@ it('50,000 events of one stream are appended and folded by a cold gateway', asyn
   const cold = await start('gateway');
   const outcome = await cold.send(lamp, id, { type: 'Flicker', data: { count: 1, pin: '' } });
   expect(outcome).toMatchObject({ kind: 'accepted', version: 50_001 });
-}, 120_000);
+}, 300_000);

@@ -6,6 +6,7 @@ import { type Connection, connect } from '../../src/store/connect.ts';
 import type { LogDocument, ViewDocument } from '../../src/store/documents.ts';
 import { spec } from '../../src/testing/index.ts';
 import { type LeagueBug, leagueModule, player } from '../setup/league.ts';
+import { patient } from '../setup/patient.ts';
 import { testServers } from '../setup/servers.ts';
 import { type SourceProcess, startSource } from '../setup/source-process.ts';
 import { logger } from '../setup/test-worker.ts';
@@ -27,7 +28,7 @@ async function league(bug: LeagueBug = {}, role: 'all' | 'gateway' = 'all') {
     JOB_STALLED_CHECK_MS: '500',
     LOG_LEVEL: 'error',
     LOG_PRETTY: 'false',
-    AT_LEAST_TIMEOUT_MS: '30000',
+    ...patient,
   };
   const app = await start({ modules: [leagueModule(bug)], settings: readSettings(env), role, logger });
   const connection = await connect({ url: servers.mongoUrl, database: servers.database, appName: 'test' });
@@ -63,7 +64,7 @@ async function isLevel(app: RunningApp, db: Db): Promise<boolean> {
   const [state] = await app.runtime.consumers();
   return state?.caughtUp === true && state.logEnd === commits;
 }
-const levelled = (app: RunningApp, db: Db, timeoutMs = 30_000): Promise<true> =>
+const levelled = (app: RunningApp, db: Db, timeoutMs = 60_000): Promise<true> =>
   until('the view is level', async () => (await isLevel(app, db)) || undefined, { timeoutMs });
 
 /** Teams as the log has them, counted here: total and members; who is best among equals depends on the order. */
@@ -309,7 +310,7 @@ test('the effect of each event happens once, wherever its worker is killed', asy
   // Two deaths or more: what follows is handled with care, a few events at a time.
   await levelled(app, db, 60_000);
   await expectRight(db);
-}, 180_000);
+}, 300_000);
 
 test('spec() runs one in memory', () => {
   const [parts] = [leagueModule().parts.find((part) => part.kind === 'projector')];

@@ -70,7 +70,7 @@ describe('a handler that kills its process', () => {
     const fixture = await prepared();
     const dead = deadLettersOf(fixture);
     const worker = supervised(fixture);
-    const record = await dead.until('it is found', 'deadly', () => true, 60_000);
+    const record = await dead.until('it is found', 'deadly', () => true, 90_000);
     expect(record).toMatchObject({ state: 'DEAD', error: { code: 'CRASHED' }, input: 'event' });
     expect(worker.deaths()).toBe(DEATHS);
     await othersFinish(fixture);
@@ -89,7 +89,7 @@ describe('a handler that kills its process', () => {
     await dead.release(mended, 'deadly');
     await dead.healed('deadly');
     expect((await fixture.documents()).get('deadly')).toMatchObject({ total: 1 + DEADLY + 2, count: 3 });
-  }, 180_000);
+  }, 300_000);
 
   it('is found when several processes take it over from each other', async () => {
     const fixture = await prepared();
@@ -100,5 +100,5 @@ describe('a handler that kills its process', () => {
     await othersFinish(fixture);
     expect(await dead.letters.countDocuments()).toBe(1);
     await Promise.all(workers.map((worker) => worker.stop()));
-  }, 120_000);
+  }, 300_000);
 });

@@ -130,7 +130,7 @@ describe('handlers that fail by chance, while events keep coming', () => {
     expect(await dead.parkedEvents.countDocuments()).toBe(0);
     const partitions = await fixture.store.partitions.read([{ consumer: 'lists', generation: 1 }]);
     expect(partitions.map(({ blockedCount }) => blockedCount)).toEqual(partitions.map(() => 0));
-  }, 120_000);
+  }, 300_000);
 });
 
 /** Random numbers that a seed repeats. */

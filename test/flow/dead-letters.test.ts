@@ -18,7 +18,7 @@ async function startWorker(fixture: DeliveryFixture, ...args: Parameters<Deliver
   workers.push(worker);
   return worker;
 }
-async function untilLevel(fixture: DeliveryFixture, end: number, timeoutMs = 30_000): Promise<void> {
+async function untilLevel(fixture: DeliveryFixture, end: number, timeoutMs = 60_000): Promise<void> {
   let seen: unknown;
   const look = async () => {
     const lag = await consumerLag(fixture.store, model);

@@ -80,7 +80,7 @@ async function expectExact(): Promise<void> {
 }
 
 describe('Redis', () => {
-  it('FLUSHALL five times under load loses nothing', { timeout: 120_000 }, async () => {
+  it('FLUSHALL five times under load loses nothing', { timeout: 300_000 }, async () => {
     await startWorkers(2);
     const { producer, close } = await connectRedis(redis.url, logger);
     await append(5_000, async (done) => {
@@ -93,7 +93,7 @@ describe('Redis', () => {
   });
 
   it('away: placing and views go on, with several workers too; back: jobs run again', {
-    timeout: 120_000,
+    timeout: 300_000,
   }, async () => {
     await startWorkers(2);
     await append(200);
@@ -117,7 +117,7 @@ describe('Redis', () => {
 });
 
 describe('a worker that is killed inside its transaction', () => {
-  it('holds the others up for seconds', { timeout: 120_000 }, async () => {
+  it('holds the others up for seconds', { timeout: 300_000 }, async () => {
     await startWorkers(1);
     await append(100);
     await untilLevel();
@@ -145,7 +145,7 @@ describe('worker processes', () => {
     return started;
   };
 
-  it('killed again and again at any moment lose nothing and apply nothing twice', { timeout: 120_000 }, async () => {
+  it('killed again and again at any moment lose nothing and apply nothing twice', { timeout: 300_000 }, async () => {
     const steady = await startProcess();
     for (let round = 0; round < 4; round++) {
       const victim = await startProcess();
@@ -159,7 +159,7 @@ describe('worker processes', () => {
   });
 
   it('stopped for longer than its lock and lease, then let go on, cannot commit what others did', {
-    timeout: 120_000,
+    timeout: 300_000,
   }, async () => {
     const [frozen, other] = await Promise.all([startProcess(), startProcess()]);
     await append(300);
@@ -206,7 +206,7 @@ describe('MongoDB', () => {
         errorLabels: ['TransientTransactionError'],
       },
     ],
-  ])('applies each event once when %s', { timeout: 120_000 }, async (_what, mode, data) => {
+  ])('applies each event once when %s', { timeout: 300_000 }, async (_what, mode, data) => {
     await startWorkers(1);
     await append(100);
     await failCommands(mode, data);
@@ -215,7 +215,7 @@ describe('MongoDB', () => {
     await expectExact();
   });
 
-  it('that lost the history of the change stream is scanned', { timeout: 120_000 }, async () => {
+  it('that lost the history of the change stream is scanned', { timeout: 300_000 }, async () => {
     await startWorkers(1);
     await append(100);
     await untilLevel();
@@ -253,7 +253,7 @@ describe('MongoDB', () => {
     expect(await view.findOne({ _id: 'of-a-reset' })).toMatchObject({ _revision: end.revision - 1, _version: 2 });
   });
 
-  it('killed and started again under load', { timeout: 120_000 }, async () => {
+  it('killed and started again under load', { timeout: 300_000 }, async () => {
     await startWorkers(2);
     await append(500);
     await mongo.kill();

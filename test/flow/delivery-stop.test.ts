@@ -51,7 +51,7 @@ describe('a stop while MongoDB is silent', () => {
   it.each([
     ['with nothing to do', untilLevel],
     ['with transactions under way', untilBegun],
-  ])('ends in its time, %s, and nothing is lost', { timeout: 120_000 }, async (_what, reach) => {
+  ])('ends in its time, %s, and nothing is lost', { timeout: 300_000 }, async (_what, reach) => {
     const worker = await fixture.startWorker();
     await append();
     await reach();

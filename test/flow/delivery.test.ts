@@ -22,7 +22,7 @@ async function startWorker(fixture: DeliveryFixture, ...args: Parameters<Deliver
 }
 
 /** All partitions of all consumers have handled everything up to the end of the log. */
-async function untilLevel(fixture: DeliveryFixture, end: number, timeoutMs = 30_000): Promise<void> {
+async function untilLevel(fixture: DeliveryFixture, end: number, timeoutMs = 60_000): Promise<void> {
   let seen: unknown;
   const look = async () => {
     const lag = await consumerLag(fixture.store, model);

@@ -7,6 +7,7 @@ import { createLogger } from '../../src/logger.ts';
 import { readSettings } from '../../src/settings.ts';
 import { type RunningApp, startApp } from '../../src/start.ts';
 import { post, socketUrl, values } from '../setup/gateway.ts';
+import { patient } from '../setup/patient.ts';
 import { testServers } from '../setup/servers.ts';
 
 /** A gateway and a worker, as two deployments would run them. */
@@ -19,6 +20,7 @@ beforeAll(async () => {
     MONGODB_DATABASE: database,
     REDIS_URL: redisUrl,
     REDIS_PREFIX: prefix,
+    ...patient,
     PORT: '0',
   });
   const common = { modules: app.modules, settings, logger: createLogger({ level: 'silent', pretty: false }) };
@@ -50,7 +52,7 @@ test('a gateway without workers shows a flow live, and knows when it has settled
     if (step?.name === 'notify' && step.status === 'DONE') break;
   }
   await live.end();
-  const flow = await gateway.settled('apart', { timeoutMs: 30_000 });
+  const flow = await gateway.settled('apart', { timeoutMs: 60_000 });
   expect(flow.steps.filter(({ kind }) => kind === 'EVENT').map(({ name }) => name)).toEqual([
     'TransferRequested',
     'TransferDebited',

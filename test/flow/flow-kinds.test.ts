@@ -16,6 +16,7 @@ import {
 } from '../../src/index.ts';
 import { createLogger } from '../../src/logger.ts';
 import { type SettleOptions, settled } from '../../src/testing/index.ts';
+import { patient } from '../setup/patient.ts';
 import { testServers } from '../setup/servers.ts';
 
 const parcel = aggregate({
@@ -98,6 +99,7 @@ beforeAll(async () => {
     MONGODB_DATABASE: database,
     REDIS_URL: redisUrl,
     REDIS_PREFIX: prefix,
+    ...patient,
   });
   const modules = [module({ name: 'post', parts: [parcel, courier, delivery, mail, manyKeys] })];
   app = await start({ modules, settings, logger: createLogger({ level: 'silent', pretty: false }) });
@@ -106,7 +108,7 @@ afterAll(() => app.stop());
 
 const send = (to: string) => app.send(parcel, randomUUID(), { type: 'Send', data: { to } });
 const over = (outcome: Parameters<typeof settled<Flow>>[1], options: SettleOptions = {}) =>
-  settled<Flow>(app, outcome, { timeoutMs: 30_000, ...options });
+  settled<Flow>(app, outcome, { timeoutMs: 60_000, ...options });
 const lines = (steps: readonly FlowStep[]): string[] => {
   const names = new Map(steps.map(({ id, kind, name }) => [id, `${kind} ${name}`]));
   return steps.map(({ kind, name, status, attempts, parentId, error }) =>

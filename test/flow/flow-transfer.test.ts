@@ -113,7 +113,7 @@ test('the flow of one transfer shows every hop from the mutation to the notifica
 });
 
 test('what the caller set is on every command and event, over all hops', async () => {
-  const flow = await bank.app.settled('transfer-1', { timeoutMs: 30_000 });
+  const flow = await bank.app.settled('transfer-1', { timeoutMs: 60_000 });
   const events = flow.steps.flatMap(({ event }) => (event === null ? [] : [event]));
   expect(events.map(({ type, meta }) => [type, meta.depth ?? 0, meta.actor])).toEqual([
     ['TransferRequested', 0, null],
@@ -136,7 +136,7 @@ test('what the caller set is on every command and event, over all hops', async (
 test('a refused hop and its compensation are hops like any other', async () => {
   await open('c', 10);
   await request('t2', 'c', 'b', 'transfer-2');
-  const flow = await bank.app.settled('transfer-2', { timeoutMs: 30_000 });
+  const flow = await bank.app.settled('transfer-2', { timeoutMs: 60_000 });
   const start = parts('COMMAND RequestTransfer DONE', 'EVENT TransferRequested DONE', 'SAGA moneyTransfer DONE');
   const refused = parts(start, 'COMMAND DebitForTransfer REJECTED', 'SAGA moneyTransfer DONE');
   const failed = parts(refused, 'COMMAND FailTransfer DONE', 'EVENT TransferFailed DONE', 'OBSERVER notify DONE');
@@ -190,4 +190,4 @@ test('settled never comes early: forty transfers at once, each seen to its very 
     }),
   );
   expect(new Set(ends)).toEqual(new Set(['DONE,DONE']));
-}, 120_000);
+});

@@ -4,7 +4,7 @@ import { type Module, module } from '../../src/index.ts';
 import { createLogger } from '../../src/logger.ts';
 import { readSettings } from '../../src/settings.ts';
 import { type RunningApp, startApp } from '../../src/start.ts';
-import { AT_LEAST_TIMEOUT_MS } from './gateway.ts';
+import { patient } from './patient.ts';
 import type { TestServers } from './servers.ts';
 
 /** Fast where production is slow. */
@@ -27,7 +27,7 @@ export async function startCommandApp(
     REDIS_URL: servers.redisUrl,
     REDIS_PREFIX: servers.prefix,
     PORT: '0',
-    AT_LEAST_TIMEOUT_MS,
+    ...patient,
     ...quick,
     ...options.env,
   });

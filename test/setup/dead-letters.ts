@@ -28,7 +28,7 @@ export function deadLettersOf(fixture: DeliveryFixture, consumer = 'counters') {
       awaited: string,
       key: string,
       is: (record: DeadLetterDocument) => boolean,
-      timeoutMs = 30_000,
+      timeoutMs = 60_000,
     ): Promise<DeadLetterDocument> => {
       let seen: unknown;
       const look = async (): Promise<DeadLetterDocument | undefined> => {
@@ -38,7 +38,7 @@ export function deadLettersOf(fixture: DeliveryFixture, consumer = 'counters') {
       };
       return until(awaited, look, { timeoutMs, seen: () => seen });
     },
-    healed: (key: string, timeoutMs = 30_000): Promise<true> => {
+    healed: (key: string, timeoutMs = 60_000): Promise<true> => {
       let seen: unknown;
       const look = async (): Promise<true | undefined> => {
         const record = await of(key);

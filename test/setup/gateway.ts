@@ -7,6 +7,7 @@ import app from '../../examples/bank/app.ts';
 import { createLogger, type Logger } from '../../src/logger.ts';
 import { readSettings } from '../../src/settings.ts';
 import { type RunningApp, startApp } from '../../src/start.ts';
+import { patient } from './patient.ts';
 import { testServers } from './servers.ts';
 
 export interface GraphqlAnswer {
@@ -28,9 +29,6 @@ export interface TestGateway {
   stop(): Promise<void>;
 }
 
-/** What waits for a token in a test waits for as long as `until` does: a slow machine is no answer. */
-export const AT_LEAST_TIMEOUT_MS = '30000';
-
 const opened: { stop(): Promise<void> }[] = [];
 afterAll(async () => {
   for (const one of opened.reverse()) await one.stop();
@@ -51,7 +49,7 @@ export async function startBank(
     REDIS_URL: servers.redisUrl,
     REDIS_PREFIX: servers.prefix,
     PORT: '0',
-    AT_LEAST_TIMEOUT_MS,
+    ...patient,
     ...options.env,
   });
   const logger = options.logger ?? createLogger({ level: 'silent', pretty: false });

@@ -3,7 +3,8 @@ import { schemaOf } from '../../resolvers/index.ts';
 import { aggregate, module, projector, readSettings, start, view } from '../../src/index.ts';
 import { connect } from '../../src/store/connect.ts';
 import type { DeadLetterDocument, ParkedEventDocument } from '../../src/store/documents.ts';
-import { AT_LEAST_TIMEOUT_MS, type GraphqlAnswer, post } from './gateway.ts';
+import { type GraphqlAnswer, post } from './gateway.ts';
+import { patient } from './patient.ts';
 import { type TestServers, testServers } from './servers.ts';
 import { logger } from './test-worker.ts';
 import { until } from './until.ts';
@@ -80,7 +81,7 @@ export async function startParcels(
       REDIS_PREFIX: servers.prefix,
       SWEEP_INTERVAL_MS: '250',
       PORT: '0',
-      AT_LEAST_TIMEOUT_MS,
+      ...patient,
       ...options.env,
     }),
     logger,
