@@ -12,7 +12,7 @@ import { until } from './setup/until.ts';
  * it, start it. Packages come from npm's cache where they are in it.
  */
 const root = join(import.meta.dirname, '..');
-const INSTALL_MS = 240_000;
+const INSTALL_MS = 600_000;
 const servers = testServers();
 
 let folder: string;
@@ -88,7 +88,7 @@ afterAll(async () => {
   await rm(folder, { recursive: true, force: true });
 });
 
-describe('the package', { timeout: 120_000 }, () => {
+describe('the package', { timeout: 300_000 }, () => {
   test('holds what runs, its sources and its papers, and nothing else', () => {
     const rooms = ['dist', 'bin', 'src', 'resolvers', 'workers', 'docs'];
     expect(packed).toEqual(
@@ -132,7 +132,7 @@ describe('the package', { timeout: 120_000 }, () => {
   });
 });
 
-describe("the README's module", { timeout: 120_000 }, () => {
+describe("the README's module", { timeout: 300_000 }, () => {
   test('has 30 lines at most', async () => {
     const lines = (await readmeModule()).trimEnd().split('\n');
     expect(lines.length).toBeLessThanOrEqual(30);

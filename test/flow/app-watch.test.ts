@@ -31,7 +31,7 @@ const listeners = (signal: AbortSignal): number => getEventListeners(signal, 'ab
 async function soon<T>(what: string, promise: Promise<T>): Promise<T> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new Error(`waited 30 s for ${what}`)), 30_000);
+    timer = setTimeout(() => reject(new Error(`waited 60 s for ${what}`)), 60_000);
   });
   return Promise.race([promise, late]).finally(() => clearTimeout(timer));
 }

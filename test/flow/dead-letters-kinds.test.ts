@@ -1,6 +1,7 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import { aggregate, event, type Module, module, NonRetryableError, projector, view } from '../../src/index.ts';
+import type { DeadLetterDocument } from '../../src/store/documents.ts';
 import { deadLettersOf, retryQueue } from '../setup/dead-letters.ts';
 import { type DeliveryFixture, deliveryFixture } from '../setup/delivery.ts';
 import type { Bug, TestWorker } from '../setup/test-worker.ts';
@@ -93,17 +94,28 @@ describe('how often it is tried', async () => {
   });
 
   it('with delays that double up to their cap', async () => {
-    const times: number[] = [];
-    const bug: Bug = {
-      breaks: ({ by }) => by === 3 && times.push(performance.now()) > 0,
-      retry: soon,
-    };
-    await startWorker(fixture, { bug });
+    const changes = dead.letters.watch([{ $match: { 'documentKey._id': dead.idOf('later') } }]);
+    // The stream is open when it was asked.
+    await changes.tryNext();
+    await startWorker(fixture, { bug: { breaks: ({ by }) => by === 3, retry: soon } });
     await fixture.append([fixture.count('later', 3)]);
-    await dead.until('the last try', 'later', ({ state }) => state === 'DEAD');
-    const delays = times.slice(1).map((at, i) => at - (times[i] ?? 0));
-    expect(delays).toHaveLength(3);
-    for (const [i, atLeastMs] of [100, 200, 300].entries()) expect(delays[i]).toBeGreaterThanOrEqual(atLeastMs - 60);
+    const tries: DeadLetterDocument[] = [];
+    // A record is written as a whole, after each try.
+    await until(
+      'the last try',
+      async () => {
+        const change = await changes.tryNext();
+        if (change !== null && 'fullDocument' in change && change.fullDocument) tries.push(change.fullDocument);
+        return tries.at(-1)?.state === 'DEAD' || undefined;
+      },
+      { seen: () => tries.map(({ attempts, state }) => `${attempts} ${state}`) },
+    );
+    await changes.close();
+    expect(tries.map(({ attempts }) => attempts)).toEqual([1, 2, 3, 4]);
+    const delays = tries.map((one) => one.nextAttemptAt && one.nextAttemptAt.getTime() - one.lastFailedAt.getTime());
+    expect(delays).toEqual([100, 200, 300, null]);
+    for (const [i, { lastFailedAt }] of tries.slice(1).entries())
+      expect(lastFailedAt.getTime()).toBeGreaterThanOrEqual((tries[i]?.nextAttemptAt?.getTime() ?? Infinity) - 60);
   });
 
   it('again and again with attempts: forever', async () => {

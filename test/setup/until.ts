@@ -1,5 +1,5 @@
 /** While this process stands still, nothing can come: a longer gap between two looks counts as so long. */
-const STALL_MAX_MS = 1_000;
+const STALL_MAX_MS = 3_000;
 
 /**
  * Waits until `look` gives something other than undefined; rejects with what was awaited and what was seen last. `timeoutMs`: of this
