@@ -13,6 +13,7 @@ import { closeSpread } from './drain.ts';
 import { type EventStreams, eventStreams } from './event-streams.ts';
 import { answerHealth, answerReady } from './health.ts';
 import { limits } from './limits.ts';
+import { loopTurns } from './loop-turns.ts';
 import { originCheck } from './origins.ts';
 import { socketProtocol } from './socket-protocol.ts';
 import { type SocketDoor, socketDoor } from './sockets.ts';
@@ -64,10 +65,11 @@ export async function startGateway(options: {
       return undefined;
     },
   });
+  const turns = loopTurns();
   const door = graphqlDoor({
     origins,
     graphiql: !settings.production,
-    serve: (request, response) => yoga(request, response),
+    serve: (request, response) => turns(() => yoga(request, response)),
   });
   const sockets = socketDoor({
     origins,

@@ -68,13 +68,13 @@ async function answers(port: number): Promise<true | undefined> {
   return response?.ok ? true : undefined;
 }
 
-/** One request over HTTP; throws on GraphQL errors and after 30 s. */
+/** One request over HTTP; throws on GraphQL errors and after two minutes. */
 export async function post<Data>(port: number, query: string, variables: object = {}): Promise<Data> {
   const response = await fetch(`http://127.0.0.1:${port}/graphql`, {
     method: 'POST',
     headers: { 'content-type': 'application/json' },
     body: JSON.stringify({ query, variables }),
-    signal: AbortSignal.timeout(30_000),
+    signal: AbortSignal.timeout(120_000),
   });
   const { data, errors } = await response.json();
   if (errors !== undefined) throw new Error(JSON.stringify(errors));
