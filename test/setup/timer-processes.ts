@@ -11,7 +11,7 @@ import { ensureCommits } from '../../src/store/commits.ts';
 import { closeClient, connect } from '../../src/store/connect.ts';
 import { createDeliveryStore, ensureDelivery } from '../../src/store/delivery-store.ts';
 import type { QueuedCommandDocument, TimerDocument } from '../../src/store/documents.ts';
-import { sagaTimerId } from '../../src/store/timers.ts';
+import { sagaTimerId, type TimerStore } from '../../src/store/timers.ts';
 import { startTimers } from '../../workers/timers.ts';
 import { type TestServers, testServers } from './servers.ts';
 
@@ -48,6 +48,16 @@ export const lampModule = (schedules: readonly Schedule[]): Module =>
 export interface Fired {
   readonly process: string;
   readonly due: DueTimer;
+}
+
+/** What is overdue is asked for from no time on, and what is ahead by its times. */
+function blind({ due }: Pick<TimerStore, 'due'>, only: 'bells' | 'noticed' | undefined): Partial<TimerStore> {
+  async function* nothing() {}
+  if (only === undefined) return {};
+  return {
+    due: (of, range, batchCount) => (range.from === undefined ? nothing() : due(of, range, batchCount)),
+    ...(only === 'noticed' && { dueTimes: async () => [] }),
+  };
 }
 
 /** A database, and processes that do nothing but fire what is due; each with connections of its own. */
@@ -91,6 +101,8 @@ export async function timerProcesses(servers: TestServers = testServers()) {
       options: {
         readonly schedules?: readonly Schedule[] /** "paused": the saga takes none; "throws": this one cannot be fired. */;
         readonly takes?: (due: DueTimer) => 'yes' | 'paused' | 'throws';
+        /** What fires here: "bells", and nothing that a look finds overdue; or bells for what was noticed alone. Default: everything. */
+        readonly only?: 'bells' | 'noticed';
       } = {},
     ) {
       const instanceId = randomUUID();
@@ -102,7 +114,7 @@ export async function timerProcesses(servers: TestServers = testServers()) {
       const model = buildModel([lampModule(options.schedules ?? [])]);
       const role = await startTimers(
         {
-          store: ownStore,
+          store: { ...ownStore, timers: { ...ownStore.timers, ...blind(ownStore.timers, options.only) } },
           model,
           settings: {
             logId: LOG_ID,
