@@ -81,7 +81,8 @@ test('many failures with three causes are three groups; a retry of one can be sl
   // The first cause is mended.
   mended = 0;
   const startedMs = performance.now();
-  const { retryDeadLetters } = await data(RETRY, { filter, rate: 100 });
+  // All of them would take twenty seconds: it is stopped long before, however late this process gets its turn.
+  const { retryDeadLetters } = await data(RETRY, { filter, rate: 25 });
   expect(retryDeadLetters).toMatchObject({ totalCount: QUARTER, state: 'RUNNING' });
   // Another operator, for the same or for some of them.
   expect(await code(RETRY, { filter })).toBe('OPERATION_RUNNING');
@@ -91,7 +92,7 @@ test('many failures with three causes are three groups; a retry of one can be sl
   type Progress = { readonly data?: { readonly operationProgress: { state: string; doneCount: number } } | null };
   const progress = values(sockets.iterate({ query }) as AsyncIterable<Progress>);
   let seen = 0;
-  while (seen < 200) {
+  while (seen < 50) {
     const now = (await progress.next('progress')).data?.operationProgress;
     expect(now?.doneCount).toBeGreaterThanOrEqual(seen);
     seen = now?.doneCount ?? 0;
@@ -110,8 +111,8 @@ test('many failures with three causes are three groups; a retry of one can be sl
     const { operation } = await data(`{ operation(id: "${id}") { state doneCount } }`);
     return operation.doneCount === (await healedCount()) ? operation.doneCount : undefined;
   });
-  expect(done).toBeGreaterThanOrEqual(200);
-  expect(done).toBeLessThan(100 * tookS + 200);
+  expect(done).toBeGreaterThanOrEqual(50);
+  expect(done).toBeLessThan(25 * tookS + 50);
   const left = await groups();
   expect(left.find((one: { fingerprint: string }) => one.fingerprint === stamps.fingerprint)).toMatchObject({
     count: QUARTER - done,
