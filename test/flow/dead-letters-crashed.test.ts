@@ -70,7 +70,7 @@ describe('a handler that kills its process', () => {
     const fixture = await prepared();
     const dead = deadLettersOf(fixture);
     const worker = supervised(fixture);
-    const record = await dead.until('it is found', 'deadly', () => true, 90_000);
+    const record = await dead.until('it is found', 'deadly', () => true, 240_000);
     expect(record).toMatchObject({ state: 'DEAD', error: { code: 'CRASHED' }, input: 'event' });
     expect(worker.deaths()).toBe(DEATHS);
     await othersFinish(fixture);
@@ -83,22 +83,22 @@ describe('a handler that kills its process', () => {
       { $set: { state: 'RETRYING', attempts: 0, nextAttemptAt: new Date() } },
     );
     const again = supervised(fixture);
-    await dead.until('it is found again', 'deadly', ({ state }) => state === 'DEAD', 90_000);
+    await dead.until('it is found again', 'deadly', ({ state }) => state === 'DEAD', 240_000);
     await again.stop();
     const mended = await fixture.startWorker();
     await dead.release(mended, 'deadly');
     await dead.healed('deadly');
     expect((await fixture.documents()).get('deadly')).toMatchObject({ total: 1 + DEADLY + 2, count: 3 });
-  }, 300_000);
+  }, 900_000);
 
   it('is found when several processes take it over from each other', async () => {
     const fixture = await prepared();
     const dead = deadLettersOf(fixture);
     const workers = [supervised(fixture), supervised(fixture)];
-    const record = await dead.until('it is found', 'deadly', () => true, 90_000);
+    const record = await dead.until('it is found', 'deadly', () => true, 240_000);
     expect(record).toMatchObject({ state: 'DEAD', error: { code: 'CRASHED' } });
     await othersFinish(fixture);
     expect(await dead.letters.countDocuments()).toBe(1);
     await Promise.all(workers.map((worker) => worker.stop()));
-  }, 300_000);
+  }, 900_000);
 });
