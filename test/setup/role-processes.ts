@@ -51,7 +51,7 @@ export function roleProcesses(servers: TestServers, env: NodeJS.ProcessEnv = {})
       const listening = port ?? (await freePort());
       const started = start('gateway', listening);
       await until(`gateway on port ${listening} answers`, () => answers(listening), {
-        timeoutMs: 60_000,
+        timeoutMs: 180_000,
         seen: () => started.errors(),
       });
       return { ...started, port: listening };

@@ -152,7 +152,7 @@ export class Processes {
 }
 
 /** Resolves when the process serves (a gateway) or says that it works (a worker). */
-export async function ready(one: RoleProcess, timeoutMs = 60_000): Promise<void> {
+export async function ready(one: RoleProcess, timeoutMs = 180_000): Promise<void> {
   const look = async (): Promise<true | undefined> => {
     if (one.ended !== undefined) throw new Error(`${one.role} ended at its start (${one.ended}): ${one.log()}`);
     if (one.role === 'worker') return one.log().includes('worker started') || undefined;
@@ -162,9 +162,12 @@ export async function ready(one: RoleProcess, timeoutMs = 60_000): Promise<void>
 }
 
 async function answers(port: number): Promise<true | undefined> {
-  const response = await fetch(`http://127.0.0.1:${port}/ready`, { signal: AbortSignal.timeout(2_000) }).catch(
-    () => undefined,
-  );
-  await response?.arrayBuffer();
-  return response?.ok ? true : undefined;
+  try {
+    const response = await fetch(`http://127.0.0.1:${port}/ready`, { signal: AbortSignal.timeout(5_000) });
+    // The time may run out here, too.
+    await response.arrayBuffer();
+    return response.ok ? true : undefined;
+  } catch {
+    return undefined;
+  }
 }
