@@ -31,10 +31,12 @@ export async function readOn(
         `The log cannot be read after ${after}, though it has been heard to go further.`,
       );
     }
-    const near = wanting.filter(({ scanned, head }) => scanned <= to && head.tip !== undefined);
+    // Released meanwhile, a partition has let go of events that lie before these.
+    const still = wanting.filter((partition) => partition.scanned >= after && partition.wants(reader.end));
+    const near = still.filter(({ scanned }) => scanned <= to);
     const stretch = stretchOf({ ...options, events, heads: near });
     for (const partition of near) take(partition, stretch, to, options.consumer.run.replays ? 0 : replayUntil);
-    wanting = wanting.filter((partition) => !near.includes(partition));
+    wanting = still.filter((partition) => !near.includes(partition));
   }
 }
 
