@@ -90,16 +90,18 @@ describe('the room of the commit pipeline', () => {
     expect(pipeline.full).toBe(true);
   });
 
-  it('comes back when a move of checkpoints is lost', async () => {
-    const { pipeline, moves } = started();
-    const head = headAt(3);
-    head.scanned = 7;
-    pipeline.moveLazily([head]);
+  it('comes back when a move of checkpoints is lost, and what was handled on top of it is told as lost', async () => {
+    const { pipeline, moves, lost, transactions } = started();
+    const [head, idle] = [headAt(3), headAt(4)];
+    head.scanned = idle.scanned = 7;
+    pipeline.moveLazily([head, idle]);
     handle(pipeline, head, ENOUGH_EVENTS);
     const waiting = pipeline.room();
     moves.shift()?.(new Error('no answer'));
     await goesOn(waiting);
     expect(pipeline.full).toBe(false);
+    expect(lost).toEqual(['3 failed']);
+    expect(transactions).toEqual([]);
   });
 
   it('stays taken by what others handled, which is written next', async () => {

@@ -200,11 +200,12 @@ export class CommitPipeline {
       this.#options.onRest();
     };
     // Whether each was still where it was believed to be shows with its next transaction.
-    return this.#options.store.moveEach(moves).then(done, () => {
-      for (const head of moved) {
-        this.#forget(head);
-        head.settle();
-      }
+    return this.#options.store.moveEach(moves).then(done, (error: unknown) => {
+      const above = moved.flatMap((head) => this.#pending.steps.get(head) ?? []);
+      for (const head of moved) this.#forget(head);
+      // Handled meanwhile, on top of the move.
+      if (above.length > 0) this.#options.onLost(above, { kind: 'failed', error });
+      for (const head of moved) head.settle();
       this.#options.onRest();
     });
   }
