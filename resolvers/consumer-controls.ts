@@ -22,7 +22,7 @@ export function exposeConsumerControls(builder: MillraceBuilder): true {
       dropInstances: t.boolean({ description: 'Sagas: remove all instances, and begin without any.' }),
       repeatEffects: t.boolean({
         description:
-          'Observers, to the past: run side effects again. Default: events that were handled before are passed.',
+          'Observers, to the past: run side effects again, and remove dead letters after the position. Default: events that were handled before are passed, unless the observer has `replays`.',
       }),
     }));
   claim(builder, 'Query.previewReset', field);

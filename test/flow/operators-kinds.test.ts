@@ -1,6 +1,8 @@
+import { MongoClient } from 'mongodb';
 import { afterAll, expect, test } from 'vitest';
 import { schemaOf } from '../../resolvers/index.ts';
 import { module, observer, readSettings, saga, start } from '../../src/index.ts';
+import type { ConsumerDocument } from '../../src/store/documents.ts';
 import { post } from '../setup/gateway.ts';
 import { parcel } from '../setup/operators.ts';
 import { testServers } from '../setup/servers.ts';
@@ -65,7 +67,11 @@ const app = await start({
   }),
   logger,
 });
-afterAll(() => app.stop());
+const mongo = await MongoClient.connect(servers.mongoUrl);
+afterAll(async () => {
+  await app.stop();
+  await mongo.close();
+});
 
 async function data(query: string) {
   const answer = await post(app.url ?? '', JSON.stringify({ query }));
@@ -140,6 +146,26 @@ test('an observer that is set back passes what it had handled, unless it is told
   expect(repeated.effects.join(' ')).toMatch(/happen again/);
   // Four events in the log.
   await hears(7);
+});
+
+test('a reset that was to repeat effects does so also when it is cut off before its end and asked for again', async () => {
+  // Leaves what is not to be repeated up to here.
+  await reset('notices', 'to: { start: true }');
+  const before = told.length;
+  const consumers = mongo.db(servers.database).collection<ConsumerDocument>('consumers');
+  const kept = await consumers.findOne({ _id: 'main/notices/1' });
+  expect(kept?.replayUntil).toBe(movedCount);
+  const again = 'name: "notices", to: { start: true }, repeatEffects: true';
+  await data('mutation { pauseConsumer(name: "notices", reason: "r") { state } }');
+  await data(`mutation { resetConsumer(${again}, reason: "r") { position } }`);
+  // As it lies there when its process died before the end.
+  const resetting = { since: new Date(), position: 0, dropInstances: false, repeatEffects: true };
+  await consumers.updateOne({ _id: 'main/notices/1' }, { $set: { resetting, replayUntil: movedCount } });
+  const { previewReset } = await data(`{ previewReset(${again}) { effects } }`);
+  expect(previewReset.effects.join(' ')).toMatch(/happen again/);
+  await data(`mutation { resetConsumer(${again}, reason: "r") { position } }`);
+  await data('mutation { resumeConsumer(name: "notices", reason: "r") { state } }');
+  await hears(before + movedCount);
 });
 
 test('an event that waits behind a dead letter is counted once, however often a reset brings it again', async () => {

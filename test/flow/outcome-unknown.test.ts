@@ -117,3 +117,47 @@ it('a command whose stream could not be read in time is TOO_BUSY, and is not wri
   expect(await nextAnswer(id)).toEqual(NOT_OPEN);
   expect(await commits(id)).toBe(0);
 });
+
+describe('a refusal', () => {
+  const rejections = `${DATABASE}.rejections`;
+  const REFUSED = `mutation($id: ID!, $commandId: ID) { deposit(id: $id, input: { amount: 1 }, commandId: $commandId) {
+    __typename ... on CommandRejected { code } } }`;
+  const recorded = (id: string): Promise<number> =>
+    client
+      .db(DATABASE)
+      .collection('rejections')
+      .countDocuments({ stream: new RegExp(`/${id}$`) });
+  const block = { blockConnection: true, blockTimeMS: TIMEOUT_MS * 2 };
+
+  it('that may have been recorded when time ran out is OUTCOME_UNKNOWN, and its repeat gets it', async () => {
+    const [id, commandId] = [randomUUID(), randomUUID()];
+    await failCommits('alwaysOn', { failCommands: ['findAndModify'], namespace: rejections, ...block });
+    await until('an unknown outcome', async () => {
+      const { data, errors } = await bank.ask(REFUSED, { id, commandId });
+      expect(data).toBeNull();
+      if (errors[0]?.extensions.code === 'TOO_BUSY') return undefined;
+      expect(errors).toMatchObject([{ extensions: { code: 'OUTCOME_UNKNOWN', commandId } }]);
+      return true;
+    });
+    await until('the record', async () => ((await recorded(id)) === 1 ? true : undefined));
+    await failCommits('off');
+    expect((await patient.ask(REFUSED, { id, commandId })).data.deposit).toEqual(NOT_OPEN);
+  });
+
+  it('that was TOO_BUSY is not recorded after that', async () => {
+    const [id, commandId] = [randomUUID(), randomUUID()];
+    await failCommits('alwaysOn', { failCommands: ['find'], namespace: rejections, ...block });
+    const { errors } = await bank.ask(REFUSED, { id, commandId });
+    expect(errors).toMatchObject([{ extensions: { code: 'TOO_BUSY', retryable: true } }]);
+    await failCommits('off');
+    expect((await patient.ask(OPEN, { id, commandId: randomUUID() })).data.openAccount.__typename).toBe(
+      'CommandAccepted',
+    );
+    const repeated = await until(
+      'an answer to its repeat',
+      async () => (await bank.ask(REFUSED, { id, commandId })).data,
+    );
+    expect(repeated.deposit).toEqual({ __typename: 'CommandAccepted' });
+    expect(await recorded(id)).toBe(0);
+  });
+});

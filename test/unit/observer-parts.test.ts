@@ -3,8 +3,8 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { delayAfterMs, mayRetry, retryPolicy } from '../../src/define/retry-policy.ts';
 import { inDeadline } from '../../src/engine/concurrency/in-deadline.ts';
 import { Slots } from '../../src/engine/concurrency/slots.ts';
-import { type TaskOutcome, TaskWindow, type WindowTask } from '../../src/engine/concurrency/task-window.ts';
 import { type BreakerState, ObserverBreaker } from '../../src/engine/observers/observer-breaker.ts';
+import { type TaskOutcome, TaskWindow, type WindowTask } from '../../src/engine/observers/task-window.ts';
 import { MillraceError, NonRetryableError, RetryAfterError } from '../../src/errors.ts';
 import type { LogDocument } from '../../src/store/documents.ts';
 

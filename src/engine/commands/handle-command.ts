@@ -1,7 +1,6 @@
-import { crashPoint } from '../../crash-points.ts';
 import { type Decision, decideCommand, foldEvents } from '../../define/decide.ts';
 import type { AggregateModel, Model } from '../../define/model.ts';
-import { isMillraceError, MillraceError } from '../../errors.ts';
+import { MillraceError } from '../../errors.ts';
 import type { Logger } from '../../logger.ts';
 import type { CommitStore, OperationTime } from '../../store/commits.ts';
 import type { CommitDocument } from '../../store/documents.ts';
@@ -13,6 +12,7 @@ import { StreamQueue } from '../concurrency/stream-queue.ts';
 import type { CommandConflict, CommandOutcome, CommandRequest } from '../contract/runtime.ts';
 import { AggregateCache, type LoadedAggregate } from './aggregate-cache.ts';
 import { type Arrived, arrive, type CommandLimits } from './arrive-command.ts';
+import { beginSending, type Progress, timeIsUp, untilRead, withDeadline } from './command-deadline.ts';
 import { commitOf } from './commit-of.ts';
 import { type AppendResult, GroupCommit } from './group-commit.ts';
 import { type Intercept, interceptFor, onHookFailed } from './intercept.ts';
@@ -40,7 +40,6 @@ export interface CommandHandler {
 
 /** How often a command is decided anew after others were faster, before it answers TOO_BUSY. */
 const MAX_ATTEMPTS = 50;
-const READ_AGAIN_MS = 50;
 
 /**
  * Handles commands: parse, load, decide, append. Guarantees: effect once a commandId; versions of a stream without
@@ -66,7 +65,7 @@ export function createCommandHandler(deps: CommandHandlerDeps): CommandHandler {
       const parsed = arrive(deps, request);
       if ('kind' in parsed) return parsed;
       const arrived = intercept === undefined ? parsed : { ...parsed, meta: intercept.meta(callOf(parsed, 1)) };
-      const progress: Progress = { sent: false };
+      const progress: Progress = { sent: false, over: false };
       const running = queue.run(arrived.stream, () => carryOut(work, arrived, progress));
       return withDeadline(running, arrived, progress);
     },
@@ -85,46 +84,6 @@ interface Work extends Omit<CommandHandlerDeps, 'snapshots'> {
   readonly group: GroupCommit;
   readonly intercept: Intercept | undefined;
 }
-/** Whether a commit may have been written when time runs out. */
-interface Progress {
-  sent: boolean;
-}
-
-/** Answers at the deadline whatever hangs; the work goes on in its stream's queue, so that order holds. */
-async function withDeadline(
-  running: Promise<CommandOutcome>,
-  arrived: Arrived,
-  progress: Progress,
-): Promise<CommandOutcome> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(timeIsUp(arrived, progress)), Math.max(0, arrived.deadline - Date.now()) + 50);
-  });
-  try {
-    const outcome = await Promise.race([running, late]);
-    crashPoint('before-reply');
-    return outcome;
-  } finally {
-    clearTimeout(timer);
-  }
-}
-
-function timeIsUp(arrived: Arrived, progress: Progress, cause?: unknown): MillraceError {
-  const details = { commandId: arrived.commandId };
-  if (!progress.sent) {
-    return new MillraceError(
-      'TOO_BUSY',
-      'The command could not be handled in time. Nothing was written; repeat it later with the same commandId.',
-      { cause, details },
-    );
-  }
-  return new MillraceError(
-    'OUTCOME_UNKNOWN',
-    'Whether the command took effect is not known. Repeat it with the same commandId: it takes effect at most once.',
-    { cause, details },
-  );
-}
-
 /** The loop of design.md: decide on what is known; answer refusals only when it is certainly the newest. */
 async function carryOut(work: Work, arrived: Arrived, progress: Progress): Promise<CommandOutcome> {
   let loaded = work.cache.get(arrived.stream);
@@ -182,7 +141,6 @@ function intercepted(intercept: Intercept, arrived: Arrived, attempt: number): A
   return { ...aggregate, handle };
 }
 
-/** After the deadline nothing is sent any more: the client is told then that nothing was written. */
 function append(
   work: Work,
   arrived: Arrived,
@@ -190,10 +148,8 @@ function append(
   commit: CommitDocument,
   mayRepeat: boolean,
 ): Promise<AppendResult> {
-  const { deadline } = arrived;
-  if (Date.now() >= deadline) throw timeIsUp(arrived, progress);
-  progress.sent = true;
-  return work.group.append({ commit, bytes: roughBytes(commit), mayRepeat, deadline });
+  beginSending(arrived, progress);
+  return work.group.append({ commit, bytes: roughBytes(commit), mayRepeat, deadline: arrived.deadline });
 }
 
 type Step =
@@ -241,19 +197,6 @@ async function afterAppend(
   }
 }
 
-/** Reads again, until the deadline, while MongoDB is on its way down, up or to another primary. */
-async function untilRead<T>(arrived: Arrived, progress: Progress, read: () => Promise<T>): Promise<T> {
-  for (;;) {
-    try {
-      return await read();
-    } catch (error) {
-      if (!isMillraceError(error, 'MONGODB_UNREACHABLE')) throw error;
-      if (Date.now() >= arrived.deadline) throw timeIsUp(arrived, progress, error);
-      await pause(READ_AGAIN_MS);
-    }
-  }
-}
-
 /** One majority read: the receipt of this commandId if there is one, else the newest state. */
 async function refresh(
   work: Work,
@@ -286,7 +229,7 @@ async function finish(
     if (earlier !== undefined) return repeatedRefusal(earlier, arrived.hash);
   }
   if (verdict.kind === 'conflict') return conflict(work, arrived, loaded);
-  if (verdict.kind === 'rejected') return refuse(work, arrived, verdict);
+  if (verdict.kind === 'rejected') return refuse(work, arrived, verdict, progress);
   if (arrived.dryRun) {
     const preview = commitOf(
       work.limits,
@@ -318,7 +261,12 @@ async function conflict(work: Work, arrived: Arrived, loaded: LoadedAggregate): 
   return conflictReceipt(arrived.aggregate, arrived.commandId, { expected, actual: loaded.version }, missed);
 }
 
-async function refuse(work: Work, arrived: Arrived, verdict: Decision & { kind: 'rejected' }): Promise<CommandOutcome> {
+async function refuse(
+  work: Work,
+  arrived: Arrived,
+  verdict: Decision & { kind: 'rejected' },
+  progress: Progress,
+): Promise<CommandOutcome> {
   const refused: CommandOutcome = {
     kind: 'rejected',
     commandId: arrived.commandId,
@@ -326,6 +274,7 @@ async function refuse(work: Work, arrived: Arrived, verdict: Decision & { kind: 
     reason: verdict.reason,
   };
   if (arrived.dryRun) return refused;
+  beginSending(arrived, progress);
   const at = new Date();
   const stored = await work.rejections.record({
     _id: rejectionId(arrived.stream, arrived.commandId),

@@ -107,7 +107,10 @@ export interface ResetPreview {
 export interface ResetOptions {
   /** Sagas, to the past: remove all instances. Without it such a reset is refused. */
   readonly dropInstances?: boolean | undefined;
-  /** Observers, to the past: run the side effects again. Default: events that were handled before are skipped. */
+  /**
+   * Observers, to the past: run the side effects again, and remove the dead letters after the position, whose events come again.
+   * Default: events that were handled before are skipped; with `replays` they are always run again.
+   */
   readonly repeatEffects?: boolean | undefined;
 }
 

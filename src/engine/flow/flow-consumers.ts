@@ -159,8 +159,9 @@ export class Handlings {
     return new Map(found.map((one) => [one._id, one]));
   }
 
-  /** Observers do not run again for what they had handled before a reset. */
+  /** Observers do not run again for what they had handled before a reset, unless they replay. */
   #replayed({ consumer, event }: Handling): boolean {
+    if (consumer.kind === 'observer' && consumer.run.replays) return false;
     return event._id <= (this.#document(consumer)?.replayUntil ?? 0);
   }
 }

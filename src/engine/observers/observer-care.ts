@@ -2,11 +2,11 @@ import { setMaxListeners } from 'node:events';
 import type { DeadLetterStore } from '../../store/dead-letters.ts';
 import type { DeadLetterDocument } from '../../store/documents.ts';
 import type { PartitionStore } from '../../store/partitions.ts';
-import type { WindowTask } from '../concurrency/task-window.ts';
 import { Turns } from '../concurrency/turns.ts';
 import { type Crashes, crashed, isAlone, isCrashed, isSuspect } from '../partitions/careful.ts';
 import type { PartitionHead } from '../partitions/partition-head.ts';
 import type { TryEnd } from './observer-tries.ts';
+import type { WindowTask } from './task-window.ts';
 
 export interface ObserverCareOptions {
   readonly store: Pick<PartitionStore, 'mark'>;

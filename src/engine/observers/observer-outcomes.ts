@@ -1,9 +1,9 @@
-import type { TaskOutcome } from '../concurrency/task-window.ts';
 import type { Step } from '../partitions/commit-pipeline.ts';
 import { deadLetterOf, failedEvent } from '../partitions/dead-letter.ts';
 import { failureOf, standStillMs } from '../partitions/partition-failure.ts';
 import type { ObserverRunnerOptions } from './observer-options.ts';
 import type { ObserverPartition } from './observer-partition.ts';
+import type { TaskOutcome } from './task-window.ts';
 
 type Options = Pick<ObserverRunnerOptions, 'pipeline' | 'logId' | 'consumer' | 'onFailing' | 'onStandStill'>;
 

@@ -1,8 +1,8 @@
 import { setMaxListeners } from 'node:events';
-import { type TaskOutcome, TaskWindow } from '../concurrency/task-window.ts';
 import type { Learned } from '../partitions/learn-partitions.ts';
 import type { PartitionHead } from '../partitions/partition-head.ts';
 import type { Stuck } from '../partitions/stretch.ts';
+import { type TaskOutcome, TaskWindow } from './task-window.ts';
 
 /** Events of one partition that are in hand: what a killed process does again, at most. */
 const WINDOW_MAX_COUNT = 32;

@@ -4,7 +4,6 @@ import { atMost } from '../../queue/at-most.ts';
 import type { RetryJob, RetryOutcome } from '../../queue/retries.ts';
 import { anySignal } from '../concurrency/any-signal.ts';
 import { backoffMs } from '../concurrency/backoff.ts';
-import type { WindowTask } from '../concurrency/task-window.ts';
 import { UnderWay } from '../concurrency/under-way.ts';
 import { Careful } from '../partitions/careful.ts';
 import type { LostEnd, Step } from '../partitions/commit-pipeline.ts';
@@ -22,6 +21,7 @@ import { ObserverPartition } from './observer-partition.ts';
 import { readOn } from './observer-reading.ts';
 import { runObserverRetry } from './observer-retry.ts';
 import type { Try, TryEnd } from './observer-tries.ts';
+import type { WindowTask } from './task-window.ts';
 
 const ABSENT_PAUSE_MS = 500;
 const TROUBLE_PAUSE_MS = 1_000;

@@ -62,7 +62,8 @@ export function createConsumerControls(deps: ConsumerControlDeps): ConsumerContr
       deps.end(),
       deps.partitions.read([found.ref]),
     ]);
-    const planned = planReset({ consumer: found.consumer, position, logEnd, checkpoints: readings, options });
+    const unfinished = found.document.resetting;
+    const planned = planReset({ ...found, position, logEnd, checkpoints: readings, options, unfinished });
     return { ...found, readings, planned, preview: await previewOf(store, found.ref, planned) };
   };
 

@@ -18,9 +18,9 @@ export interface DeadLetterAlertsOptions {
 }
 
 const INTERVAL_MS = 2_000;
-/** Looking takes at most this share of the time, as long as people hear of dead letters within seconds. */
-const WORK_SHARE = 50;
-const REST_MAX_MS = 5_000;
+/** A look is followed by a rest of so many times its length, as long as people hear of dead letters within half a minute. */
+const REST_PER_LOOK = 50;
+const REST_MAX_MS = 30_000;
 const POST_MAX_MS = 10_000;
 /** Longer than a post takes: the next process tells it when this one died meanwhile. */
 const CLAIM_MS = 30_000;
@@ -47,13 +47,17 @@ export class DeadLetterAlerts {
   start(): void {
     const { alerts, leads, logger, intervalMs = INTERVAL_MS } = this.#options;
     if (alerts.length === 0) return;
+    let lastTookMs = 0;
     const round = async (): Promise<number> => {
       if (!leads()) return intervalMs;
       const since = performance.now();
       await this.#look().catch((error: unknown) =>
         logger.warn({ error: String(error) }, 'dead letters could not be looked at; the next look follows'),
       );
-      return restAfterLookMs(performance.now() - since, intervalMs);
+      const tookMs = performance.now() - since;
+      const rest = restAfterLooksMs(tookMs, lastTookMs, intervalMs);
+      lastTookMs = tookMs;
+      return rest;
     };
     this.#rounds = repeat(round, { firstMs: intervalMs });
   }
@@ -106,9 +110,9 @@ export class DeadLetterAlerts {
   }
 }
 
-/** One look that took long, for a server that stood still, is no reason to be silent for minutes. */
-export const restAfterLookMs = (tookMs: number, intervalMs: number): number =>
-  Math.max(intervalMs, Math.min(REST_MAX_MS, tookMs * WORK_SHARE));
+/** By the shorter of two looks: one that took long, for a server that stood still, is no reason to be silent. */
+export const restAfterLooksMs = (tookMs: number, lastTookMs: number, intervalMs: number): number =>
+  Math.max(intervalMs, Math.min(REST_MAX_MS, Math.min(tookMs, lastTookMs) * REST_PER_LOOK));
 
 const MESSAGE_MAX_LENGTH = 200;
 

@@ -1,6 +1,7 @@
 import type { ConsumerModel } from '../../define/model.ts';
 import type { StartFrom } from '../../define/start-from.ts';
 import { MillraceError } from '../../errors.ts';
+import type { Reset } from '../../store/consumer-controls.ts';
 import type { PartitionReset } from '../../store/partition-reset.ts';
 import { viewCollectionName } from '../../store/view-documents.ts';
 import type { ResetOptions, ResetPreview } from '../contract/operators.ts';
@@ -32,12 +33,15 @@ export function planReset(input: {
   readonly logEnd: number;
   readonly checkpoints: readonly { readonly checkpoint: number }[];
   readonly options: ResetOptions;
+  /** A reset that was begun and never ended: partitions may stand where it moved them. */
+  readonly unfinished: Reset | undefined;
 }): ResetPlan {
-  const { consumer, position, logEnd, checkpoints, options } = input;
+  const { consumer, position, logEnd, checkpoints, options, unfinished } = input;
   const { name, generation, kind } = consumer;
   const behind = Math.min(logEnd, ...checkpoints.map(({ checkpoint }) => checkpoint));
   const ahead = Math.max(0, ...checkpoints.map(({ checkpoint }) => checkpoint));
-  const backward = position < ahead;
+  const repeatsOnward = unfinished?.repeatEffects === true && unfinished.position === position;
+  const backward = position < ahead || repeatsOnward;
   const common = { kind, position, logEnd, skippedCount: Math.max(0, position - behind) };
   const nothing = { dropInstances: false, repeatEffects: false, replayUntil: undefined };
   if (consumer.kind === 'projector') {
