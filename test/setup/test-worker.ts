@@ -86,7 +86,7 @@ export function counterModule(bug?: Bug): Module {
 export interface WorkerOptions {
   readonly servers: TestServers;
   readonly bug: Bug;
-  readonly timing: typeof productionTiming;
+  readonly timing: typeof productionTiming & { readonly shutdownTimeoutMs?: number };
   readonly pollMs: number;
   readonly logger: Logger;
   /** Instead of the counters' own. */
