@@ -44,10 +44,11 @@ export const lighting = (cron: string, light?: (dueAt: Date) => unknown): Schedu
 export const lampModule = (schedules: readonly Schedule[]): Module =>
   module({ name: 'lamps', parts: [lamp, evening, ...schedules] });
 
-/** What fired, and by how much after its time by MongoDB's clock. */
+/** What fired: `due.lateMs` after its time, as it was told; `atMs`: by this machine's clock, which is MongoDB's as well. */
 export interface Fired {
   readonly process: string;
   readonly due: DueTimer;
+  readonly atMs: number;
 }
 
 /** What is overdue is asked for from no time on, and what is ahead by its times. */
@@ -68,6 +69,7 @@ export async function timerProcesses(servers: TestServers = testServers()) {
   const store = createDeliveryStore(client, db, LOG_ID);
   const timers = db.collection<TimerDocument>('timers');
   const fired: Fired[] = [];
+  const early: Fired[] = [];
   const running = new Set<{ stop(): Promise<void> }>();
   afterAll(async () => {
     await Promise.all([...running].map((one) => one.stop()));
@@ -81,6 +83,8 @@ export async function timerProcesses(servers: TestServers = testServers()) {
     store,
     timers,
     fired,
+    /** Fired before their time by MongoDB's clock: without effect, they stay. */
+    early,
     queued: db.collection<QueuedCommandDocument>('queued_commands'),
     /** As the transaction of a saga's partition writes it. */
     timer(key: string, dueAt: Date): TimerDocument {
@@ -134,8 +138,13 @@ export async function timerProcesses(servers: TestServers = testServers()) {
             if (takes === 'throws') throw new Error('it cannot be fired');
             if (takes === 'paused') return false;
             // A look and a bell may both find it: its effect is once, as in the transaction of a saga's partition.
-            const { deletedCount } = await ownTimers.deleteOne({ _id: due.id, dueAt: due.dueAt });
-            if (deletedCount === 1) fired.push({ process: instanceId, due });
+            const timer = { _id: due.id, dueAt: due.dueAt };
+            const isDue = { $expr: { $lte: ['$dueAt', '$$NOW'] } };
+            const { deletedCount } = await ownTimers.deleteOne({ ...timer, ...isDue });
+            const one = { process: instanceId, due, atMs: Date.now() };
+            if (deletedCount === 1) fired.push(one);
+            // Still there, so nobody else was faster.
+            else if ((await ownTimers.countDocuments(timer)) === 1) early.push(one);
             return true;
           },
           async queue(request) {
