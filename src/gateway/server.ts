@@ -69,7 +69,7 @@ export async function startGateway(options: {
   const door = graphqlDoor({
     origins,
     graphiql: !settings.production,
-    serve: (request, response) => turns(response, () => yoga(request, response)),
+    serve: (request, response) => turns(request.socket, () => yoga(request, response)),
   });
   const sockets = socketDoor({
     origins,
