@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { verifyLog } from '../../src/engine/log/verify.ts';
 import { Placement } from '../../src/engine/sequencing/placement.ts';
 import { type Sequencer, sequencerLease } from '../../src/engine/sequencing/sequencer.ts';
-import type { CommitDocument, LeaseDocument, LogDocument } from '../../src/store/documents.ts';
+import type { CommitDocument, LogDocument } from '../../src/store/documents.ts';
 import { type DeliveryFixture, deliveryFixture } from '../setup/delivery.ts';
 import { clean, startSequencer, untilEnd } from '../setup/sequencers.ts';
 import { LOG_ID, logger } from '../setup/test-worker.ts';
@@ -122,22 +122,45 @@ describe('a call to MongoDB that hangs', async () => {
     return { state, store: { ...fixture.store, log: { ...log, place } } };
   }
 
+  /** The real leases; tells who asks, how long the slowest renewal took until now, and what was released. */
+  function watchedLeases({ leases }: typeof fixture.store) {
+    let slowestMs = 0;
+    const asked = new Set<number>();
+    const seen = {
+      holder: '',
+      released: [] as (readonly [id: string, holder: string])[],
+      slowestRenewalMs: () => Math.max(slowestMs, ...[...asked].map((at) => performance.now() - at)),
+    };
+    const acquire: typeof leases.acquire = (id, holder, ttlMs) => {
+      const at = performance.now();
+      seen.holder = holder;
+      asked.add(at);
+      return leases.acquire(id, holder, ttlMs).finally(() => {
+        asked.delete(at);
+        slowestMs = Math.max(slowestMs, performance.now() - at);
+      });
+    };
+    const release: typeof leases.release = (id, holder) => {
+      seen.released.push([id, holder]);
+      return leases.release(id, holder);
+    };
+    return { seen, leases: { ...leases, acquire, release } };
+  }
+
   it('does not hold up a stop, and the lease is handed over', async () => {
     const start = await fixture.store.log.end();
     const { state, store } = hanging();
-    const first = startSequencer(store);
+    const { seen, leases } = watchedLeases(store);
+    const first = startSequencer({ ...store, leases });
     await until('the first leads', () => first.leads || undefined);
     const second = startSequencer(fixture.store);
     const commits = [fixture.count('stuck'), fixture.count('stuck')];
     await fixture.append(commits);
     await until('an insert hangs', () => state.callCount > 0 || undefined);
-    const leases = fixture.connection.db.collection<LeaseDocument>('leases');
-    const before = await leases.findOne({ _id: sequencerLease(LOG_ID) });
 
     await stopped(first);
-    const after = await leases.findOne({ _id: sequencerLease(LOG_ID) });
-    // Not left to run out, which takes three seconds.
-    expect(after?.holder !== before?.holder || after!.expiresAt.getTime() <= Date.now()).toBe(true);
+    // Not left to run out, which takes three seconds. A renewal that MongoDB does not answer for one might take it again: then it is.
+    if (seen.slowestRenewalMs() < 900) expect(seen.released).toEqual([[sequencerLease(LOG_ID), seen.holder]]);
     await until('the second leads', () => second.leads || undefined);
     await untilEnd(fixture, start + 2);
     state.open();
@@ -266,7 +289,7 @@ describe('commits that were left behind', async () => {
 describe('when placing takes long', async () => {
   const fixture = await deliveryFixture();
 
-  it('what waits for room all goes on, and a stop ends', { timeout: 120_000 }, async () => {
+  it('what waits for room all goes on, and a stop ends', async () => {
     await leaveBehind(fixture, [fixture.count('left'), fixture.count('left'), fixture.count('left')]);
     const { seen, store } = watched(fixture);
     const [placing, searching] = [gate(), gate()];

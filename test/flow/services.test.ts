@@ -31,9 +31,12 @@ const tokenOf = (outcome: CommandOutcome): string => {
 const charge = async (card: string, amount = 100, of = app, commandId: string = randomUUID()) =>
   tokenOf(await of.send(till, undefined, { type: 'Charge', data: { card, amount } }, { commandId }));
 const misbehave = async (how: string) => tokenOf(await app.send(till, undefined, { type: 'Misbehave', data: { how } }));
-async function end(token: string, of = app): Promise<CommandStatus> {
+async function end(token: string, of = app, onStatus = (): unknown => undefined): Promise<CommandStatus> {
   let last: CommandStatus | undefined;
-  for await (const status of of.runtime.watchCommand(token, AbortSignal.timeout(45_000))) last = status;
+  for await (const status of of.runtime.watchCommand(token, AbortSignal.timeout(45_000))) {
+    last = status;
+    onStatus();
+  }
   return last!;
 }
 const seenOf = (card: string) => network.seen.filter((one) => one.card === card);
@@ -106,8 +109,12 @@ test('a try that does not end in time is told so, counted, and left behind', asy
     return status?.error?.code === 'SERVICE_TIMED_OUT' ? status : undefined;
   });
   await until('the second try', () => seenOf('slow')[1]);
+  // Who looks first between the event and what the record says of its end is told of one try.
+  let toldCount = 0;
+  const ended = end(token, app, () => (toldCount += 1));
+  await until('it to be watched', () => toldCount > 0 || undefined);
   network.release();
-  expect(await end(token)).toMatchObject({ status: 'ACCEPTED', attempts: 2 });
+  expect(await ended).toMatchObject({ status: 'ACCEPTED', attempts: 2 });
   await abandoned(before + 1);
 });
 
