@@ -45,7 +45,7 @@ const untilLive = ({ page }: Screen) => page.getByText('Live', { exact: true }).
 const button = ({ page }: Screen, id: string, name: string) =>
   page.locator('li', { has: page.locator(`#balance-${id}`) }).getByRole('button', { name });
 
-describe('the page, on a slow network', { timeout: 120_000 }, () => {
+describe('the page, on a slow network', () => {
   test('each click is shown at once and once: no drawing goes back, none is ahead of the clicks', async () => {
     const id = await account('Ada');
     const screen = await stage.open();

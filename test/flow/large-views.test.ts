@@ -64,7 +64,7 @@ beforeAll(async () => {
     await things.insertMany(batch, { ordered: false, writeConcern: { w: 1 } });
   }
   app = await start([{ group: 1 }, { rank: 1 }, { half: 1, rank: 1 }]);
-}, 120_000);
+});
 afterAll(async () => {
   await app.stop();
   await mongo.close();

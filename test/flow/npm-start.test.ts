@@ -63,9 +63,7 @@ async function serverPid(name: 'mongo' | 'redis'): Promise<number> {
   return JSON.parse(await readFile(join(dataDir, `${name}.json`), 'utf8')).process.pid;
 }
 
-test('serves, shows a curl line that works, stops on SIGINT, and keeps its data', {
-  timeout: 120_000,
-}, async () => {
+test('serves, shows a curl line that works, stops on SIGINT, and keeps its data', async () => {
   const first = npmStart();
   const url = await first.url();
   expect((await fetch(`${url}/health`)).status).toBe(200);
@@ -92,9 +90,9 @@ test('serves, shows a curl line that works, stops on SIGINT, and keeps its data'
     return data.events.edges.length > 0 ? data.events.edges : undefined;
   });
   expect(edges).toHaveLength(1);
-});
+}, 300_000);
 
-test('stops in order when its launcher is killed', { timeout: 120_000 }, async () => {
+test('stops in order when its launcher is killed', async () => {
   const killed = npmStart();
   const url = await killed.url();
   const pid = await serverPid('mongo');
@@ -108,18 +106,18 @@ test('stops in order when its launcher is killed', { timeout: 120_000 }, async (
   );
   await until('its MongoDB is gone', () => (stampOf(pid) === undefined ? true : undefined));
   await until('the application is gone', () => (stampOf(application) === undefined ? true : undefined));
-});
+}, 300_000);
 
-test('a second start in the same folder is refused', { timeout: 120_000 }, async () => {
+test('a second start in the same folder is refused', async () => {
   await npmStart().url();
   const second = npmStart();
   expect(await second.exited).toBe(1);
   expect(second.output()).toContain('DATA_DIR_IN_USE');
-});
+}, 300_000);
 
-test('nothing is embedded in production', { timeout: 120_000 }, async () => {
+test('nothing is embedded in production', async () => {
   const refused = npmStart([], { NODE_ENV: 'production' });
   expect(await refused.exited).toBe(1);
   expect(refused.output()).toContain('SETTINGS_INVALID');
   expect(refused.output()).toContain('MONGODB_URL');
-});
+}, 300_000);

@@ -49,7 +49,7 @@ async function level(fixture: DeliveryFixture, end: number, timeoutMs = 60_000):
   );
 }
 
-describe.concurrent('an observer', { timeout: 120_000 }, () => {
+describe.concurrent('an observer', () => {
   it('gets the events of a key one after the other, and those of different keys side by side', async () => {
     const fixture = await deliveryFixture();
     const order = new Map<string, number[]>();
@@ -242,7 +242,7 @@ describe.concurrent('an observer', { timeout: 120_000 }, () => {
   });
 });
 
-describe.concurrent('a replay', { timeout: 120_000 }, () => {
+describe.concurrent('a replay', () => {
   const COUNT = 2_000;
   /** As an operator's reset to the start leaves it, while nothing runs. */
   async function reset(fixture: DeliveryFixture): Promise<void> {

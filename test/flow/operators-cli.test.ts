@@ -65,7 +65,7 @@ test('consumers are listed, paused, reset after a look at what that does, and re
     'consumer.reset',
     'consumer.pause',
   ]);
-}, 120_000);
+}, 300_000);
 
 test('dead letters are listed, grouped, shown, tried dry, retried and skipped, with the same audit as by GraphQL', async () => {
   bugs.trouble = (to) => (to === 'pit' ? new RangeError('deep') : to === 'fog' ? new Error('thick') : undefined);
@@ -116,7 +116,7 @@ test('dead letters are listed, grouped, shown, tried dry, retried and skipped, w
     { action: 'deadLetter.skip', target: left.id, reason: 'too thick', actor: null },
     { action: 'deadLetters.retry', reason: 'a ladder' },
   ]);
-}, 120_000);
+}, 300_000);
 
 test('without a gateway it says so', async () => {
   const { code, errors } = await millrace('consumers', '--url', 'http://127.0.0.1:9/graphql');

@@ -140,7 +140,7 @@ test('many failures with three causes are three groups; a retry of one can be sl
   await until('it is dead again', async () =>
     (await parcels.letters.countDocuments({ state: 'DEAD' })) === COUNT - QUARTER ? true : undefined,
   );
-}, 120_000);
+});
 
 test('a group is given up with a reason, one entry in the audit each', async () => {
   const [torn] = await groups();
@@ -161,4 +161,4 @@ test('a group is given up with a reason, one entry in the audit each', async () 
   // What waited behind them was handled.
   await until('nothing of the group is left', async () => ((await groups()).length === 1 ? true : undefined));
   expect((await data('{ place(id: "parcel-2") { place } }')).place).toEqual({ place: 'shelf' });
-}, 120_000);
+});

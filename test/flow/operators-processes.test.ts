@@ -57,7 +57,7 @@ test('an operation goes on when its worker leaves; what it counts is what was do
     (await gateway.db.collection('view_place_g1').countDocuments({ place: 'home' })) === 50 ? true : undefined,
   );
   await second.app.stop();
-}, 120_000);
+});
 
 test('a retry or skip is done by the process that runs the version, whoever came first; what none runs is said to be left', async () => {
   const rolling: Bugs = { trouble: () => new Error('bad') };

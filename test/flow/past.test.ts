@@ -264,7 +264,7 @@ beforeAll(async () => {
   app = await start({ modules: [parts], schema, settings, logger });
   for (let count = 0; count < 220; count++) await act(app, crate);
   await levelled();
-}, 120_000);
+});
 afterAll(async () => {
   await app?.stop();
   await connection?.client.close();
@@ -292,7 +292,7 @@ describe('a document as of a position', () => {
     }
     expect(seen.there).toBeGreaterThan(50);
     expect(seen.gone).toBeGreaterThan(10);
-  }, 120_000);
+  });
   test('at the end of the log equals what the view holds', async () => {
     const position = await end();
     for (const id of CRATES) {

@@ -235,7 +235,7 @@ test('async, inline and live views of one definition hold the same documents, al
     }
   }
   expect(versions.size).toBeGreaterThan(3);
-}, 120_000);
+});
 
 describe('inline', () => {
   const servers = testServers();
@@ -263,7 +263,7 @@ describe('inline', () => {
       expect(read).toEqual({ crate: { moves: n, shelf: `shelf${n % 7}` }, shelf: { crates: ['a'] } });
     }
     await Promise.all(gateways.map((app) => app.stop()));
-  }, 120_000);
+  });
 
   test('a view that does not come in time is named in the receipt, and the command is accepted; a repeat waits anew', async () => {
     const gateway = await open({ servers, parts, role: 'gateway', env: { AT_LEAST_TIMEOUT_MS: '200' } });
@@ -454,4 +454,4 @@ test('the mode of a deployment can be switched: same schema, same documents, and
   await fourth.app.stop();
   expect((await inMode(live, fourth.after)).after.documentCount).toBeGreaterThan(3);
   await mongo.close();
-}, 120_000);
+});

@@ -81,4 +81,4 @@ test('nothing that MongoDB is asked walks a collection, also in a process that k
   const joins = costs.filter(({ command }) => JSON.stringify(command?.pipeline ?? []).includes('view_account_g1'));
   expect(joins.some(({ nreturned = 0 }) => nreturned > 1)).toBe(true);
   await client.close();
-}, 120_000);
+});

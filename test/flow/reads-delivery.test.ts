@@ -89,7 +89,7 @@ describe('a read with the token of a write', () => {
       await Promise.all(Array.from({ length: 20 }, (_, k) => one(start + k)));
     }
     expect(stale).toBe(0);
-  }, 120_000);
+  });
 
   it('is VIEW_BEHIND while the projector is paused, and comes through when it goes on', async () => {
     await stopConsumers();
@@ -143,7 +143,7 @@ describe('subscribers of both gateways', () => {
     }
     controller.abort();
     expect(problems).toEqual([]);
-  }, 120_000);
+  });
 });
 
 describe('a key whose handler fails', () => {

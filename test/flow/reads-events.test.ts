@@ -25,7 +25,7 @@ beforeAll(async () => {
   });
   log = await fixture.place(events);
   gateway = await fixture.gateway();
-}, 120_000);
+});
 
 const filters: readonly [string, EventFilterInput, (event: LogDocument) => boolean][] = [
   ['no filter', {}, () => true],

@@ -170,7 +170,7 @@ describe('a list', () => {
       expect(await walk(one, size, 'backward')).toEqual(all);
       expect(await gateway.reads.countDocuments('item', one)).toBe(all.length);
     }
-  }, 120_000);
+  });
 
   async function walk(one: ListCase, size: number, way: 'forward' | 'backward'): Promise<string[]> {
     const ids: string[] = [];

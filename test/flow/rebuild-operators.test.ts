@@ -10,7 +10,6 @@ import { type TestServers, testServers } from '../setup/servers.ts';
 import { stockModules } from '../setup/stock-modules.ts';
 import { until } from '../setup/until.ts';
 
-vi.setConfig({ testTimeout: 120_000 });
 const apps: StockApp[] = [];
 afterAll(async () => {
   await Promise.all(apps.map((one) => one.stop()));

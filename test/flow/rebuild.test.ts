@@ -95,4 +95,4 @@ test('a new version is built beside the old one under reads and writes, swapped 
   });
   expect((await fresh.data(REBUILDS)).rebuilds).toEqual([]);
   expect((await fresh.data('{ stock(id: "item-1") { count } }')).stock.count).toBe(stock.count);
-}, 120_000);
+});

@@ -73,11 +73,11 @@ const refusal = (url: string) =>
     () => undefined,
     (error: unknown) => error,
   );
-describe('a MongoDB that cannot serve is refused with cause and cure', { timeout: 120_000 }, () => {
+describe('a MongoDB that cannot serve is refused with cause and cure', () => {
   let alone: string;
   beforeAll(async () => {
     alone = await plainMongod();
-  }, 120_000);
+  });
 
   test.each(['', 'replicaSet=rs0', 'directConnection=true'])('a standalone server, by "?%s"', async (parameters) => {
     expect(await refusal(`mongodb://${alone}/?${parameters}`)).toMatchObject({
@@ -114,9 +114,7 @@ describe('a MongoDB that cannot serve is refused with cause and cure', { timeout
   });
 });
 
-test('`readWrite` on its database is all that its user needs, also to free what a killed process locked', {
-  timeout: 120_000,
-}, async () => {
+test('`readWrite` on its database is all that its user needs, also to free what a killed process locked', async () => {
   const { url } = await withUser('readWrite');
   const options = { url, database: DATABASE, appName: 'test' };
   await (await openStore({ ...options, logId: 'main', model: buildModel(app.modules) })).close();

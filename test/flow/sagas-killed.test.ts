@@ -99,4 +99,4 @@ test('orders whose worker is killed at every step are paid, shipped and complete
   expect(sagas.map((one) => [one?.status, one?.stepCount])).toEqual(
     ids.map((_, index) => ['ENDED', index === 4 ? 4 : 3]),
   );
-}, 120_000);
+}, 300_000);

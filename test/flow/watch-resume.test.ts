@@ -248,7 +248,7 @@ describe('a subscription to a list goes on after a cursor, on another gateway', 
       await level(last, busy);
       await last.leave();
     }
-  }, 120_000);
+  });
 });
 
 describe('a cursor that does not fit', () => {

@@ -54,7 +54,7 @@ export async function startStock(
       return errors[0]?.extensions.code ?? 'no error';
     },
     /** The newest rebuild, when it is in this state. */
-    rebuild: (state: string, timeoutMs = 40_000) => {
+    rebuild: (state: string, timeoutMs = 60_000) => {
       let seen: unknown;
       return until(
         `the rebuild is ${state}`,
