@@ -8,7 +8,7 @@ export const DEAD_AFTER_MS = 3_000;
 /** Who lives speaks more often. */
 const SILENT_MS = 1_500;
 /** For so long after its burial the jobs of a dead process may lie in its hands: until their locks have run out and were found. */
-const JOBS_FREE_MS = 10_000;
+export const JOBS_FREE_MS = 10_000;
 /** How often conflicts may ask for the dead. */
 const LOOK_MS = 250;
 /** Roles of processes that run consumers. */
