@@ -78,6 +78,7 @@ describe('a key whose event fails', async () => {
   });
 
   it('is tried as often and as late as its policy says, then rests in BullMQ with ids only', async () => {
+    await startWorker(fixture, { bug });
     const record = await dead.until('the last try', key, ({ state }) => state === 'DEAD');
     expect(record).toMatchObject({ attempts: 3, nextAttemptAt: null, parkedCount: 2 });
     const apartMs = record.lastFailedAt.getTime() - record.firstFailedAt.getTime();
