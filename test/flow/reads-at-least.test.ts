@@ -1,9 +1,11 @@
 import { describe, expect, it } from 'vitest';
 import { partitionOf } from '../../src/define/partition.ts';
 import { encodeToken } from '../../src/engine/log/token.ts';
+import { connect } from '../../src/store/connect.ts';
 import { deadLetterId } from '../../src/store/dead-letters.ts';
 import type { LogDocument } from '../../src/store/documents.ts';
-import { codeOf, type Gateway, GENERATION, lost, type ReadsFixture, readsFixture } from './reads-fixture.ts';
+import { testServers } from '../setup/servers.ts';
+import { codeOf, type Gateway, GENERATION, lost, ReadsFixture, readsFixture } from './reads-fixture.ts';
 
 const fixture: ReadsFixture = await readsFixture({ worker: false });
 const gateway: Gateway = await fixture.gateway();
@@ -107,28 +109,35 @@ describe('a read with atLeast', () => {
   });
 
   it('costs one look-up when the view is there already, and none when the token is known', async () => {
+    const first = await fixture.place([put('known')]);
     const events = await fixture.place([put('known')]);
     await fixture.write({ known: { group: 'g', rank: 5 } }, { checkpoint: events[0]!._id });
     const { db } = fixture.connection;
     const namespaces = ['events', 'partitions', 'consumers'].map((name) => `${db.databaseName}.${name}`);
+    // On a connection of its own, and it does not look for the end of the log by itself: every question is counted.
+    const appName = 'counted';
+    const counted = new ReadsFixture(
+      await connect({ url: testServers().mongoUrl, database: db.databaseName, appName }),
+    );
+    const { reads, logReader } = await counted.gateway({}, counted.views(), 600_000);
     await db.command({ profile: 2 });
-    // The log reader looks at the last event now and then.
-    const reads = (): Promise<number> =>
-      db.collection('system.profile').countDocuments({
-        ns: { $in: namespaces },
-        op: { $in: ['query', 'command'] },
-        'command.sort._id': { $ne: -1 },
-      });
-    await gateway.reads.document('item', 'known', {
-      atLeast: tokenOf(await fixture.place([{ type: 'ItemSeen', id: 'x' }])),
-    });
-    const before = await reads();
-    await gateway.reads.document('item', 'known', { atLeast: tokenOf(events), timeoutMs: 0 });
-    const between = await reads();
-    await gateway.reads.document('item', 'known', { atLeast: tokenOf(events), timeoutMs: 0 });
-    const after = await reads();
+    const asked = (): Promise<number> =>
+      db
+        .collection('system.profile')
+        .countDocuments({ appName, ns: { $in: namespaces }, op: { $in: ['query', 'command'] } });
+    // By this it learns how far all of the partitions are.
+    await reads.document('item', 'known', { atLeast: tokenOf(first), timeoutMs: 0 });
+    const before = await asked();
+    await reads.document('item', 'known', { atLeast: tokenOf(events), timeoutMs: 0 });
+    const between = await asked();
+    await reads.document('item', 'known', { atLeast: tokenOf(events), timeoutMs: 0 });
+    const after = await asked();
     await db.command({ profile: 0 });
     await db.collection('system.profile').drop();
+    reads.close();
+    logReader.close();
+    await counted.delivery.partitions.close();
+    await counted.connection.client.close();
     expect([between - before, after - between]).toEqual([1, 0]);
   });
 

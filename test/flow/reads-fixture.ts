@@ -178,10 +178,11 @@ export class ReadsFixture {
     return createViewStore(this.connection.client, db, LOG_ID);
   }
 
-  async gateway(timing: Partial<FeedTiming> = {}, views: ViewStore = this.views()): Promise<Gateway> {
+  /** `logPollMs`: how often it looks up the end of the log when it hears nothing. */
+  async gateway(timing: Partial<FeedTiming> = {}, views: ViewStore = this.views(), logPollMs = 200): Promise<Gateway> {
     const { client, db } = this.connection;
     const bus = createHintBus();
-    const logReader = await createLogReader(this.delivery.log, bus, { pollMs: 200 });
+    const logReader = await createLogReader(this.delivery.log, bus, { pollMs: logPollMs });
     const reads = createReads({
       model,
       views,
