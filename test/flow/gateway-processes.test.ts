@@ -147,8 +147,7 @@ it('subscribers of gateway A see what gateway B accepted, and end with exactly w
       sums.set(id, (sums.get(id) ?? 0) + amount);
     }
   };
-  // No more at once than there are connections: Node.js takes one new one a turn of its loop, so that on a busy machine the last of a
-  // hundred waits for half a minute.
+  // No more at once than there are connections: Node.js takes one new one a turn of its loop, and turns of a busy one are long.
   await Promise.all(
     Array.from({ length: 50 }, async (_, lane) => {
       for (let n = lane; n < ids.length; n += 50) await deposit(n);

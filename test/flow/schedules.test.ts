@@ -61,7 +61,7 @@ describe('a schedule', () => {
 
   test('that missed many times sends one command, late, and goes on with the next time', async () => {
     const stage = await timerProcesses();
-    // Every five minutes of two hours that are over; the next time is not before tomorrow.
+    // Every five minutes of two hours that are over; the next time is 22 hours ahead.
     const nowMs = await stage.store.timers.now();
     const [first, second] = [2, 1].map((ago) => new Date(nowMs - ago * HOUR_MS).getUTCHours());
     const schedule = lighting(`*/5 ${first},${second} * * *`);
