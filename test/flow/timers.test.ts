@@ -134,8 +134,12 @@ describe('timers', () => {
     await until('bells of all of them', hang);
     await holder.cutOff();
     const beforeCount = stage.fired.length;
+    // Nobody looks ahead until all of them have rung: bells of the dead one, and no others.
+    const { leases } = stage.store;
+    await leases.acquire(timersLease('main'), holder.instanceId, 120_000);
     // What the holder had in hand may be gone without its having heard so.
     await until('nothing is left', async () => (await stage.timers.countDocuments()) === 0 || undefined);
+    await leases.release(timersLease('main'), holder.instanceId);
     await leads(stage, other);
     await fireAtTheirTimes(stage, { count: 30, stepMs: 100 });
     expect(stage.fired.slice(beforeCount).every(({ process }) => process === other.instanceId)).toBe(true);
