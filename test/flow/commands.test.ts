@@ -191,6 +191,25 @@ describe('several gateways', () => {
     expect(await at(9)).toMatchObject({ kind: 'conflict', expected: 9, actual: 2, missedEvents: [] });
     expect(await at(2)).toMatchObject({ kind: 'accepted', version: 3 });
   });
+
+  it('an expected version within a commit is a conflict that names the rest of it', async () => {
+    const id = randomUUID();
+    const flicker = (app: RunningApp, expectedVersion?: number) =>
+      app.send(lamp, id, { type: 'Flicker', data: { count: 3, pin: '' } }, { expectedVersion });
+    await flicker(a);
+    await flicker(a);
+    const missed = async (app: RunningApp, expectedVersion: number) => {
+      const outcome = await flicker(app, expectedVersion);
+      if (outcome.kind !== 'conflict') expect.fail(JSON.stringify(outcome));
+      return outcome.missedEvents.map(({ stream }) => stream.version);
+    };
+    for (const app of [a, b]) {
+      expect(await missed(app, 0)).toEqual([1, 2, 3, 4, 5, 6]);
+      expect(await missed(app, 2)).toEqual([3, 4, 5, 6]);
+      expect(await missed(app, 3)).toEqual([4, 5, 6]);
+      expect(await missed(app, 5)).toEqual([6]);
+    }
+  });
 });
 
 describe('what is decided', () => {

@@ -118,6 +118,32 @@ it('a command whose stream could not be read in time is TOO_BUSY, and is not wri
   expect(await commits(id)).toBe(0);
 });
 
+it('a conflict whose reading takes long keeps no other command of its stream waiting', async () => {
+  const id = randomUUID();
+  await patient.ask(OPEN, { id });
+  await patient.ask(DEPOSIT, { id });
+  const answered: string[] = [];
+  const deposit = async (expectedVersion?: number): Promise<void> => {
+    const { data } = await patient.ask(
+      `mutation($id: ID!, $expectedVersion: Int) {
+        outcome: deposit(id: $id, expectedVersion: $expectedVersion, input: { amount: 1 }) { __typename } }`,
+      { id, expectedVersion },
+    );
+    answered.push(data.outcome.__typename);
+  };
+  const { count } = await failCommits('alwaysOn', {
+    failCommands: ['find'],
+    blockConnection: true,
+    blockTimeMS: 5_000,
+  });
+  const behind = deposit(1);
+  await client.db('admin').command({ waitForFailPoint: 'failCommand', timesEntered: count + 1, maxTimeMS: 60_000 });
+  await deposit();
+  await failCommits('off');
+  await behind;
+  expect(answered).toEqual(['CommandAccepted', 'CommandConflict']);
+});
+
 describe('a refusal', () => {
   const rejections = `${DATABASE}.rejections`;
   const REFUSED = `mutation($id: ID!, $commandId: ID) { deposit(id: $id, input: { amount: 1 }, commandId: $commandId) {

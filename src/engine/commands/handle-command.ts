@@ -54,6 +54,7 @@ export function createCommandHandler(deps: CommandHandlerDeps): CommandHandler {
   const intercept = interceptFor(deps.model.interceptors, 'aggregate', onHookFailed(deps.logger));
   const snapshots = deps.snapshots && new Snapshots(deps.snapshots, deps.logger);
   const work: Work = { ...deps, cache, group, intercept, snapshots };
+  const underWay = new Set<Promise<CommandOutcome>>();
   let closing = false;
   return {
     async handle(request) {
@@ -66,12 +67,15 @@ export function createCommandHandler(deps: CommandHandlerDeps): CommandHandler {
       if ('kind' in parsed) return parsed;
       const arrived = intercept === undefined ? parsed : { ...parsed, meta: intercept.meta(callOf(parsed, 1)) };
       const progress: Progress = { sent: false, over: false };
-      const running = queue.run(arrived.stream, () => carryOut(work, arrived, progress));
+      const running = inTurn(queue, work, arrived, progress);
+      const done = (): unknown => underWay.delete(running);
+      underWay.add(running);
+      running.then(done, done);
       return withDeadline(running, arrived, progress);
     },
     async close() {
       closing = true;
-      await queue.idle();
+      await Promise.allSettled(underWay);
       await group.close();
       await snapshots?.idle();
     },
@@ -84,6 +88,18 @@ interface Work extends Omit<CommandHandlerDeps, 'snapshots'> {
   readonly group: GroupCommit;
   readonly intercept: Intercept | undefined;
 }
+/**
+ * One command of a stream at a time. One that expects an older version than is known here takes its turn, since an earlier
+ * try of it may be before it, but makes none wait: reading what it is answered with takes longer than an append, and those
+ * behind it would then be too late in their turn.
+ */
+async function inTurn(queue: StreamQueue, work: Work, arrived: Arrived, progress: Progress): Promise<CommandOutcome> {
+  const { stream, expectedVersion } = arrived;
+  const isBehind = (): boolean => (expectedVersion ?? Infinity) < (work.cache.get(stream)?.version ?? 0);
+  const outcome = await queue.run(stream, async () => (isBehind() ? undefined : carryOut(work, arrived, progress)));
+  return outcome ?? carryOut(work, arrived, progress);
+}
+
 /** The loop of design.md: decide on what is known; answer refusals only when it is certainly the newest. */
 async function carryOut(work: Work, arrived: Arrived, progress: Progress): Promise<CommandOutcome> {
   let loaded = work.cache.get(arrived.stream);
@@ -249,16 +265,32 @@ async function finish(
 
 async function conflict(work: Work, arrived: Arrived, loaded: LoadedAggregate): Promise<CommandConflict> {
   const expected = arrived.expectedVersion ?? 0;
-  const missed: CommitDocument[] = [];
-  if (expected < loaded.version) {
-    // A commit holds at least one event, and the one that `expected` points into may have begun before it.
-    for await (const commit of work.commits.since(arrived.stream, Math.max(0, expected - work.limits.maxEvents))) {
-      if ((commit.version ?? 0) + commit.events.length - 1 <= expected) continue;
-      missed.push(commit);
-      if (missed.length >= MISSED_EVENTS_CAP) break;
-    }
-  }
+  const missed = expected < loaded.version ? await missedSince(work, arrived.stream, expected) : [];
   return conflictReceipt(arrived.aggregate, arrived.commandId, { expected, actual: loaded.version }, missed);
+}
+
+/** The commits with events after version `expected`, oldest first, as many as a receipt can name events of. */
+async function missedSince(work: Work, stream: string, expected: number): Promise<readonly CommitDocument[]> {
+  const missed = await firstOf(work.commits.since(stream, expected), () => true);
+  if (missed[0]?.version === expected + 1) return missed;
+  // `expected` points into a commit, which began before it.
+  const begun = Math.max(0, expected - work.limits.maxEvents);
+  return firstOf(work.commits.since(stream, begun), (commit) => versionAfter(commit) > expected);
+}
+
+const versionAfter = (commit: CommitDocument): number => (commit.version ?? 0) + commit.events.length - 1;
+
+async function firstOf(
+  commits: AsyncIterable<CommitDocument>,
+  wanted: (commit: CommitDocument) => boolean,
+): Promise<readonly CommitDocument[]> {
+  const found: CommitDocument[] = [];
+  for await (const commit of commits) {
+    if (wanted(commit)) found.push(commit);
+    // Each holds at least one event.
+    if (found.length >= MISSED_EVENTS_CAP) break;
+  }
+  return found;
 }
 
 async function refuse(

@@ -15,8 +15,4 @@ export class StreamQueue {
       if (this.#tails.get(stream) === current) this.#tails.delete(stream);
     }
   }
-  /** Resolves when everything that runs or waits now has ended. */
-  async idle(): Promise<void> {
-    await Promise.allSettled(this.#tails.values());
-  }
 }

@@ -62,7 +62,7 @@ export const sameKey: Fault = {
     ]);
     for (const { code } of other) expectEqual('the same id with another payload', code, 'IDEMPOTENCY_CONFLICT');
     await socket.end();
-    note(stage, variables.commandId, answers[0], 7);
+    note(stage, begun, variables.commandId, answers[0], 7);
     await stage.drained(10_000);
     expectAtMost('100 answers in ms', tookMs, SAME_MAX_MS);
     return { 'identical results': answers.length, effects: 1, 'all answered ms': tookMs };
@@ -70,9 +70,9 @@ export const sameKey: Fault = {
 };
 
 /** What was sent beside the clients is in their history too: checkers believe nothing else. */
-function note(stage: Stage, commandId: string, answer: Outcome | undefined, amount: number): void {
+function note(stage: Stage, invokedMs: number, commandId: string, answer: Outcome | undefined, amount: number): void {
   stage.history.operations.push({
-    ...{ client: 0, commandId, kind: 'deposit', account: 'a0', amount, invokedMs: performance.now(), tries: 1 },
+    ...{ client: 0, commandId, kind: 'deposit', account: 'a0', amount, invokedMs, tries: 1 },
     ...{ endedMs: performance.now(), outcome: 'ok', version: answer?.version ?? 0 },
     eventIds: (answer?.events ?? []).map(({ id }) => id),
   });
@@ -94,6 +94,7 @@ export const hotStream: Fault = {
         const commandId = randomUUID();
         for (;;) {
           const expectedVersion = newest;
+          const invokedMs = performance.now();
           const variables = { id: 'a0', commandId, amount: 1, expectedVersion };
           const { outcome } = await stage.clients.ask<{ outcome: Outcome & { readonly actual?: number } }>(
             index,
@@ -102,7 +103,7 @@ export const hotStream: Fault = {
           );
           if (outcome.__typename === 'CommandAccepted') {
             newest = Math.max(newest, outcome.version ?? 0);
-            note(stage, commandId, outcome, 1);
+            note(stage, invokedMs, commandId, outcome, 1);
             break;
           }
           expectEqual('answer', outcome.__typename, 'CommandConflict');
