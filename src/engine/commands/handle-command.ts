@@ -9,6 +9,7 @@ import { roughBytes } from '../../store/rough-bytes.ts';
 import type { SnapshotStore } from '../../store/snapshots.ts';
 import { newId } from '../concurrency/new-id.ts';
 import { StreamQueue } from '../concurrency/stream-queue.ts';
+import { UnderWay } from '../concurrency/under-way.ts';
 import type { CommandConflict, CommandOutcome, CommandRequest } from '../contract/runtime.ts';
 import { AggregateCache, type LoadedAggregate } from './aggregate-cache.ts';
 import { type Arrived, arrive, type CommandLimits } from './arrive-command.ts';
@@ -54,7 +55,7 @@ export function createCommandHandler(deps: CommandHandlerDeps): CommandHandler {
   const intercept = interceptFor(deps.model.interceptors, 'aggregate', onHookFailed(deps.logger));
   const snapshots = deps.snapshots && new Snapshots(deps.snapshots, deps.logger);
   const work: Work = { ...deps, cache, group, intercept, snapshots };
-  const underWay = new Set<Promise<CommandOutcome>>();
+  const underWay = new UnderWay();
   let closing = false;
   return {
     async handle(request) {
@@ -67,15 +68,11 @@ export function createCommandHandler(deps: CommandHandlerDeps): CommandHandler {
       if ('kind' in parsed) return parsed;
       const arrived = intercept === undefined ? parsed : { ...parsed, meta: intercept.meta(callOf(parsed, 1)) };
       const progress: Progress = { sent: false, over: false };
-      const running = inTurn(queue, work, arrived, progress);
-      const done = (): unknown => underWay.delete(running);
-      underWay.add(running);
-      running.then(done, done);
-      return withDeadline(running, arrived, progress);
+      return withDeadline(underWay.follow(inTurn(queue, work, arrived, progress)), arrived, progress);
     },
     async close() {
       closing = true;
-      await Promise.allSettled(underWay);
+      await underWay.ended();
       await group.close();
       await snapshots?.idle();
     },
@@ -88,6 +85,7 @@ interface Work extends Omit<CommandHandlerDeps, 'snapshots'> {
   readonly group: GroupCommit;
   readonly intercept: Intercept | undefined;
 }
+
 /**
  * One command of a stream at a time. One that expects an older version than is known here takes its turn, since an earlier
  * try of it may be before it, but makes none wait: reading what it is answered with takes longer than an append, and those
@@ -271,22 +269,19 @@ async function conflict(work: Work, arrived: Arrived, loaded: LoadedAggregate): 
 
 /** The commits with events after version `expected`, oldest first, as many as a receipt can name events of. */
 async function missedSince(work: Work, stream: string, expected: number): Promise<readonly CommitDocument[]> {
-  const missed = await firstOf(work.commits.since(stream, expected), () => true);
+  const missed = await endingAfter(expected, work.commits.since(stream, expected));
   if (missed[0]?.version === expected + 1) return missed;
   // `expected` points into a commit, which began before it.
-  const begun = Math.max(0, expected - work.limits.maxEvents);
-  return firstOf(work.commits.since(stream, begun), (commit) => versionAfter(commit) > expected);
+  return endingAfter(expected, work.commits.since(stream, Math.max(0, expected - work.limits.maxEvents)));
 }
 
-const versionAfter = (commit: CommitDocument): number => (commit.version ?? 0) + commit.events.length - 1;
-
-async function firstOf(
+async function endingAfter(
+  version: number,
   commits: AsyncIterable<CommitDocument>,
-  wanted: (commit: CommitDocument) => boolean,
 ): Promise<readonly CommitDocument[]> {
   const found: CommitDocument[] = [];
   for await (const commit of commits) {
-    if (wanted(commit)) found.push(commit);
+    if ((commit.version ?? 0) + commit.events.length - 1 > version) found.push(commit);
     // Each holds at least one event.
     if (found.length >= MISSED_EVENTS_CAP) break;
   }

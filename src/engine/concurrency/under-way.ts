@@ -1,11 +1,12 @@
 import { atMost } from '../../queue/at-most.ts';
 
-/** Work that nobody waits for but a stop. */
+/** Work that a stop waits for, whoever else does. */
 export class UnderWay {
   readonly #work = new Set<Promise<void>>();
   readonly #onTrouble: (error: unknown) => void;
 
-  constructor(onTrouble: (error: unknown) => void) {
+  /** `onTrouble`: for work whose failure nobody else is told. */
+  constructor(onTrouble: (error: unknown) => void = () => undefined) {
     this.#onTrouble = onTrouble;
   }
 
@@ -17,8 +18,9 @@ export class UnderWay {
     return work;
   }
 
-  /** Resolves when all has ended, or after `ms`. */
-  async ended(ms: number): Promise<void> {
-    await atMost(ms, Promise.all(this.#work));
+  /** Resolves when all has ended, or after `ms` if given. */
+  async ended(ms?: number): Promise<void> {
+    const all = Promise.all(this.#work);
+    await (ms === undefined ? all : atMost(ms, all));
   }
 }
